@@ -1,0 +1,51 @@
+"""All records of a workspace -> its runs, each once, in a total order.
+
+Belongs here: joining archives, events, world runs and issues. Does not: single runs
+(``workcells``, ``worlds``).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from planner_pipeline.history.runs import RunRecord
+from planner_pipeline.history.workcells import workcell_run
+from planner_pipeline.history.worlds import WORKCELL_PREFIX, world_runs
+from planner_pipeline.sources.archives import ArchiveRecord
+from planner_pipeline.sources.beads import IssueRecord
+from planner_pipeline.sources.events import WorkcellEnd
+from planner_pipeline.sources.settings import UniverseRecord
+from planner_pipeline.sources.world_runs import WorldRunRecord
+
+
+def run_order(run: RunRecord) -> tuple[bool, int, str]:
+    """Total order of runs: by decision, undated ones last, ties by id."""
+    return run.decided_ms is None, run.decided_ms or 0, run.run_id
+
+
+def assemble_runs(
+    *,
+    archives: Sequence[ArchiveRecord],
+    ends: Iterable[WorkcellEnd],
+    worlds: Sequence[WorldRunRecord],
+    issues: Iterable[IssueRecord],
+    universes: Iterable[UniverseRecord],
+) -> list[RunRecord]:
+    """Every run of a workspace in the order of its decisions.
+
+    A world run inside a fab-world workcell is evidence for that workcell, not a run of its own.
+    """
+    issue_of = {issue.issue_id: issue for issue in issues}
+    end_of = {end.workcell_id: end for end in ends}
+    by_universe = {universe.universe_id: universe for universe in universes}
+    built = {run.run_id: run for run in world_runs(tuple(worlds), by_universe)}
+    runs = []
+    for archive in archives:
+        inner = built.pop(f"{WORKCELL_PREFIX}{archive.workcell_id}", None)
+        runs.append(
+            workcell_run(
+                archive,
+                beads=issue_of.get(archive.issue_id or ""),
+                end=end_of.get(archive.workcell_id),
+                world=inner,
+            )
+        )
+    return sorted([*runs, *built.values()], key=run_order)

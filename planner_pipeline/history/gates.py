@@ -1,0 +1,35 @@
+"""Gates as their writers leave them -> results and hard fail codes.
+
+Belongs here: one gate's reading, for proofs and world stages alike. Does not: statuses.
+Source: formats 2.4: real codes are in ``failures.hard``, scores in ``scores.overall``; entries
+without a truth value in ``passed`` (``debug_analysis``) are no gates.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from planner_runtime.contracts.run_summary import GateResult
+
+
+def gate_results(
+    gates: Iterable[tuple[str, Any]],
+) -> tuple[tuple[GateResult, ...], tuple[str, ...]]:
+    """Results in the order given, and the hard fail codes of the gates that failed."""
+    results: list[GateResult] = []
+    codes: list[str] = []
+    for name, gate in gates:
+        if not isinstance(gate, Mapping) or not isinstance(gate.get("passed"), bool):
+            continue
+        scores, failures = gate.get("scores"), gate.get("failures")
+        score = scores.get("overall") if isinstance(scores, Mapping) else None
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            score = None
+        results.append(
+            GateResult(
+                name=name, passed=gate["passed"], score=None if score is None else float(score)
+            )
+        )
+        hard = failures.get("hard") if isinstance(failures, Mapping) else None
+        if not gate["passed"] and isinstance(hard, list):
+            codes += [code for code in hard if isinstance(code, str)]
+    return tuple(results), tuple(dict.fromkeys(codes))

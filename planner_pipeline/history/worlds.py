@@ -1,0 +1,186 @@
+"""World runs -> run records: builds, evolution candidates, and evolutions as decisions.
+
+Belongs here: what stages, verdicts and evolutions say. Does not: workcells (``workcells``).
+Source: formats 3.1 to 3.5 and 6.4. An evolution is the unit somebody decided about; its
+candidates are its group.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from planner_pipeline.history.gates import gate_results
+from planner_pipeline.history.runs import RunRecord, action_of_plan
+from planner_pipeline.history.workcells import first_known, moment_ms, stamp_ms
+from planner_pipeline.sources.settings import UniverseRecord
+from planner_pipeline.sources.world_runs import Stage, WorldRunRecord
+from planner_runtime.contracts.executed_plan import ExecutedPlan
+from planner_runtime.contracts.run_summary import ActionExecuted, GateResult, Status
+from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document
+
+WORKCELL_PREFIX: Final = "fab-world_"
+WORLD_JOB: Final = "fab-world"
+_DONE: Final = ("success", "skipped", "optional_failed")
+_JOB_MS: Final = re.compile(r"^run_(\d{12,14})_")
+_STAMP: Final = re.compile(r"_(\d{8}T\d{6}Z)$")
+
+
+def _stage_gates(stages: list[Stage]) -> tuple[tuple[GateResult, ...], tuple[str, ...]]:
+    """Gates of all stages, and the codes of what failed: hard gate codes, then stages."""
+    listed = ((stage, stage.metadata.get("gates")) for stage in stages)
+    results, codes = gate_results(
+        (str(gate.get("gate", stage.id)), gate)
+        for stage, gates in listed
+        for gate in (gates if isinstance(gates, list) else ())
+        if isinstance(gate, Mapping)
+    )
+    return results, (*codes, *(f"stage:{s.id}" for s in stages if s.status == "failed"))
+
+
+def _build_status(record: WorldRunRecord) -> Status | None:
+    """Success when every required stage was; None while one is still running or none ran."""
+    assert record.manifest is not None
+    stages = record.manifest.stages
+    if not stages or any(stage.status == "running" for stage in stages):
+        return None
+    if any(stage.status not in _DONE and not stage.optional for stage in stages):
+        return "failed"
+    return "failed" if record.verdict is not None and record.verdict.verdict != "pass" else "success"
+
+
+def _started(record: WorldRunRecord) -> tuple[int | None, str]:
+    job, stamp = _JOB_MS.match(record.run_id), _STAMP.search(record.run_id)
+    created = record.manifest.created_at if record.manifest else None
+    found: tuple[int | None, str] = first_known(
+        (record.meta.started_ms if record.meta else None, "run_meta.json"),
+        (int(job[1]) if job else None, "run_id"),
+        (moment_ms(created), "manifest.json"),
+        (stamp_ms(stamp[1]) if stamp else None, "run_id"),
+    )
+    return found
+
+
+def _ended(record: WorldRunRecord) -> tuple[int | None, str]:
+    if record.result is not None and record.result.ended_ms is not None:
+        return record.result.ended_ms, "job_result.json"
+    if record.manifest is None or not record.manifest.stages:
+        return None, ""
+    ends = []
+    for stage in record.manifest.stages:
+        started = moment_ms(stage.started_at)
+        if started is None or stage.duration_ms is None:
+            return None, ""
+        ends.append(started + int(stage.duration_ms))
+    return max(ends), "manifest.json"
+
+
+def _world_issue(world_id: str) -> dict[str, Any]:
+    """A world evolution has no issue: the kernel's defaults under the world's name."""
+    raw = {
+        "id": f"{WORLD_ISSUE_PREFIX}{world_id}",
+        "title": f"Evolve {world_id}",
+        "tags": ["asset:world", f"world:{world_id}"],
+    }
+    return issue_document(raw, attempts=0)
+
+
+def _build_run(record: WorldRunRecord, group_id: str, population: int | None) -> RunRecord:
+    assert record.manifest is not None
+    started, started_from = _started(record)
+    ended, ended_from = _ended(record)
+    gates, codes = _stage_gates(record.manifest.stages)
+    status = _build_status(record)
+    stages = record.manifest.stages
+    known = [stage.duration_ms for stage in stages if stage.duration_ms is not None]
+    context = record.context
+    world_id = record.manifest.world_id
+    return RunRecord(
+        run_id=record.run_id,
+        kind="world",
+        group_id=group_id,
+        issue_id=f"{WORLD_ISSUE_PREFIX}{world_id}",
+        job_type=WORLD_JOB,
+        domain="fab_world",
+        toolchain="fab-world",
+        universe_id=(context.universe_id if context else None) or "unknown",
+        world_id=world_id,
+        objective_id=context.objective_id if context else None,
+        issue=_world_issue(world_id),
+        decided_ms=started,
+        started_ms=started,
+        ended_ms=ended if status is not None else None,
+        status=status,
+        fail_codes=codes if status == "failed" else (),
+        gates=gates,
+        duration_ms=int(sum(known)) if len(known) == len(stages) and known else None,
+        action_executed=ActionExecuted(
+            swarm_id=context.swarm_id if context else None, max_candidates=population
+        ),
+        evidence={"started_ms": started_from, "ended_ms": ended_from, "status": "manifest.json"},
+    )
+
+
+def _evolution_run(record: WorldRunRecord, universe: UniverseRecord | None) -> RunRecord:
+    evolution = record.evolution
+    assert evolution is not None
+    started, started_from = _started(record)
+    ended = moment_ms(evolution.generated_at)
+    plan = ExecutedPlan(
+        swarm_id_executed=evolution.swarm_id,
+        max_candidates_executed=evolution.population_size if evolution.population_size > 0 else None,
+        timeout_seconds_executed=None,  # evolve has no time budget
+        max_iterations_executed=None,
+        fallback_applied=False,
+    )
+    selected = any(generation.selected_run_id for generation in evolution.history)
+    return RunRecord(
+        run_id=record.run_id,
+        kind="evolution",
+        group_id=record.run_id,
+        issue_id=f"{WORLD_ISSUE_PREFIX}{evolution.world_id}",
+        job_type=WORLD_JOB,
+        domain="fab_world",
+        toolchain="fab-world",
+        universe_id=evolution.universe_id,
+        world_id=evolution.world_id,
+        objective_id=evolution.objective_id,
+        universe_defaults={
+            "swarm_id": universe.default_swarm_id if universe else None,
+            "objective_id": universe.default_objective_id if universe else None,
+        },
+        issue=_world_issue(evolution.world_id),
+        decided_ms=started,
+        started_ms=started,
+        ended_ms=ended if ended is not None and (started is None or ended >= started) else None,
+        status="success" if selected else "failed",
+        fail_codes=() if selected else ("no_candidate_passed",),
+        duration_ms=None if ended is None or started is None else max(0, ended - started),
+        action_executed=action_of_plan(plan),
+        plan=plan,
+        evidence={
+            "started_ms": started_from,
+            "ended_ms": "evolve_world.json",
+            "status": "evolve_world.json",
+            "plan": "evolve_world.json",
+        },
+    )
+
+
+def world_runs(
+    records: tuple[WorldRunRecord, ...], universes: Mapping[str, UniverseRecord]
+) -> list[RunRecord]:
+    """Every world run; candidates of an evolution share its group and its population."""
+    group_of: dict[str, tuple[str, int]] = {}
+    for record in records:
+        if record.evolution is not None:
+            for generation in record.evolution.history:
+                for candidate in generation.candidates:
+                    group_of[candidate.run_id] = (record.run_id, record.evolution.population_size)
+    runs = []
+    for record in records:
+        if record.evolution is not None:
+            runs.append(_evolution_run(record, universes.get(record.evolution.universe_id)))
+        elif record.manifest is not None:
+            group, population = group_of.get(record.run_id, (record.run_id, None))
+            runs.append(_build_run(record, group, population))
+    return runs

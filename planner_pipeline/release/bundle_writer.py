@@ -1,0 +1,163 @@
+"""Writing a PlannerModelBundle: every file hashed, the whole moved into place at once.
+
+Belongs here: the files, the manifest, the golden cases. Does not: reading (``planner_runtime``).
+Spec: section 11; formats 7.4 (file shapes).
+"""
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from planner_pipeline.dataset.examples import Example
+from planner_pipeline.release.onnx_export import OPSET, OUTPUT_NAMES
+from planner_runtime.actions import ActionSpace
+from planner_runtime.bundle import (
+    ACTION_SPACE,
+    CALIBRATION,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    VOCAB,
+    Bundle,
+    GoldenCase,
+    action_space_file,
+    manifest_id,
+)
+from planner_runtime.calibration import Calibration
+from planner_runtime.contracts.bundle_manifest import BundleFile, BundleManifest, ModelCard
+from planner_runtime.contracts.canonical import canonical_json, sha256_hex
+from planner_runtime.contracts.reading import to_document
+from planner_runtime.features import N_FEATURES, feature_spec_hash
+from planner_runtime.inputs import rfc3339
+from planner_runtime.kernel_config import KernelConfig
+from planner_runtime.planner import Planner, load_bundle
+from planner_runtime.session import OnnxModel
+from planner_runtime.tokenizer import vocab_document
+
+MAX_GOLDEN: Final = 32
+
+
+def golden_examples(examples: Sequence[Example]) -> list[Example]:
+    """At most 32 examples spread over time, the first of every label among them."""
+    by_label = {example.label: example for example in reversed(examples)}
+    step = max(1, len(examples) // MAX_GOLDEN)
+    chosen = {e.example_id: e for e in (*by_label.values(), *examples[::step])}
+    return sorted(chosen.values(), key=lambda e: (e.decided_ms, e.example_id))[:MAX_GOLDEN]
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what made the bundle."""
+    names = ("cyntra-planner", "torch", "onnx", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _manifest(
+    members: dict[str, bytes],
+    *,
+    dataset_hash: str,
+    data_until_ms: int,
+    checkpoint: bytes,
+    kernel_config: KernelConfig,
+    n_golden: int,
+) -> BundleManifest:
+    draft = BundleManifest(
+        format_version=1,
+        bundle_id="0" * 16,
+        data_until=rfc3339(data_until_ms),
+        dataset_hash=dataset_hash,
+        files=tuple(
+            BundleFile(path=name, size=len(data), sha256=sha256_hex(data))
+            for name, data in sorted(members.items())
+        ),
+        model=ModelCard(
+            arch="mlp",
+            input_kind="features",
+            input_width=N_FEATURES,
+            input_spec_hash=feature_spec_hash(),
+            opset=OPSET,
+            output_names=OUTPUT_NAMES,
+            checkpoint_sha256=sha256_hex(checkpoint),
+        ),
+        vocab_hash=sha256_hex(members[VOCAB]),
+        action_space_hash=sha256_hex(members[ACTION_SPACE]),
+        calibration_hash=sha256_hex(members[CALIBRATION]),
+        n_golden=n_golden,
+        versions=tool_versions(),
+        kernel_config=msgspec.to_builtins(kernel_config),
+    )
+    return msgspec.structs.replace(draft, bundle_id=manifest_id(draft))
+
+
+def _golden_lines(
+    examples: Sequence[Example], draft: BundleManifest, members: dict[str, Any], space: ActionSpace,
+    calibration: Calibration,
+) -> bytes:  # fmt: skip
+    """The bundle's own answers, so that who opens it can see that it still answers so."""
+    model = OnnxModel(members[MODEL], input_kind="features", output_names=OUTPUT_NAMES)
+    bundle = Bundle("", draft, space, calibration, members[MODEL], ())
+    planner = Planner(bundle, model)
+    cases = (
+        GoldenCase(e.planner_input, planner.plan(e.planner_input, now_ms=0)) for e in examples
+    )
+    return b"".join(canonical_json(to_document(case)) + b"\n" for case in cases)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    onnx_bytes: bytes,
+    checkpoint: bytes,
+    space: ActionSpace,
+    calibration: Calibration,
+    kernel_config: KernelConfig,
+    dataset_hash: str,
+    examples: Sequence[Example],
+) -> BundleManifest:
+    """Write a bundle beside ``folder``, verify it, and move it there whole.
+
+    Raises:
+        BundleError: what was written does not verify; ``folder`` is then left as it was.
+    """
+    members: dict[str, bytes] = {
+        MODEL: onnx_bytes,
+        VOCAB: canonical_json(vocab_document()),
+        ACTION_SPACE: canonical_json(action_space_file(space)),
+        CALIBRATION: canonical_json(to_document(calibration)),
+        GOLDEN: b"",
+    }
+    golden = golden_examples(examples)
+
+    def manifest() -> BundleManifest:
+        return _manifest(
+            members,
+            dataset_hash=dataset_hash,
+            data_until_ms=max((e.decided_ms for e in examples), default=0),
+            checkpoint=checkpoint,
+            kernel_config=kernel_config,
+            n_golden=len(golden),
+        )
+
+    members[GOLDEN] = _golden_lines(golden, manifest(), members, space, calibration)
+    final = manifest()
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        for name, data in members.items():
+            (staging / name).write_bytes(data)
+        (staging / MANIFEST).write_bytes(canonical_json(to_document(final)))
+        load_bundle(staging)
+        retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        if folder.exists():
+            os.replace(folder, retired)
+        os.replace(staging, folder)
+        shutil.rmtree(retired, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return final

@@ -1,0 +1,316 @@
+"""Simulated dispatches as the kernel archives them: which file exists, and what is in it.
+
+Belongs here: ``.cyntra/archives/<workcell>/*`` and the lines of ``events.jsonl``. Does not: luck
+(``kernel``). Source: reference/cyntra-formats.md 2.2 (which file exists when) and 2.3 to 2.7.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from planner_pipeline.sample.kernel import Attempt, Dispatch
+from planner_runtime.actions import NA, ActionSpace
+from planner_runtime.heuristic import plan_to_action
+from planner_runtime.inputs import rfc3339
+from planner_runtime.kernel_config import SHIPPED_CONFIG
+
+MODELS: Final = {
+    "codex": "gpt-5.2",
+    "claude": "claude-opus-4-5-20251101",
+    "opencode": "openai/gpt-5-nano",
+    "crush": "crush-default",
+    "fab-world": "local",
+}
+EXIT_CODES: Final = {"passed": 0, "gates_failed": 0, "exit_2": 2, "forbidden": 0}
+LOG_WRITERS: Final = ("codex", "claude")  # adapters that write telemetry
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _planner_section(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
+    plan = dispatch.plan
+    action = plan_to_action(ActionSpace(), plan, job_type=dispatch.job_type)
+    seconds = SHIPPED_CONFIG.timeout_of(attempt.toolchain)
+    return {
+        "planner_input": dispatch.planner_input,
+        "planner_action": {
+            "schema_version": "cyntra.planner_action.v1",
+            "created_at": dispatch.planner_input["created_at"],
+            "swarm_id": action.swarm_id,
+            "budgets": {
+                "max_minutes_bin": action.max_minutes_bin,
+                "max_candidates_bin": action.max_candidates_bin,
+                "max_iterations_bin": NA,
+            },
+            "confidence": 1.0,
+            "model": {"checkpoint_id": "baseline_heuristic_v0"},
+        },
+        "executed_plan": {
+            "schema_version": "cyntra.executed_plan.v1",
+            "swarm_id_executed": plan.swarm_id,
+            "max_candidates_executed": plan.max_candidates,
+            "timeout_seconds_executed": seconds,
+            "max_iterations_executed": None,
+            "fallback_applied": False,
+            "fallback_reason": None,
+        },
+        "timeout_seconds_override": None,
+    }
+
+
+def manifest_document(dispatch: Dispatch, attempt: Attempt, *, has_planner: bool) -> dict[str, Any]:
+    """``manifest.json`` of one workcell. Source: formats 2.3."""
+    issue = dispatch.issue
+    is_world = dispatch.job_type == "fab-world"
+    document: dict[str, Any] = {
+        "schema_version": "1.0.0",
+        "workcell_id": attempt.workcell_id,
+        "branch_name": f"wc/{issue['id']}/{attempt.workcell_id}",
+        "apply_patch": True,
+        "issue": {
+            "id": issue["id"],
+            "title": issue["title"],
+            "description": issue["description"],
+            "acceptance_criteria": [],
+            "context_files": [],
+            "forbidden_paths": [],
+            "dk_estimated_tokens": 50_000,
+            "tags": issue["tags"],
+        },
+        "job_type": dispatch.job_type,
+        "toolchain": attempt.toolchain,
+        "toolchain_config": {"model": MODELS[attempt.toolchain]},
+        "quality_gates": {}
+        if is_world
+        else {"test": "pytest -q", "typecheck": "mypy src", "lint": "ruff check ."},
+        "speculate_mode": attempt.tag is not None,
+        "speculate_tag": attempt.tag,
+        "control": {
+            "mode": "disabled",
+            "reason": "no_dynamics_report",
+            "action_rate": None,
+            "speculate_parallelism": None,
+            "sampling": None,
+        },
+    }
+    if is_world:
+        document["world_config"] = {
+            "world_path": "fab/worlds/outora_library",
+            "seed": 42,
+            "param_overrides": {},
+            "quality_gates": [],
+        }
+    if has_planner:
+        document["planner"] = _planner_section(dispatch, attempt)
+    return document
+
+
+def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
+    """``proof.json`` of one workcell. Source: formats 2.4."""
+    failed = [gate for gate, passed in attempt.gates.items() if not passed]
+    gates: dict[str, Any] = {
+        gate: {
+            "passed": passed,
+            "exit_code": 0 if passed else 1,
+            "duration_ms": 25_000,
+            "output": None if passed else f"{gate} failed (simulated)",
+            "error": None,
+        }
+        for gate, passed in attempt.gates.items()
+    }
+    if failed:
+        gates["debug_analysis"] = {"failure-explainer": "simulated hook output"}
+    status = "failed" if attempt.ending == "exit_2" else "success"
+    metadata: dict[str, Any] = {
+        "toolchain": attempt.toolchain,
+        "toolchain_version": "simulated",
+        "model": MODELS[attempt.toolchain],
+        "prompt_genome_id": None,
+        "sampling": None,
+        "started_at": rfc3339(attempt.started_ms),
+        "completed_at": rfc3339(attempt.completed_ms),
+        "duration_ms": attempt.completed_ms - attempt.started_ms,
+        "exit_code": EXIT_CODES[attempt.ending],
+    }
+    if attempt.toolchain != "opencode":
+        metadata |= {"tokens_used": attempt.tokens, "cost_usd": attempt.cost_usd}
+    if attempt.ending == "exit_2" and attempt.tag is not None:
+        failed = ["status:failed"]  # in speculate mode the verifier rewrites it
+    return {
+        "schema_version": "1.0.0",
+        "workcell_id": attempt.workcell_id,
+        "issue_id": dispatch.issue["id"],
+        "status": status,
+        "patch": {
+            "branch": f"wc/{dispatch.issue['id']}/{attempt.workcell_id}",
+            "base_commit": "0" * 40,
+            "head_commit": "1" * 40,
+            "diff_stats": {"files_changed": 1, "insertions": attempt.diff_lines, "deletions": 0},
+            "files_modified": ["src/main.py"],
+            "forbidden_path_violations": [".github/x.yml"] if attempt.ending == "forbidden" else [],
+        },
+        "verification": {
+            "gates": gates,
+            "all_passed": attempt.ending == "passed",
+            "blocking_failures": failed,
+        },
+        "metadata": metadata,
+        "commands_executed": None,
+        "artifacts": None,
+        "confidence": attempt.confidence,
+        "risk_classification": "medium" if attempt.diff_lines > 100 else "low",
+        "review": None,
+    }
+
+
+def rollout_document(dispatch: Dispatch, attempt: Attempt, manifest: dict[str, Any]) -> dict[str, Any]:
+    """``rollout.json`` of one workcell. Source: formats 2.5."""
+    failed = [gate for gate, passed in attempt.gates.items() if not passed]
+    document = {
+        "schema_version": "cyntra.rollout.v1",
+        "rollout_id": f"ro_{attempt.workcell_id}",
+        "workcell_id": attempt.workcell_id,
+        "issue_id": dispatch.issue["id"],
+        "job_type": dispatch.job_type,
+        "policy": {
+            "toolchain": attempt.toolchain,
+            "model": MODELS[attempt.toolchain],
+            "prompt_genome_id": None,
+            "sampling": {"temperature": None, "top_p": None},
+            "speculate": {
+                "enabled": attempt.tag is not None,
+                "parallelism": None,
+                "tag": attempt.tag,
+            },
+        },
+        "inputs": {"manifest_path": "manifest.json", "repo_commit_base": "0" * 40},
+        "trajectory": {
+            "telemetry_path": "telemetry.jsonl",
+            "tool_summary": {"Read": 0, "Write": 0, "Bash": 0, "Blender": 0},
+            "file_changes": [{"path": "src/main.py", "kind": "modified"}],
+        },
+        "outcomes": {
+            "verification": {
+                "all_passed": attempt.ending == "passed",
+                "blocking_failures": failed,
+            }
+        },
+        "scores": {
+            "risk": "low",
+            "diff_lines": attempt.diff_lines,
+            "duration_ms": attempt.completed_ms - attempt.started_ms,
+        },
+        "generated_at": rfc3339(attempt.ended_ms - 200),
+    }
+    if "planner" in manifest:
+        document["planner"] = manifest["planner"]
+    return document
+
+
+def _telemetry_lines(dispatch: Dispatch, attempt: Attempt) -> bytes:
+    common = {
+        "issue_id": dispatch.issue["id"],
+        "workcell_id": attempt.workcell_id,
+        "toolchain": attempt.toolchain,
+        "model": MODELS[attempt.toolchain],
+    }
+    events: list[dict[str, Any]] = [
+        {"type": "started", "timestamp": rfc3339(attempt.started_ms), **common},
+        {"type": "prompt_sent", "timestamp": rfc3339(attempt.started_ms + 40), **common,
+         "prompt": "(simulated)", "tokens": 900},
+    ]  # fmt: skip
+    end = {"timestamp": rfc3339(attempt.completed_ms), **common}
+    if attempt.ending == "timeout":
+        events.append({"type": "error", **end, "error": "Execution timed out"})
+    elif attempt.ending == "exception":
+        events.append({"type": "error", **end, "error": "adapter lost its process (simulated)"})
+    else:
+        status = "failed" if attempt.ending == "exit_2" else "success"
+        duration_ms = attempt.completed_ms - attempt.started_ms
+        events.append({"type": "completed", **end, "status": status, "duration_ms": duration_ms})
+    return b"".join(_json(event) + b"\n" for event in events)
+
+
+def has_proof(dispatch: Dispatch, attempt: Attempt) -> bool:
+    """Whether the kernel leaves a ``proof.json``. Source: formats 2.2."""
+    if attempt.toolchain == "fab-world":
+        return False
+    return attempt.ending not in ("timeout", "exception")
+
+
+def has_rollout(dispatch: Dispatch, attempt: Attempt) -> bool:
+    """Whether the kernel leaves a ``rollout.json``. Source: formats 2.2."""
+    is_speculating = attempt.tag is not None
+    if not has_proof(dispatch, attempt):
+        return False
+    return is_speculating or attempt.ending not in ("exit_2", "forbidden")
+
+
+def write_archive(
+    archives: Path, dispatch: Dispatch, attempt: Attempt, *, has_planner: bool
+) -> None:
+    """Write one workcell's archive."""
+    folder = archives / attempt.workcell_id
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / f"{attempt.toolchain}-stdout.log").write_bytes(b"(simulated)\n")
+    manifest = manifest_document(dispatch, attempt, has_planner=has_planner)
+    (folder / "manifest.json").write_bytes(_json(manifest))
+    if has_proof(dispatch, attempt):
+        (folder / "proof.json").write_bytes(_json(proof_document(dispatch, attempt)))
+    if has_rollout(dispatch, attempt):
+        (folder / "rollout.json").write_bytes(_json(rollout_document(dispatch, attempt, manifest)))
+    if attempt.toolchain in LOG_WRITERS:
+        (folder / "telemetry.jsonl").write_bytes(_telemetry_lines(dispatch, attempt))
+
+
+def event_lines(dispatch: Dispatch) -> bytes:
+    """What one dispatch adds to ``.cyntra/logs/events.jsonl``. Source: formats 2.7."""
+    issue_id = dispatch.issue["id"]
+
+    def event(kind: str, at_ms: int, data: dict[str, Any], workcell: str | None = None) -> bytes:
+        line: dict[str, Any] = {
+            "type": kind, "timestamp": rfc3339(at_ms), "issue_id": issue_id, "data": data,
+        }  # fmt: skip
+        if workcell is not None:
+            line["workcell_id"] = workcell
+        return _json(line) + b"\n"
+
+    is_speculating = dispatch.plan.swarm_id == "speculate_vote"
+    lines = [event("issue.started", dispatch.decided_ms, {"speculate": is_speculating})]
+    if dispatch.create_failed:
+        data = {
+            "toolchain": dispatch.plan.toolchains[0],
+            "error": "git worktree add failed (simulated)",
+            "attempt": dispatch.failed_attempts,
+        }
+        lines.append(event("workcell.create_failed", dispatch.decided_ms + 900, data))
+        return b"".join(lines)
+    for attempt in dispatch.attempts:
+        data = {"toolchain": attempt.toolchain, "speculate_tag": attempt.tag}
+        lines.append(event("workcell.created", attempt.started_ms - 900, data, attempt.workcell_id))
+        lines.append(event("workcell.started", attempt.started_ms, {}, attempt.workcell_id))
+    winner = dispatch.attempts[dispatch.winner]
+    end_ms = max(attempt.ended_ms for attempt in dispatch.attempts)
+    if is_speculating:
+        ids = [attempt.workcell_id for attempt in dispatch.attempts]
+        voting = {"candidates": ids, "count": len(ids)}
+        lines.append(event("speculate.voting", end_ms - 100, voting))
+    data = {"toolchain": winner.toolchain}
+    if winner.ending == "passed":
+        data |= {
+            "duration_ms": winner.completed_ms - winner.started_ms,
+            "speculate_tag": winner.tag,
+        }
+        kinds = ("workcell.completed", "issue.completed")
+    else:
+        errors = {"timeout": "Execution timed out", "exception": "adapter lost its process"}
+        data |= {
+            "error": errors.get(winner.ending, "verification failed"),
+            "attempt": dispatch.failed_attempts,
+        }
+        kinds = ("workcell.failed", "issue.failed")
+    lines += [event(kind, end_ms, data, winner.workcell_id) for kind in kinds]
+    return b"".join(lines)

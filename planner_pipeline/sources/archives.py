@@ -1,0 +1,267 @@
+"""``.cyntra/archives/<workcell>/``: what the kernel keeps of a workcell, any part of it missing.
+
+Belongs here: one typed record per archive. Does not: what the parts prove (``history``).
+Source: formats 2.1 to 2.6. The directory's mtime is never looked at.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from planner_pipeline.sources.files import (
+    FolderReader,
+    Quarantine,
+    SourceCount,
+    as_text,
+    excerpt,
+    read_json_lines,
+    relative,
+    subdirectories,
+)
+
+SOURCE: Final = "archives"
+_STAMP: Final = re.compile(r"-(\d{8}T\d{6}Z)")
+
+
+class RecordedInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The planner input a kernel wrote at dispatch; its history is rebuilt, so not kept."""
+
+    created_at: str
+    universe_id: str = "unknown"
+    universe_defaults: dict[str, str | None] = {}
+    issue: dict[str, Any] = {}
+    system_state: dict[str, Any] | None = None
+
+
+class RecordedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The executed plan a kernel wrote; open, as its schema is."""
+
+    swarm_id_executed: str
+    max_candidates_executed: int | None = None
+    parallelism_executed: int | None = None
+    timeout_seconds_executed: int | float | None = None
+    max_iterations_executed: int | None = None
+    fallback_applied: bool = False
+    fallback_reason: str | None = None
+
+
+class RecordedPlanner(msgspec.Struct, frozen=True, kw_only=True):
+    """``manifest.planner``."""
+
+    planner_input: RecordedInput | None = None
+    executed_plan: RecordedPlan | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of ``manifest.json`` that history needs."""
+
+    workcell_id: str
+    issue: dict[str, Any] = {}
+    job_type: str = "code"
+    toolchain: str | None = None
+    speculate_mode: bool = False
+    speculate_tag: str | None = None
+
+
+class _ManifestFile(Manifest, frozen=True, kw_only=True):
+    planner: msgspec.Raw = msgspec.Raw(b"null")  # decoded by itself, so that a bad one spares the rest
+
+
+class ProofGates(msgspec.Struct, frozen=True, kw_only=True):
+    """``proof.verification``; a gate is whatever its writer put there."""
+
+    gates: dict[str, Any] = {}
+    all_passed: bool = False
+    blocking_failures: list[str] = []
+
+
+class ProofMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """``proof.metadata``; timeouts and opencode leave much of it out."""
+
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration_ms: int | float | None = None
+    exit_code: int | None = None
+    tokens_used: int | None = None
+    cost_usd: float | None = None
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of ``proof.json`` that history needs."""
+
+    status: str
+    issue_id: str | int | None = None
+    patch: dict[str, Any] = {}
+    verification: ProofGates = ProofGates()
+    metadata: ProofMetadata = ProofMetadata()
+
+
+class RolloutVerification(msgspec.Struct, frozen=True, kw_only=True):
+    """``rollout.outcomes.verification``."""
+
+    all_passed: bool | None = None
+    blocking_failures: list[str] = []
+
+
+class RolloutOutcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """``rollout.outcomes``."""
+
+    verification: RolloutVerification = RolloutVerification()
+
+
+class RolloutScores(msgspec.Struct, frozen=True, kw_only=True):
+    """``rollout.scores``."""
+
+    cost_usd: float | None = None
+    duration_ms: int | float | None = None
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of ``rollout.json`` that history needs."""
+
+    issue_id: str | int | None = None
+    job_type: str | None = None
+    policy: dict[str, Any] = {}
+    outcomes: RolloutOutcomes = RolloutOutcomes()
+    scores: RolloutScores = RolloutScores()
+    generated_at: str | None = None
+
+
+class TelemetryEnds(msgspec.Struct, frozen=True, kw_only=True):
+    """First and last word of ``telemetry.jsonl``."""
+
+    started_at: str | None = None
+    ended_at: str | None = None
+    error: str | None = None
+
+
+class _TelemetryLine(msgspec.Struct, frozen=True):
+    type: str
+    timestamp: str | None = None
+    error: Any = None
+
+
+class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One archived workcell; a part is None where its file is missing or unreadable."""
+
+    workcell_id: str  # the directory's name
+    issue_id: str | None
+    stamp: str | None  # creation second inside the id, e.g. 20260105T090000Z
+    manifest: Manifest | None = None
+    planner: RecordedPlanner = RecordedPlanner()
+    proof: Proof | None = None
+    rollout: Rollout | None = None
+    telemetry: TelemetryEnds | None = None
+
+
+class ArchiveRead(msgspec.Struct, frozen=True, kw_only=True):
+    """All archives of a workspace and what could not be read."""
+
+    archives: tuple[ArchiveRecord, ...]
+    quarantined: tuple[Quarantine, ...]
+    count: SourceCount
+
+
+def split_workcell_id(workcell_id: str) -> tuple[str | None, str | None]:
+    """Issue id and creation stamp inside a workcell id. Source: formats 2.1.
+
+    >>> split_workcell_id("wc-a-b-20260105T090000Z-spec-codex")
+    ('a-b', '20260105T090000Z')
+    """
+    found = _STAMP.search(workcell_id)
+    if found is None or not workcell_id.startswith("wc-"):
+        return None, None
+    return workcell_id[3 : found.start()] or None, found[1]
+
+
+def _read_planner(
+    raw: msgspec.Raw, file: str
+) -> tuple[RecordedPlanner, Quarantine | None]:
+    """The planner section, or why the rest of the manifest has to do without it."""
+    if bytes(raw) == b"null":
+        return RecordedPlanner(), None
+    try:
+        return msgspec.json.decode(raw, type=RecordedPlanner), None
+    except msgspec.ValidationError as error:
+        row = Quarantine(
+            source=SOURCE, file=file, reason="wrong_shape",
+            detail=f"planner section: {error}", excerpt=excerpt(bytes(raw)),
+        )  # fmt: skip
+        return RecordedPlanner(), row
+
+
+def _read_telemetry(repo: Path, path: Path) -> tuple[TelemetryEnds | None, list[Quarantine]]:
+    refused: list[Quarantine] = []
+    started = ended = error = None
+    n = 0
+    for _, line in read_json_lines(repo, path, _TelemetryLine, SOURCE):
+        if isinstance(line, Quarantine):
+            refused.append(line)
+            continue
+        n += 1
+        if line.type == "started":
+            started = line.timestamp
+        elif line.type in ("completed", "error"):
+            ended = line.timestamp
+            error = str(line.error) if line.type == "error" else None
+    ends = TelemetryEnds(started_at=started, ended_at=ended, error=error) if n else None
+    return ends, refused
+
+
+def read_archive(repo: Path, folder: Path) -> tuple[ArchiveRecord | None, list[Quarantine]]:
+    """One archive; None when neither manifest nor rollout nor proof can be read."""
+    parts = FolderReader(repo, folder, SOURCE)
+    manifest_file = parts.read("manifest.json", _ManifestFile)
+    proof = parts.read("proof.json", Proof)
+    rollout = parts.read("rollout.json", Rollout)
+    telemetry, bad_lines = _read_telemetry(repo, folder / "telemetry.jsonl")
+    refused = [*parts.refused, *bad_lines]
+    if manifest_file is None and proof is None and rollout is None:
+        refused.append(
+            Quarantine(
+                source=SOURCE, file=relative(repo, folder), reason="no_manifest",
+                detail="neither manifest.json nor proof.json nor rollout.json can be read",
+            )
+        )  # fmt: skip
+        return None, refused
+    issue_id, stamp = split_workcell_id(folder.name)
+    planner, manifest = RecordedPlanner(), None
+    if manifest_file is not None:
+        name = relative(repo, folder / "manifest.json")
+        planner, bad_section = _read_planner(manifest_file.planner, name)
+        if bad_section is not None:
+            refused.append(bad_section)
+        manifest = msgspec.convert(manifest_file, Manifest, from_attributes=True)
+        issue_id = as_text(manifest.issue.get("id")) or issue_id
+    for part in (proof, rollout):
+        issue_id = issue_id or (None if part is None else as_text(part.issue_id))
+    record = ArchiveRecord(
+        workcell_id=folder.name,
+        issue_id=issue_id,
+        stamp=stamp,
+        manifest=manifest,
+        planner=planner,
+        proof=proof,
+        rollout=rollout,
+        telemetry=telemetry,
+    )
+    return record, refused
+
+
+def read_archives(repo: Path) -> ArchiveRead:
+    """All archives, by name."""
+    folders, refused = subdirectories(repo, repo / ".cyntra" / "archives", SOURCE)
+    n_links = len(refused)
+    records = []
+    for folder in folders:
+        record, bad = read_archive(repo, folder)
+        refused += bad
+        if record is not None:
+            records.append(record)
+    n = len(folders) + n_links
+    count = SourceCount(
+        source=SOURCE, discovered=n, accepted=len(records), quarantined=n - len(records)
+    )
+    return ArchiveRead(archives=tuple(records), quarantined=tuple(refused), count=count)

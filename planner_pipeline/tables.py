@@ -1,0 +1,195 @@
+"""The tables between assets: their columns as pandera schemas, and records to and from them.
+
+Belongs here: what a Parquet file of ours looks like. Does not: what its rows mean.
+A table shows its main fields as columns for people and carries each record whole in
+``record_json`` for programs.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import pandera.polars as pa
+import polars as pl
+
+RecordT = TypeVar("RecordT", bound=msgspec.Struct)
+
+_TEXT: Final = pa.Column(pl.String)
+_MAYBE_TEXT: Final = pa.Column(pl.String, nullable=True)
+_MAYBE_INT: Final = pa.Column(pl.Int64, nullable=True)
+_RECORD: Final = {"record_json": pa.Column(pl.String)}
+
+
+def _unique_text() -> pa.Column:
+    return pa.Column(pl.String, unique=True)
+
+
+ISSUES: Final = pa.DataFrameSchema(
+    {"issue_id": _unique_text(), "status": _TEXT, **_RECORD}, strict=True, name="issues"
+)
+ARCHIVES: Final = pa.DataFrameSchema(
+    {
+        "workcell_id": _unique_text(),
+        "issue_id": _MAYBE_TEXT,
+        "has_manifest": pa.Column(pl.Boolean),
+        "has_proof": pa.Column(pl.Boolean),
+        "has_rollout": pa.Column(pl.Boolean),
+        "has_plan": pa.Column(pl.Boolean),
+        **_RECORD,
+    },
+    strict=True,
+    name="archives",
+)
+WORKCELL_ENDS: Final = pa.DataFrameSchema(
+    {"workcell_id": _unique_text(), "ended_at": _TEXT, **_RECORD}, strict=True, name="workcell_ends"
+)
+WORLD_RUNS: Final = pa.DataFrameSchema(
+    {"run_id": _unique_text(), "is_evolution": pa.Column(pl.Boolean), **_RECORD},
+    strict=True,
+    name="world_runs",
+)
+UNIVERSES: Final = pa.DataFrameSchema(
+    {"universe_id": _unique_text(), "swarm_ids": pa.Column(pl.List(pl.String)), **_RECORD},
+    strict=True,
+    name="universes",
+)
+QUARANTINE: Final = pa.DataFrameSchema(
+    {
+        "source": _TEXT,
+        "file": _TEXT,
+        "line": _MAYBE_INT,
+        "reason": _TEXT,
+        "detail": _TEXT,
+        "excerpt": _TEXT,
+    },
+    strict=True,
+    name="quarantine",
+)
+RUNS: Final = pa.DataFrameSchema(
+    {
+        "run_id": _unique_text(),
+        "kind": pa.Column(pl.String, pa.Check.isin(["workcell", "world", "evolution"])),
+        "group_id": _TEXT,
+        "issue_id": _MAYBE_TEXT,
+        "job_type": _TEXT,
+        "domain": pa.Column(pl.String, pa.Check.isin(["code", "fab_asset", "fab_world"])),
+        "toolchain": _MAYBE_TEXT,
+        "decided_ms": _MAYBE_INT,
+        "started_ms": _MAYBE_INT,
+        "ended_ms": _MAYBE_INT,
+        "status": pa.Column(
+            pl.String, pa.Check.isin(["success", "failed", "timeout"]), nullable=True
+        ),
+        "duration_ms": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True),
+        "cost_usd": pa.Column(pl.Float64, nullable=True),
+        **_RECORD,
+    },
+    strict=True,
+    name="runs",
+)
+EXAMPLES: Final = pa.DataFrameSchema(
+    {
+        "example_id": _unique_text(),
+        "group_id": _TEXT,
+        "issue_id": _MAYBE_TEXT,
+        "job_type": _TEXT,
+        "decided_ms": pa.Column(pl.Int64),
+        "split": pa.Column(pl.String, pa.Check.isin(["train", "val", "test"])),
+        "swarm_id": _TEXT,
+        "max_candidates_bin": _TEXT,
+        "max_minutes_bin": _TEXT,
+        "max_iterations_bin": _TEXT,
+        "n_similar": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "newest_seen_ms": pa.Column(pl.Int64),
+        "input_hash": pa.Column(pl.String, pa.Check.str_matches("^[0-9a-f]{64}$")),
+        **_RECORD,
+    },
+    strict=True,
+    name="examples",
+)
+TOKENS: Final = pa.DataFrameSchema(
+    {
+        "example_id": _unique_text(),
+        "n_tokens": pa.Column(pl.Int64, pa.Check.ge(2)),
+        "token_ids": pa.Column(pl.List(pl.Int32)),
+        "features": pa.Column(pl.List(pl.Float32)),
+    },
+    strict=True,
+    name="tokens",
+)
+PREDICTIONS: Final = pa.DataFrameSchema(
+    {
+        "example_id": _unique_text(),
+        "issue_id": _MAYBE_TEXT,
+        "job_type": _TEXT,
+        "split": pa.Column(pl.String, pa.Check.isin(["val", "test"])),
+        "label": pa.Column(pl.List(pl.String)),
+        "model": pa.Column(pl.List(pl.String)),
+        "heuristic": pa.Column(pl.List(pl.String)),
+        "prior": pa.Column(pl.List(pl.String)),
+        "served": pa.Column(pl.List(pl.String)),
+        "is_forced": pa.Column(pl.List(pl.Boolean)),
+        "abstains": pa.Column(pl.Boolean),
+        "confidence": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9)),
+        "label_prob": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9)),
+        "prior_label_prob": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9)),
+        "brier": pa.Column(pl.Float64, pa.Check.in_range(0.0, 2.0 + 1e-9)),
+    },
+    strict=True,
+    name="predictions",
+)
+
+
+def polars_schema(schema: pa.DataFrameSchema) -> dict[str, Any]:
+    """Column types for building a table of ``schema``, also an empty one."""
+    return {name: column.dtype.type for name, column in schema.columns.items()}
+
+
+def build_table(
+    schema: pa.DataFrameSchema,
+    records: Iterable[RecordT],
+    columns: Mapping[str, Callable[[RecordT], Any]],
+) -> pl.DataFrame:
+    """A checked table: the given columns, and each record as canonical JSON where it is asked for.
+
+    Raises:
+        pandera.errors.SchemaError: a row breaks the schema.
+    """
+    encoder = msgspec.json.Encoder(order="deterministic")
+    rows = []
+    for record in records:
+        row = {name: of(record) for name, of in columns.items()}
+        if "record_json" in schema.columns:
+            row["record_json"] = encoder.encode(record).decode()
+        rows.append(row)
+    return schema.validate(pl.DataFrame(rows, schema=polars_schema(schema), orient="row"))
+
+
+def read_records(table: pl.DataFrame, kind: type[RecordT]) -> list[RecordT]:
+    """The records a table carries, in its order."""
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(text) for text in table["record_json"]]
+
+
+def write_parquet(table: pl.DataFrame, path: Path) -> None:
+    """Write a table so that it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        table.write_parquet(part, compression="zstd", statistics=True)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file so that it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

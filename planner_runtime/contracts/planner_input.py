@@ -1,0 +1,92 @@
+"""``planner_input.v1``: everything a planner may look at for one decision.
+
+Belongs here: the shape. Does not: building one (``inputs``) or turning it into numbers.
+Spec: section 3.1; formats 7.4: closed at the top, in ``history``, ``action_space`` and
+``universe_defaults``; open in ``issue``, ``system_state`` and runs.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from planner_runtime.contracts.bins import CandidatesBin, IterationsBin, MinutesBin
+from planner_runtime.contracts.run_summary import RunSummary
+
+Timestamp = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$",
+        description="RFC 3339 date and time",
+    ),
+]
+Priority = Literal["P0", "P1", "P2", "P3"]
+Risk = Literal["low", "medium", "high", "critical"]
+Size = Literal["XS", "S", "M", "L", "XL"]
+
+
+class UniverseDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the universe would do if nobody decided."""
+
+    swarm_id: str | None = None
+    objective_id: str | None = None
+
+
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
+    """The issue at the moment of decision."""
+
+    issue_id: str
+    dk_priority: Priority
+    dk_risk: Risk
+    dk_size: Size
+    dk_tool_hint: str | None
+    dk_attempts: Annotated[int, msgspec.Meta(ge=0)]  # attempts that had failed before now
+    tags: tuple[str, ...]
+    title: str = ""
+    keywords: tuple[str, ...] = ()
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Past runs, best first."""
+
+    last_n_similar_runs: tuple[RunSummary, ...]
+
+
+class ActionSpaceDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The choices on offer, written out so that training and serving cannot disagree."""
+
+    swarm_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    max_candidates_bins: Annotated[tuple[CandidatesBin, ...], msgspec.Meta(min_length=1)]
+    max_minutes_bins: Annotated[tuple[MinutesBin, ...], msgspec.Meta(min_length=1)]
+    max_iterations_bins: Annotated[tuple[IterationsBin, ...], msgspec.Meta(min_length=1)]
+    validity_rules: tuple[dict[str, Any], ...] = ()
+
+
+class SystemState(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine and its queue, as far as they were logged."""
+
+    active_workcells_bin: str | None = None
+    queue_depth_bin: str | None = None
+    available_toolchains: tuple[str, ...] | None = None
+    toolchain_health: dict[str, Any] | None = None
+    hour_bucket: str | None = None
+    budget_remaining_bin: str | None = None
+
+
+class PlannerInput(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="schema_version",
+    tag="cyntra.planner_input.v1",
+):
+    """One question to a planner. Unknown keys of ``issue`` stay in the document that is hashed."""
+
+    created_at: Timestamp
+    universe_id: str
+    job_type: str
+    universe_defaults: UniverseDefaults
+    issue: Issue
+    history: History
+    action_space: ActionSpaceDocument
+    system_state: SystemState | None = None

@@ -1,0 +1,68 @@
+"""``run_summary.v1``: one past run, small enough for a model to read.
+
+Belongs here: the shape of a run as history. Does not: how a run is read from disk or ranked.
+Spec: section 5.1. The kernel's schema leaves runs open, so unknown keys are accepted.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["success", "failed", "timeout"]
+Domain = Literal["code", "fab_asset", "fab_world"]
+Quantity = int | float | Literal["NA"] | None
+
+
+class ActionExecuted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What ran, as far as it is known; minutes and counts, not bins."""
+
+    swarm_id: str | None = None
+    max_candidates: Quantity = None
+    max_minutes: Quantity = None
+    max_iterations: Quantity = None
+
+
+class GateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One quality gate of a run."""
+
+    name: str
+    passed: bool
+    score: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a run."""
+
+    status: Status
+    fail_codes: tuple[str, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long the toolchain worked, in milliseconds; None when nobody measured it."""
+
+    duration_ms: int | None = None
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One past run. Times are Unix epoch milliseconds, UTC."""
+
+    schema_version: Literal["cyntra.run_summary.v1"] = "cyntra.run_summary.v1"
+    run_id: str
+    started_ms: int
+    job_type: str
+    domain: Domain
+    action_executed: ActionExecuted
+    outcome: Outcome
+    runtime: Runtime
+    ended_ms: int | None = None  # when its outcome was known; unknown means never visible
+    group_id: str | None = None  # runs of one dispatch or bench case share it
+    issue_id: str | None = None
+    toolchain: str | None = None
+    world_id: str | None = None
+    objective_id: str | None = None
+    tags: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    cost_usd_est: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None

@@ -1,0 +1,89 @@
+"""The model itself: one onnxruntime session behind one small protocol.
+
+Belongs here: the only import of onnxruntime in the runtime, and a fake for tests of its users.
+Does not: checking files (``bundle``), choosing (``decode``). Source: reference/models.md 3.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class ModelError(RuntimeError):
+    """A model cannot be loaded, or does not answer as its manifest says."""
+
+
+class Model(Protocol):
+    """One input row in, one row of logits a head out."""
+
+    def logits(self, row: np.ndarray) -> list[np.ndarray]:
+        """Logits of one example.
+
+        Args:
+            row: (F,) float32 features, or (T,) int64 token ids.
+
+        Returns:
+            Per head (C,) float32.
+        """
+        ...
+
+
+class FixedModel:
+    """A model that always gives the same logits: the fake for tests of planners."""
+
+    def __init__(self, logits: Sequence[Sequence[float]]) -> None:
+        self._logits = [np.asarray(head, dtype=np.float32) for head in logits]
+
+    def logits(self, row: np.ndarray) -> list[np.ndarray]:
+        """The logits it was made with."""
+        return list(self._logits)
+
+
+class OnnxModel:
+    """A session on the CPU, one thread, from bytes that were just hashed.
+
+    Raises:
+        ModelError: onnxruntime is missing, refuses the model, or its inputs and outputs differ
+            from the manifest.
+    """
+
+    def __init__(self, model: bytes, *, input_kind: str, output_names: Sequence[str]) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise ModelError(f"onnxruntime cannot be imported: {error}") from error
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        # attention over small embeddings meets denormals, 4-5x slower; counts on the first session
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        try:
+            self._session = ort.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own exceptions share no public base
+            raise ModelError(f"onnxruntime refuses the model: {error}") from error
+        inputs = tuple(node.name for node in self._session.get_inputs())
+        outputs = tuple(node.name for node in self._session.get_outputs())
+        wanted = ("features",) if input_kind == "features" else ("input_ids", "attention_mask")
+        if inputs != wanted or outputs != tuple(output_names):
+            raise ModelError(
+                f"the model has inputs {inputs} and outputs {outputs}, "
+                f"the manifest says {wanted} and {tuple(output_names)}"
+            )
+        self._input_kind = input_kind
+
+    def logits(self, row: np.ndarray) -> list[np.ndarray]:
+        """Logits of one example; raises ``ModelError`` when the session fails."""
+        batch = row[np.newaxis]
+        if self._input_kind == "features":
+            feed = {"features": batch.astype(np.float32)}
+        else:
+            ids = batch.astype(np.int64)
+            feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        try:
+            return [np.asarray(head)[0] for head in self._session.run(None, feed)]
+        except Exception as error:
+            raise ModelError(f"inference failed: {error}") from error
