@@ -5,9 +5,8 @@ A table shows its main fields as columns for people and carries each record whol
 ``record_json`` for programs.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -119,6 +118,18 @@ TOKENS: Final = pa.DataFrameSchema(
     strict=True,
     name="tokens",
 )
+LOGITS: Final = pa.DataFrameSchema(
+    {
+        "example_id": _unique_text(),
+        "split": pa.Column(pl.String, pa.Check.isin(["val", "test"])),
+        "swarm_id": pa.Column(pl.List(pl.Float64)),
+        "max_candidates_bin": pa.Column(pl.List(pl.Float64)),
+        "max_minutes_bin": pa.Column(pl.List(pl.Float64)),
+        "max_iterations_bin": pa.Column(pl.List(pl.Float64)),
+    },
+    strict=True,
+    name="logits",
+)
 PREDICTIONS: Final = pa.DataFrameSchema(
     {
         "example_id": _unique_text(),
@@ -147,6 +158,12 @@ def polars_schema(schema: pa.DataFrameSchema) -> dict[str, Any]:
     return {name: column.dtype.type for name, column in schema.columns.items()}
 
 
+def check_table(schema: pa.DataFrameSchema, table: pl.DataFrame) -> pl.DataFrame:
+    """``table`` itself, when it keeps ``schema``. Raises ``pandera.errors.SchemaError``."""
+    checked: pl.DataFrame = schema.validate(table)
+    return checked
+
+
 def build_table(
     schema: pa.DataFrameSchema,
     records: Iterable[RecordT],
@@ -164,32 +181,15 @@ def build_table(
         if "record_json" in schema.columns:
             row["record_json"] = encoder.encode(record).decode()
         rows.append(row)
-    return schema.validate(pl.DataFrame(rows, schema=polars_schema(schema), orient="row"))
+    return check_table(schema, pl.DataFrame(rows, schema=polars_schema(schema), orient="row"))
+
+
+def fields(*names: str) -> dict[str, Callable[[Any], Any]]:
+    """Columns that are attributes of the record under the same name."""
+    return {name: attrgetter(name) for name in names}
 
 
 def read_records(table: pl.DataFrame, kind: type[RecordT]) -> list[RecordT]:
     """The records a table carries, in its order."""
     decoder = msgspec.json.Decoder(kind)
     return [decoder.decode(text) for text in table["record_json"]]
-
-
-def write_parquet(table: pl.DataFrame, path: Path) -> None:
-    """Write a table so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        table.write_parquet(part, compression="zstd", statistics=True)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -142,7 +142,9 @@ def _read_members(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
             detail = f"{len(data)} bytes, the manifest says {file.size}"
             faults.append(Fault(file.path, "size_mismatch", detail))
         elif sha256_hex(data) != file.sha256:
-            faults.append(Fault(file.path, "sha256_mismatch", "its content is not what was shipped"))
+            faults.append(
+                Fault(file.path, "sha256_mismatch", "its content is not what was shipped")
+            )
         else:
             members[file.path] = data
     known = {MANIFEST, *(file.path for file in manifest.files)}

@@ -84,7 +84,7 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def rule_matches(rule: RoutingRule, issue: IssueView) -> bool:
-    """Whether every key of the rule's ``match`` fits; an empty match fits all. Source: formats 5."""
+    """Whether every key of the rule's ``match`` fits; an empty match fits all (formats 5)."""
     for key, wanted in rule.match.items():
         if key in ("dk_tool_hint", "dk_risk", "dk_size"):
             fits = getattr(issue, key) in _listed(wanted)

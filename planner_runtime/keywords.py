@@ -26,8 +26,8 @@ _STOP_WORDS: Final = frozenset(
 def without_repair_block(text: str) -> str:
     """``text`` without what stands between autogen repair markers. Source: formats 1.3.
 
-    >>> without_repair_block("keep <!-- DEV_KERNEL_AUTOGEN_REPAIR -->x<!-- DEV_KERNEL_AUTOGEN_REPAIR -->")
-    'keep '
+    >>> without_repair_block(f"keep {REPAIR_MARKER}fix the gate{REPAIR_MARKER}this")
+    'keep this'
     """
     return "".join(text.split(REPAIR_MARKER)[::2])
 

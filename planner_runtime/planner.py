@@ -140,7 +140,9 @@ class Planner:
         if config is None and bundle is not None:
             config = msgspec.convert(bundle.manifest.kernel_config, KernelConfig)
         self._config = config or SHIPPED_CONFIG
-        self._stability = Stability(kernel_config_hash=document_hash(msgspec.to_builtins(self._config)))
+        self._stability = Stability(
+            kernel_config_hash=document_hash(msgspec.to_builtins(self._config))
+        )
 
     @classmethod
     def open(
@@ -161,14 +163,10 @@ class Planner:
             reason = f"bundle_load_failed:{error}"
             if error.faults[0].reason == "missing" and error.faults[0].file == str(folder):
                 reason = f"bundle_dir_not_found:{folder}"
-            return cls(
-                None, None, kernel_config=kernel_config, mode=mode, no_model_reason=reason
-            )
+            return cls(None, None, kernel_config=kernel_config, mode=mode, no_model_reason=reason)
         except Exception as error:  # a fault of ours must not stop a kernel
             reason = f"bundle_load_failed:{type(error).__name__}: {error}"
-            return cls(
-                None, None, kernel_config=kernel_config, mode=mode, no_model_reason=reason
-            )
+            return cls(None, None, kernel_config=kernel_config, mode=mode, no_model_reason=reason)
         return cls(bundle, model, kernel_config=kernel_config, mode=mode)
 
     @property
@@ -240,9 +238,7 @@ class Planner:
             model=self._model_id(),
             input_hash=asked,
         )
-        trace = self._trace(
-            question, asked, verdict.action, baseline, now_ms, decided_by="model"
-        )
+        trace = self._trace(question, asked, verdict.action, baseline, now_ms, decided_by="model")
         return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
 
     def _ask_model(self, question: PlannerInput, offered: ActionSpace) -> _Verdict:

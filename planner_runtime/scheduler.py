@@ -18,9 +18,7 @@ from planner_runtime.heuristic import (
 )
 from planner_runtime.kernel_config import KernelConfig
 
-HUMAN_TAGS: Final = frozenset(
-    {"escalation", "needs-human", "@human-escalated", "human-escalated"}
-)
+HUMAN_TAGS: Final = frozenset({"escalation", "needs-human", "@human-escalated", "human-escalated"})
 SIZE_HOURS: Final = {"XS": 1, "S": 2, "M": 4, "L": 8, "XL": 16}
 PRIORITY_ORDER: Final = ("P0", "P1", "P2", "P3")
 RISK_RANK: Final = {"low": 0, "medium": 1, "high": 2, "critical": 3}

@@ -60,9 +60,7 @@ class OnnxModel:
         # attention over small embeddings meets denormals, 4-5x slower; counts on the first session
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         try:
-            self._session = ort.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise ModelError(f"onnxruntime refuses the model: {error}") from error
         inputs = tuple(node.name for node in self._session.get_inputs())
@@ -79,7 +77,7 @@ class OnnxModel:
         """Logits of one example; raises ``ModelError`` when the session fails."""
         batch = row[np.newaxis]
         if self._input_kind == "features":
-            feed = {"features": batch.astype(np.float32)}
+            feed: dict[str, np.ndarray] = {"features": batch.astype(np.float32)}
         else:
             ids = batch.astype(np.int64)
             feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}

@@ -87,7 +87,8 @@ class _Terms:
         for term in terms:
             shared[self._postings.get(term, [])] += 1
         union = sizes + len(terms) - shared
-        return weight * shared // np.maximum(union, 1)
+        points: np.ndarray = weight * shared // np.maximum(union, 1)
+        return points
 
 
 class _Shelf:

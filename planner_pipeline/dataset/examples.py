@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from planner_pipeline.dataset.splits import Split, time_splits
+from planner_pipeline.dataset.splits import SPLITS, Split, time_splits
 from planner_pipeline.history.assemble import run_order
 from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord
@@ -42,13 +42,6 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     newest_seen_ms: int
 
 
-class ExampleSet(msgspec.Struct, frozen=True, kw_only=True):
-    """All examples in time order, and how many runs are none, by reason."""
-
-    examples: tuple[Example, ...]
-    not_examples: dict[str, int]
-
-
 def label_of(run: RunRecord, space: ActionSpace) -> Action | str:
     """The executed action of a run, or the reason why it labels nothing."""
     if run.plan is None:
@@ -61,27 +54,27 @@ def label_of(run: RunRecord, space: ActionSpace) -> Action | str:
     return action if is_valid_action(action, job_type=run.job_type) else "invalid_action"
 
 
+def count_not_examples(runs: Sequence[RunRecord], space: ActionSpace) -> dict[str, int]:
+    """How many runs are no example, by reason."""
+    labels = (label_of(run, space) for run in runs)
+    return dict(sorted(Counter(label for label in labels if isinstance(label, str)).items()))
+
+
 def build_examples(
     runs: Sequence[RunRecord],
     *,
     space: ActionSpace,
     n_similar: int = 8,
     weights: SimilarityWeights = DEFAULT_WEIGHTS,
-) -> ExampleSet:
+) -> list[Example]:
     """Examples of all runs that have a label, in time order whatever the order of ``runs``.
 
     Raises:
         ContractError: a built input breaks its own contract.
     """
     builder = InputBuilder(runs, space=space, n_similar=n_similar, weights=weights)
-    labelled: list[tuple[RunRecord, Action]] = []
-    dropped: Counter[str] = Counter()
-    for run in sorted(runs, key=run_order):
-        label = label_of(run, space)
-        if isinstance(label, str):
-            dropped[label] += 1
-        else:
-            labelled.append((run, label))
+    labels = ((run, label_of(run, space)) for run in sorted(runs, key=run_order))
+    labelled = [(run, label) for run, label in labels if isinstance(label, Action)]
     splits = time_splits([(run.decided_ms or 0, run.group_id) for run, _ in labelled])
     examples = []
     for (run, label), split in zip(labelled, splits, strict=True):
@@ -102,7 +95,42 @@ def build_examples(
                 newest_seen_ms=max((past["ended_ms"] for past in seen), default=0),
             )
         )
-    return ExampleSet(examples=tuple(examples), not_examples=dict(sorted(dropped.items())))
+    return examples
+
+
+def leaks(examples: Sequence[Example]) -> list[str]:
+    """Every run an example shows although it could not have been known. Spec: section 5.3."""
+    found = []
+    for example in examples:
+        for past in example.planner_input["history"]["last_n_similar_runs"]:
+            is_known = (
+                past["started_ms"] < example.decided_ms
+                and past.get("ended_ms") is not None
+                and past["ended_ms"] <= example.decided_ms
+                and past.get("group_id") != example.group_id
+            )
+            if not is_known:
+                found.append(f"{example.example_id} sees {past['run_id']}")
+    return found
+
+
+def splits_in_time_order(examples: Sequence[Example]) -> list[str]:
+    """What is wrong with the splits: overlaps in time, or a group in two of them."""
+    start: dict[str, int] = {}
+    split_of: dict[str, set[Split]] = {}
+    for example in examples:
+        group = example.group_id
+        start[group] = min(example.decided_ms, start.get(group, example.decided_ms))
+        split_of.setdefault(group, set()).add(example.split)
+    wrong = [f"group {group} is parted" for group, where in split_of.items() if len(where) > 1]
+    edges: dict[str, list[int]] = {
+        split: [start[group] for group, where in split_of.items() if split in where]
+        for split in SPLITS
+    }
+    for earlier, later in (("train", "val"), ("val", "test"), ("train", "test")):
+        if edges[earlier] and edges[later] and max(edges[earlier]) >= min(edges[later]):
+            wrong.append(f"{earlier} reaches into {later}")
+    return wrong
 
 
 def dataset_hash(examples: Sequence[Example], settings: dict[str, Any]) -> str:

@@ -4,8 +4,6 @@ Belongs here: encoding examples, writing and reading the directory. Does not: bu
 Spec: section 6; architecture law: the dataset hash ignores file order, mtime and locale.
 """
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +12,18 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from planner_pipeline.artifacts import staged_directory, write_parquet
 from planner_pipeline.dataset.examples import Example, dataset_hash
+from planner_pipeline.dataset.splits import SPLITS
 from planner_pipeline.sources.files import SourceCount
-from planner_pipeline.tables import EXAMPLES, TOKENS, build_table, write_parquet
+from planner_pipeline.tables import (
+    EXAMPLES,
+    TOKENS,
+    build_table,
+    check_table,
+    fields,
+    polars_schema,
+)
 from planner_runtime.actions import HEADS, ActionSpace
 from planner_runtime.contracts.canonical import sha256_hex
 from planner_runtime.contracts.planner_input import PlannerInput
@@ -48,24 +55,15 @@ class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 def examples_table(examples: Sequence[Example]) -> pl.DataFrame:
     """Examples as a table, in the order given."""
-    heads = {
-        head: (lambda e, i=i: str(e.label[i]))  # type: ignore[misc]
-        for i, head in enumerate(HEADS)
-    }
+    heads = {head: (lambda e, i=i: str(e.label[i])) for i, head in enumerate(HEADS)}
     return build_table(
         EXAMPLES,
         examples,
         {
-            "example_id": lambda e: e.example_id,
-            "group_id": lambda e: e.group_id,
-            "issue_id": lambda e: e.issue_id,
-            "job_type": lambda e: e.job_type,
-            "decided_ms": lambda e: e.decided_ms,
-            "split": lambda e: e.split,
+            **fields("example_id", "group_id", "issue_id", "job_type", "decided_ms", "split"),
             **heads,
             "n_similar": lambda e: len(e.planner_input["history"]["last_n_similar_runs"]),
-            "newest_seen_ms": lambda e: e.newest_seen_ms,
-            "input_hash": lambda e: e.input_hash,
+            **fields("newest_seen_ms", "input_hash"),
         },
     )
 
@@ -86,13 +84,8 @@ def tokens_table(
                 "features": feature_vector(question).tolist(),
             }
         )
-    schema = {
-        "example_id": pl.String,
-        "n_tokens": pl.Int64,
-        "token_ids": pl.List(pl.Int32),
-        "features": pl.List(pl.Float32),
-    }
-    return TOKENS.validate(pl.DataFrame(rows, schema=schema, orient="row"))
+    table = pl.DataFrame(rows, schema=polars_schema(TOKENS), orient="row")
+    return check_table(TOKENS, table)
 
 
 def dataset_settings(
@@ -131,33 +124,38 @@ def write_dataset(
     sources: Sequence[SourceCount],
     quarantined_by_reason: dict[str, int],
 ) -> DatasetMeta:
-    """Write the data set beside ``folder`` and move it there whole, replacing an earlier one."""
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
+    """Write the data set so that it takes the place of an earlier one whole."""
     table = examples_table(examples)
     files: dict[str, str] = {}
-    for name, rows in (("examples", table), ("tokens", tokens)):
-        for number in range(0, max(1, -(-rows.height // SHARD_ROWS))):
-            path = staging / name / f"part-{number:05d}.parquet"
-            write_parquet(rows.slice(number * SHARD_ROWS, SHARD_ROWS), path)
-            files[path.relative_to(staging).as_posix()] = sha256_hex(path.read_bytes())
-    meta = DatasetMeta(
-        dataset_hash=dataset_hash(examples, settings),
-        n_examples=len(examples),
-        splits={split: sum(e.split == split for e in examples) for split in ("train", "val", "test")},
-        labels=label_counts(examples),
-        job_types=dict(sorted(Counter(e.job_type for e in examples).items())),
-        not_examples=not_examples,
-        sources=list(sources),
-        quarantined=sum(quarantined_by_reason.values()),
-        quarantined_by_reason=quarantined_by_reason,
-        settings=settings,
-        files=files,
-    )
-    (staging / META).write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
-    retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, retired)
-    os.replace(staging, folder)
-    shutil.rmtree(retired, ignore_errors=True)
+    with staged_directory(folder) as staging:
+        for name, rows in (("examples", table), ("tokens", tokens)):
+            for number in range(max(1, -(-rows.height // SHARD_ROWS))):
+                path = staging / name / f"part-{number:05d}.parquet"
+                write_parquet(rows.slice(number * SHARD_ROWS, SHARD_ROWS), path)
+                files[path.relative_to(staging).as_posix()] = sha256_hex(path.read_bytes())
+        meta = DatasetMeta(
+            dataset_hash=dataset_hash(examples, settings),
+            n_examples=len(examples),
+            splits={split: sum(e.split == split for e in examples) for split in SPLITS},
+            labels=label_counts(examples),
+            job_types=dict(sorted(Counter(e.job_type for e in examples).items())),
+            not_examples=not_examples,
+            sources=list(sources),
+            quarantined=sum(quarantined_by_reason.values()),
+            quarantined_by_reason=quarantined_by_reason,
+            settings=settings,
+            files=files,
+        )
+        text = msgspec.json.format(msgspec.json.encode(meta), indent=2)
+        (staging / META).write_bytes(text + b"\n")
     return meta
+
+
+def altered_files(folder: Path, meta: DatasetMeta) -> list[str]:
+    """Shards that are missing or not what ``meta`` says: a flipped bit reads back wrong."""
+    altered = []
+    for name, digest in meta.files.items():
+        path = folder / name
+        if not path.is_file() or sha256_hex(path.read_bytes()) != digest:
+            altered.append(name)
+    return altered

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from planner_pipeline.dataset.arrays import Arrays
 from planner_runtime.actions import HEADS
 from planner_runtime.calibration import Calibration
 
@@ -69,16 +70,14 @@ def fit_temperature(
     return temperature, None if n >= FULL_TRUST_ROWS else f"shrunk: only {n} rows with a choice"
 
 
-def fit_calibration(
-    logits: Sequence[np.ndarray], labels: np.ndarray, masks: Sequence[np.ndarray]
-) -> Calibration:
+def fit_calibration(logits: Sequence[np.ndarray], arrays: Arrays) -> Calibration:
     """Temperatures of all heads.
 
     Args:
-        logits: Per head (N, C).
-        labels: (N, H) int64.
-        masks: Per head (N, C) bool.
+        logits: Per head (N, C), raw scores of the validation rows.
+        arrays: Labels and masks of the same rows.
     """
+    labels, masks = arrays.labels, arrays.masks
     temperatures, notes = {}, []
     for head, name in enumerate(HEADS):
         temperatures[name], note = fit_temperature(logits[head], labels[:, head], masks[head])

@@ -21,7 +21,7 @@ PREDICTORS: Final = ("model", "heuristic", "prior")
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure with its 95 % percentile bootstrap interval over issues, and the rows it rests on."""
+    """A figure, its 95 % percentile bootstrap interval over issues, and the rows it rests on."""
 
     value: float
     low: float
@@ -153,7 +153,10 @@ def diagnose(predictions: pl.DataFrame, *, split: str, seed: int = 0) -> Diagnos
     """Diagnostics of one split of a predictions table."""
     rows = predictions.filter(pl.col("split") == split)
     n = rows.height
-    issues = [issue or example for issue, example in zip(rows["issue_id"], rows["example_id"], strict=True)]
+    issues = [
+        issue or example
+        for issue, example in zip(rows["issue_id"], rows["example_id"], strict=True)
+    ]
     boot = _Bootstrap(issues, seed)
     labels = rows["label"].to_list()
     chosen = {name: rows[name].to_list() for name in PREDICTORS}
@@ -194,4 +197,19 @@ def diagnose(predictions: pl.DataFrame, *, split: str, seed: int = 0) -> Diagnos
         action_entropy_nats=float(-(shares * np.log(shares)).sum()) if n else None,
         top1_share=float(shares.max()) if n else None,
         reliability=_reliability(confidence, correct) if n else (),
+    )
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Diagnostics of both held-out splits; the validation split also fitted the temperatures."""
+
+    val: Diagnostics
+    test: Diagnostics
+
+
+def evaluate(predictions: pl.DataFrame, *, seed: int = 0) -> Evaluation:
+    """Diagnostics of a predictions table."""
+    return Evaluation(
+        val=diagnose(predictions, split="val", seed=seed),
+        test=diagnose(predictions, split="test", seed=seed),
     )

@@ -5,15 +5,22 @@ Belongs here: one row an example, from logits and labels. Does not: summing rows
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from planner_pipeline.dataset.examples import Example
-from planner_pipeline.tables import PREDICTIONS, build_table
-from planner_runtime.actions import Action, ActionSpace, choice_matrix, head_masks, valid_actions
+from planner_pipeline.tables import PREDICTIONS, build_table, fields
+from planner_runtime.actions import (
+    HEADS,
+    Action,
+    ActionSpace,
+    choice_matrix,
+    head_masks,
+    valid_actions,
+)
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
@@ -123,16 +130,19 @@ def predict(
     return rows
 
 
+def logits_of(table: pl.DataFrame) -> list[np.ndarray]:
+    """Per head (N, C) float32 from a logits table."""
+    return [np.asarray(table[name].to_list(), dtype=np.float32) for name in HEADS]
+
+
 def predictions_table(rows: Sequence[Prediction]) -> pl.DataFrame:
     """Predictions as a table; actions as four texts in head order."""
 
-    def texts(name: str) -> object:
+    def texts(name: str) -> Callable[[Prediction], list[str]]:
         return lambda row: [str(choice) for choice in getattr(row, name)]
 
-    columns = {name: (lambda row, name=name: getattr(row, name)) for name in (
-        "example_id", "issue_id", "job_type", "split", "abstains", "confidence", "label_prob",
-        "prior_label_prob", "brier",
-    )}  # fmt: skip
+    columns = fields("example_id", "issue_id", "job_type", "split", "abstains", "confidence")
+    columns |= fields("label_prob", "prior_label_prob", "brier")
     columns |= {name: texts(name) for name in ("label", "model", "heuristic", "prior", "served")}
     columns["is_forced"] = lambda row: list(row.is_forced)
     return build_table(PREDICTIONS, rows, columns)

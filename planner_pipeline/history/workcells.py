@@ -46,8 +46,11 @@ def stamp_ms(stamp: str | None) -> int | None:
     return int(moment.timestamp()) * 1000
 
 
+TIMEOUT_CODES: Final = ("timeout", "status:timeout")  # what the kernel puts among its failures
+
+
 def is_timeout(text: str | None) -> bool:
-    """Whether an error text or fail code says that time ran out."""
+    """Whether an error text says that time ran out."""
     return text is not None and ("timed out" in text.lower() or "timeout" in text.lower())
 
 
@@ -68,7 +71,7 @@ def _gates_ms(proof: Proof) -> int:
 def _status_of_blocking(all_passed: bool, blocking: list[str]) -> Status:
     if all_passed:
         return "success"
-    return "timeout" if any(is_timeout(code) for code in blocking) else "failed"
+    return "timeout" if any(code in TIMEOUT_CODES for code in blocking) else "failed"
 
 
 def _status(

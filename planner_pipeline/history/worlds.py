@@ -45,7 +45,9 @@ def _build_status(record: WorldRunRecord) -> Status | None:
         return None
     if any(stage.status not in _DONE and not stage.optional for stage in stages):
         return "failed"
-    return "failed" if record.verdict is not None and record.verdict.verdict != "pass" else "success"
+    return (
+        "failed" if record.verdict is not None and record.verdict.verdict != "pass" else "success"
+    )
 
 
 def _started(record: WorldRunRecord) -> tuple[int | None, str]:
@@ -106,6 +108,7 @@ def _build_run(record: WorldRunRecord, group_id: str, population: int | None) ->
         world_id=world_id,
         objective_id=context.objective_id if context else None,
         issue=_world_issue(world_id),
+        has_attempts=True,  # an evolution retries nothing
         decided_ms=started,
         started_ms=started,
         ended_ms=ended if status is not None else None,
@@ -127,7 +130,9 @@ def _evolution_run(record: WorldRunRecord, universe: UniverseRecord | None) -> R
     ended = moment_ms(evolution.generated_at)
     plan = ExecutedPlan(
         swarm_id_executed=evolution.swarm_id,
-        max_candidates_executed=evolution.population_size if evolution.population_size > 0 else None,
+        max_candidates_executed=evolution.population_size
+        if evolution.population_size > 0
+        else None,
         timeout_seconds_executed=None,  # evolve has no time budget
         max_iterations_executed=None,
         fallback_applied=False,
@@ -149,6 +154,7 @@ def _evolution_run(record: WorldRunRecord, universe: UniverseRecord | None) -> R
             "objective_id": universe.default_objective_id if universe else None,
         },
         issue=_world_issue(evolution.world_id),
+        has_attempts=True,
         decided_ms=started,
         started_ms=started,
         ended_ms=ended if ended is not None and (started is None or ended >= started) else None,

@@ -26,6 +26,9 @@ class FeatureMlp(nn.Module):
     that whoever serves the model cannot scale differently.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, spec: MlpSpec) -> None:
         super().__init__()
         self.spec = spec

@@ -4,9 +4,7 @@ Belongs here: the files, the manifest, the golden cases. Does not: reading (``pl
 Spec: section 11; formats 7.4 (file shapes).
 """
 
-import os
 import platform
-import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from planner_pipeline.artifacts import staged_directory
 from planner_pipeline.dataset.examples import Example
 from planner_pipeline.release.onnx_export import OPSET, OUTPUT_NAMES
 from planner_runtime.actions import ActionSpace
@@ -102,9 +101,7 @@ def _golden_lines(
     model = OnnxModel(members[MODEL], input_kind="features", output_names=OUTPUT_NAMES)
     bundle = Bundle("", draft, space, calibration, members[MODEL], ())
     planner = Planner(bundle, model)
-    cases = (
-        GoldenCase(e.planner_input, planner.plan(e.planner_input, now_ms=0)) for e in examples
-    )
+    cases = (GoldenCase(e.planner_input, planner.plan(e.planner_input, now_ms=0)) for e in examples)
     return b"".join(canonical_json(to_document(case)) + b"\n" for case in cases)
 
 
@@ -145,19 +142,9 @@ def write_bundle(
 
     members[GOLDEN] = _golden_lines(golden, manifest(), members, space, calibration)
     final = manifest()
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+    with staged_directory(folder) as staging:
         for name, data in members.items():
             (staging / name).write_bytes(data)
         (staging / MANIFEST).write_bytes(canonical_json(to_document(final)))
         load_bundle(staging)
-        retired = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        if folder.exists():
-            os.replace(folder, retired)
-        os.replace(staging, folder)
-        shutil.rmtree(retired, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return final

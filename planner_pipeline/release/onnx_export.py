@@ -10,13 +10,16 @@ import logging
 import warnings
 from typing import Final
 
+import msgspec
 import numpy as np
 import onnx
 import torch
 
+from planner_pipeline.dataset.arrays import Arrays
 from planner_pipeline.models.mlp import FeatureMlp
 from planner_pipeline.training.loop import predict_logits
-from planner_runtime.actions import HEADS
+from planner_runtime.actions import HEADS, ActionSpace, choice_matrix, head_masks
+from planner_runtime.decode import decode_joint
 from planner_runtime.session import OnnxModel
 
 OPSET: Final = 20
@@ -58,12 +61,30 @@ def export_onnx(model: FeatureMlp) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def worst_difference(model: FeatureMlp, onnx_bytes: bytes, features: np.ndarray) -> float:
-    """Largest |torch - onnxruntime| over the logits of (N, F) features; 0.0 for no rows."""
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """How the served model differs from torch on the same rows."""
+
+    n_rows: int
+    n_different_choices: int
+    worst_difference: float
+
+
+def compare_with_torch(
+    model: FeatureMlp, onnx_bytes: bytes, arrays: Arrays, space: ActionSpace
+) -> Parity:
+    """Logits and decoded actions of both, row by row, as the runtime would ask for them."""
     served = OnnxModel(onnx_bytes, input_kind="features", output_names=OUTPUT_NAMES)
-    expected = predict_logits(model, features)
-    worst = 0.0
-    for i, row in enumerate(features):
-        for head, logits in enumerate(served.logits(row)):
-            worst = max(worst, float(np.abs(logits - expected[head][i]).max()))
-    return worst
+    expected = predict_logits(model, arrays.features)
+    worst, different = 0.0, 0
+    for i, row in enumerate(arrays.features):
+        job = arrays.job_types[i]
+        choices, masks = choice_matrix(space, job), head_masks(space, job)
+        ours, torchs = served.logits(row), [head[i] for head in expected]
+        chosen = [
+            decode_joint(logits, (1.0,) * len(HEADS), choices, masks).index
+            for logits in (ours, torchs)
+        ]
+        different += chosen[0] != chosen[1]
+        gaps = [np.abs(a - b).max() for a, b in zip(ours, torchs, strict=True)]
+        worst = max(worst, float(max(gaps)))
+    return Parity(n_rows=len(arrays), n_different_choices=different, worst_difference=worst)

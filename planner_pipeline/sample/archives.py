@@ -166,7 +166,9 @@ def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def rollout_document(dispatch: Dispatch, attempt: Attempt, manifest: dict[str, Any]) -> dict[str, Any]:
+def rollout_document(
+    dispatch: Dispatch, attempt: Attempt, manifest: dict[str, Any]
+) -> dict[str, Any]:
     """``rollout.json`` of one workcell. Source: formats 2.5."""
     failed = [gate for gate, passed in attempt.gates.items() if not passed]
     document = {

@@ -66,7 +66,11 @@ def config_yaml(config: KernelConfig = SHIPPED_CONFIG) -> str:
             "rules": [
                 {
                     "match": rule.match,
-                    **({"speculate": True, "parallelism": rule.parallelism} if rule.speculate else {}),
+                    **(
+                        {"speculate": True, "parallelism": rule.parallelism}
+                        if rule.speculate
+                        else {}
+                    ),
                     "use": list(rule.use),
                 }
                 for rule in config.rules

@@ -29,7 +29,9 @@ def _offset(epoch_ms: int) -> str:
     return rfc3339(epoch_ms).replace("Z", "+00:00")
 
 
-def _stages(rng: random.Random, started_ms: int, ending: str, minutes: float) -> list[dict[str, Any]]:
+def _stages(
+    rng: random.Random, started_ms: int, ending: str, minutes: float
+) -> list[dict[str, Any]]:
     each_ms = round(minutes * 60_000 / len(STAGES))
     stages: list[dict[str, Any]] = []
     for number, stage_id in enumerate(STAGES):

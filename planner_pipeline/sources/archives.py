@@ -66,7 +66,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _ManifestFile(Manifest, frozen=True, kw_only=True):
-    planner: msgspec.Raw = msgspec.Raw(b"null")  # decoded by itself, so that a bad one spares the rest
+    planner: msgspec.Raw = msgspec.Raw(
+        b"null"
+    )  # decoded by itself, so that a bad one spares the rest
 
 
 class ProofGates(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,9 +178,7 @@ def split_workcell_id(workcell_id: str) -> tuple[str | None, str | None]:
     return workcell_id[3 : found.start()] or None, found[1]
 
 
-def _read_planner(
-    raw: msgspec.Raw, file: str
-) -> tuple[RecordedPlanner, Quarantine | None]:
+def _read_planner(raw: msgspec.Raw, file: str) -> tuple[RecordedPlanner, Quarantine | None]:
     """The planner section, or why the rest of the manifest has to do without it."""
     if bytes(raw) == b"null":
         return RecordedPlanner(), None

@@ -37,7 +37,8 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was found and could not be used.
 
     Attributes:
-        source: Which reader met it: issues, archives, events, world_runs, universes, config, trials.
+        source: Which reader met it: issues, archives, events, world_runs, universes, config or
+            trials.
         file: Path relative to the workspace, with forward slashes.
         line: 1-based line, where the file has lines.
         reason: One of a closed set of codes.

@@ -133,16 +133,14 @@ def read_kernel_config(repo: Path) -> ConfigRead:
         accepted=int(exists and not is_default),
         quarantined=int(exists and is_default),
     )
-    return ConfigRead(
-        config=config, is_default=is_default, quarantined=tuple(refused), count=count
-    )
+    return ConfigRead(config=config, is_default=is_default, quarantined=tuple(refused), count=count)
 
 
 def _swarms(document: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, int]]:
     swarms = document.get("swarms")
     if not isinstance(swarms, Mapping):
         return (), {}
-    sizes = {}
+    sizes: dict[str, int] = {}
     for name, swarm in swarms.items():
         for key in ("population_size", "population"):
             size = swarm.get(key) if isinstance(swarm, Mapping) else None

@@ -57,7 +57,9 @@ def decode_json(document: bytes | str, contract: type[msgspec.Struct]) -> Any:
         raise ContractError(contract_name(contract), "$", str(error)) from error
 
 
-def read_document(document: bytes | str | Mapping[str, Any], contract: type[ContractT]) -> ContractT:
+def read_document(
+    document: bytes | str | Mapping[str, Any], contract: type[ContractT]
+) -> ContractT:
     """``document`` as its contract.
 
     Args:

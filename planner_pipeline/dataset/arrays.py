@@ -1,6 +1,6 @@
 """Examples -> arrays: features, label indices, masks of valid choices.
 
-Belongs here: the only place where examples become numbers for training and evaluation.
+Belongs here: the only place where examples become numbers, for training and for evaluation.
 Does not: tokenizing or feature making (``planner_runtime``).
 """
 

@@ -1,0 +1,199 @@
+"""``cyntra-planner``: every command a person or another tool types.
+
+Belongs here: arguments, exit codes, the lines printed. Does not: work. Heavy packages are imported
+by the command that needs them, so that ``plan`` and ``verify`` run on the base distribution alone.
+Exit codes: 0 done, 1 the work failed (one line why), 2 wrong use.
+"""
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from planner_runtime.commands import CommandError, add_commands
+
+DEMO_DIR = Path(".planner/demo")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, sort_keys=True), flush=True)
+
+
+def run_sample(arguments: argparse.Namespace) -> int:
+    """``sample``: a simulated workspace."""
+    import msgspec
+
+    from planner_pipeline.sample.workspace import write_workspace
+
+    counts = write_workspace(arguments.out, n_runs=arguments.runs, seed=arguments.seed)
+    _print_json({"out": str(arguments.out), "simulated": True} | msgspec.to_builtins(counts))
+    return 0
+
+
+def run_import_trials(arguments: argparse.Namespace) -> int:
+    """``import-trials``: somebody else's attempts as a workspace."""
+    from planner_pipeline.sources.trials import read_trials
+    from planner_pipeline.trial_workspace import write_trial_workspace
+
+    read = read_trials(arguments.files)
+    for row in read.quarantined[:5]:
+        _say(f"  quarantined {row.file}:{row.line}: {row.detail}")
+    write_trial_workspace(arguments.out, read)
+    _print_json(
+        {
+            "out": str(arguments.out),
+            "trials": read.count.accepted,
+            "issues": len({trial.issue_id for trial in read.trials}),
+            "systems": len({trial.system for trial in read.trials}),
+            "quarantined": read.count.quarantined,
+        }
+    )
+    return 0
+
+
+def _need_workspace(repo: Path) -> None:
+    if not repo.is_dir():
+        raise CommandError(f"{repo}: no such directory")
+
+
+def run_build(arguments: argparse.Namespace) -> int:
+    """``build``: the data set alone."""
+    from planner_pipeline.materialize import dataset_summary, materialize
+
+    _need_workspace(arguments.repo)
+    materialize(arguments.repo, arguments.out, dataset_only=True, n_similar=arguments.n_similar)
+    _print_json(dataset_summary(arguments.out))
+    return 0
+
+
+def run_run(arguments: argparse.Namespace) -> int:
+    """``run``: data set, model, bundle and report."""
+    from planner_pipeline.materialize import materialize, summary
+
+    _need_workspace(arguments.repo)
+    started = time.monotonic()
+    _say(f"materializing {arguments.repo} into {arguments.out}")
+    materialize(
+        arguments.repo,
+        arguments.out,
+        n_similar=arguments.n_similar,
+        seed=arguments.seed,
+        epochs=arguments.epochs,
+    )
+    _print_json(summary(arguments.out) | {"seconds": round(time.monotonic() - started, 1)})
+    return 0
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """``demo``: sample, run, and a decision about an open issue."""
+    from planner_pipeline.demo import run_demo as demonstrate
+
+    demonstrate(arguments.out, n_runs=arguments.runs, seed=arguments.seed, say=print)
+    return 0
+
+
+def run_ui(arguments: argparse.Namespace) -> int:
+    """``ui``: Dagster's and MLflow's pages on loopback, until interrupted."""
+    from planner_pipeline.ui import serve
+
+    return serve(
+        arguments.repo,
+        arguments.out,
+        dagster_port=arguments.dagster_port,
+        mlflow_port=arguments.mlflow_port,
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="cyntra-planner",
+        description="How much compute, in which topology, should an agent swarm spend on a task?",
+    )
+    parser.add_argument("--debug", action="store_true", help="show a traceback when work fails")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, run: Any) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=run.__doc__)
+        one.set_defaults(run=run)
+        return one
+
+    sample = command("sample", "write a simulated workspace", run_sample)
+    sample.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sample.add_argument("--runs", type=_positive, default=1_500, metavar="N")
+    sample.add_argument("--seed", type=int, default=0, metavar="S")
+
+    trials = command("import-trials", "turn trial tables into a workspace", run_import_trials)
+    trials.add_argument("files", type=Path, nargs="+", metavar="FILE", help="CSV or Parquet")
+    trials.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    for name, text, run in (
+        ("build", "build the data set alone", run_build),
+        ("run", "data set, model, bundle and report", run_run),
+    ):
+        one = command(name, text, run)
+        one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
+        one.add_argument("--out", type=Path, required=True, metavar="DIR")
+        one.add_argument("--n-similar", type=_count, default=8, metavar="N")
+        if name == "run":
+            one.add_argument("--seed", type=_count, default=0, metavar="S")
+            one.add_argument("--epochs", type=_positive, default=120, metavar="N")
+
+    add_commands(commands)
+
+    demo = command("demo", "the whole way on a simulated workspace", run_demo)
+    demo.add_argument("--out", type=Path, default=DEMO_DIR, metavar="DIR")
+    demo.add_argument("--runs", type=_positive, default=1_500, metavar="N")
+    demo.add_argument("--seed", type=_count, default=0, metavar="S")
+
+    ui = command("ui", "Dagster's and MLflow's pages on loopback", run_ui)
+    ui.add_argument("--repo", type=Path, default=DEMO_DIR / "workspace", metavar="DIR")
+    ui.add_argument("--out", type=Path, default=DEMO_DIR / "out", metavar="DIR")
+    ui.add_argument("--dagster-port", type=_positive, default=3000, metavar="PORT")
+    ui.add_argument("--mlflow-port", type=_positive, default=5000, metavar="PORT")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; wrong use exits with 2."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 1
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        name = getattr(error, "name", None)
+        if isinstance(error, ModuleNotFoundError) and name not in (None, "planner_pipeline"):
+            _say(f"error: this command needs pip install 'cyntra-planner[pipeline]' ({error})")
+        else:
+            _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

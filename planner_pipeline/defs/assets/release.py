@@ -1,0 +1,91 @@
+"""Stage release: the ONNX file, the bundle, the report.
+
+Belongs here: doorways to ``release``, and what MLflow is told of the result. Does not: writing.
+"""
+
+import dagster as dg
+import polars as pl
+
+from planner_pipeline.dataset.examples import Example
+from planner_pipeline.dataset.shards import DatasetMeta
+from planner_pipeline.defs.resources import Settings, Tracking
+from planner_pipeline.evaluation.diagnostics import Evaluation
+from planner_pipeline.release.bundle_writer import write_bundle
+from planner_pipeline.release.onnx_export import OPSET, export_onnx
+from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
+from planner_pipeline.sources.workspace import SourceReport
+from planner_pipeline.tables import read_records
+from planner_pipeline.training.checkpoint import decode_checkpoint
+from planner_pipeline.training.fit import TrainingRecord
+from planner_runtime.actions import ActionSpace
+from planner_runtime.calibration import Calibration
+from planner_runtime.contracts import BundleManifest
+from planner_runtime.kernel_config import KernelConfig
+
+
+@dg.asset(group_name="release", code_version="1", io_manager_key="bytes_io")
+def planner_onnx(mlp_checkpoint: bytes) -> dg.MaterializeResult[bytes]:
+    """The model as one self-contained ONNX file."""
+    data = export_onnx(decode_checkpoint(mlp_checkpoint))
+    return dg.MaterializeResult(value=data, metadata={"bytes": len(data), "opset": OPSET})
+
+
+@dg.asset(group_name="release", code_version="1", io_manager_key="record_io")
+def planner_bundle(
+    planner_onnx: bytes,
+    mlp_checkpoint: bytes,
+    examples: pl.DataFrame,
+    action_space: ActionSpace,
+    calibration: Calibration,
+    kernel_config: KernelConfig,
+    dataset: DatasetMeta,
+    settings: Settings,
+) -> dg.MaterializeResult[BundleManifest]:
+    """A verified PlannerModelBundle in ``bundle/``."""
+    manifest = write_bundle(
+        settings.out_dir / "bundle",
+        onnx_bytes=planner_onnx,
+        checkpoint=mlp_checkpoint,
+        space=action_space,
+        calibration=calibration,
+        kernel_config=kernel_config,
+        dataset_hash=dataset.dataset_hash,
+        examples=read_records(examples, Example),
+    )
+    sizes = {file.path: file.size for file in manifest.files}
+    return dg.MaterializeResult(value=manifest, metadata={"bundle_id": manifest.bundle_id, **sizes})
+
+
+@dg.asset(group_name="release", code_version="1", io_manager_key="record_io")
+def report(
+    dataset: DatasetMeta,
+    source_report: SourceReport,
+    quarantine: pl.DataFrame,
+    examples: pl.DataFrame,
+    training_record: TrainingRecord,
+    calibration: Calibration,
+    diagnostics: Evaluation,
+    planner_bundle: BundleManifest,
+    settings: Settings,
+    tracking: Tracking,
+) -> dg.MaterializeResult[dict]:
+    """``report.html`` for people, ``report.json`` for programs."""
+    inputs = ReportInputs(
+        dataset=dataset,
+        has_default_config=source_report.has_default_config,
+        is_simulated=(settings.repo_dir / "SIMULATED.txt").exists(),
+        quarantine=quarantine,
+        examples=read_records(examples, Example),
+        training=training_record,
+        calibration=calibration,
+        evaluation=diagnostics,
+        manifest=planner_bundle,
+    )
+    summary = write_report(settings.out_dir, inputs)
+    metrics = headline_metrics(diagnostics)
+    with tracking.tracker().start("evaluation", {"bundle_id": planner_bundle.bundle_id}) as run:
+        run.log_metrics(metrics)
+        run.log_file(settings.out_dir / "report.html")
+        run.log_file(settings.out_dir / "bundle", folder="bundle")
+    page = str((settings.out_dir / "report.html").resolve())
+    return dg.MaterializeResult(value=summary, metadata={"page": page, **metrics})

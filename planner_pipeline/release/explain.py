@@ -1,0 +1,131 @@
+"""Decisions in words: what was asked, what was answered, and why.
+
+Belongs here: one decision of a bundle as a record for people. Does not: choosing which to show.
+"""
+
+from typing import Any
+
+import msgspec
+
+from planner_pipeline.dataset.examples import Example
+from planner_runtime.actions import Action
+from planner_runtime.contracts.planner_input import PlannerInput
+from planner_runtime.contracts.reading import read_document, to_document
+from planner_runtime.planner import Decision, Planner, action_of
+
+
+class SimilarRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run the decision could see."""
+
+    run_id: str
+    status: str
+    swarm_id: str | None
+    minutes: float | None
+    is_same_issue: bool
+
+
+class ExplainedDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision with its reasons."""
+
+    title: str
+    issue: dict[str, Any]
+    chosen: str
+    baseline: str
+    executed: str | None
+    decided_by: str
+    confidence: float | None
+    reason: str
+    alternatives: list[tuple[str, float]]
+    similar_runs: list[SimilarRun]
+    action: dict[str, Any]
+
+
+def action_words(action: Action) -> str:
+    """An action as a person would say it.
+
+    >>> action_words(Action("speculate_vote", 2, 60, "NA"))
+    'speculate_vote, 2 candidates, 60 minutes'
+    """
+    words = [action.swarm_id]
+    for choice, unit in (
+        (action.max_candidates_bin, "candidate"),
+        (action.max_minutes_bin, "minute"),
+        (action.max_iterations_bin, "iteration"),
+    ):
+        if choice != "NA":
+            words.append(f"{choice} {unit}{'' if choice == 1 else 's'}")
+    return ", ".join(words)
+
+
+def reason_words(decision: Decision) -> str:
+    """Why this action, in one sentence."""
+    action = decision.action
+    if action.abstain_to_default:
+        return f"The baseline answers: {action.reason}."
+    share = f"{(action.confidence or 0.0):.0%} of the model's probability over valid actions"
+    if action_of(action) == decision.baseline:
+        return f"Model and baseline agree; {share}."
+    return f"The model prefers this to the baseline; {share}."
+
+
+def explain(
+    planner: Planner, document: dict[str, Any], *, title: str, executed: Action | None = None
+) -> ExplainedDecision:
+    """One decision of ``planner`` about a planner input."""
+    decision = planner.decide(document, now_ms=0)
+    question = read_document(document, PlannerInput)
+    issue = to_document(question.issue)
+    runs = [
+        SimilarRun(
+            run_id=run.run_id,
+            status=run.outcome.status,
+            swarm_id=run.action_executed.swarm_id,
+            minutes=None
+            if run.runtime.duration_ms is None
+            else round(run.runtime.duration_ms / 60_000, 1),
+            is_same_issue=run.issue_id == question.issue.issue_id,
+        )
+        for run in question.history.last_n_similar_runs
+    ]
+    return ExplainedDecision(
+        title=title,
+        issue=issue,
+        chosen=action_words(action_of(decision.action)),
+        baseline=action_words(decision.baseline),
+        executed=None if executed is None else action_words(executed),
+        decided_by=decision.trace.decided_by,
+        confidence=decision.action.confidence,
+        reason=reason_words(decision),
+        alternatives=[(action_words(a), p) for a, p in decision.alternatives[:4]],
+        similar_runs=runs,
+        action=to_document(decision.action),
+    )
+
+
+def three_to_explain(examples: list[Example], planner: Planner) -> list[ExplainedDecision]:
+    """The newest test examples where model and baseline agree and differ, and the least sure one.
+
+    Fewer where the test split does not hold that many.
+    """
+    tests = [e for e in examples if e.split == "test"] or examples[-3:]
+    decisions = [(e, planner.decide(e.planner_input, now_ms=0)) for e in reversed(tests)]
+
+    def agrees(decision: Decision) -> bool:
+        return action_of(decision.action) == decision.baseline
+
+    picks: dict[str, tuple[Example, str]] = {}
+    for title, rows in (
+        ("Model and baseline agree", [e for e, d in decisions if agrees(d)]),
+        ("Model and baseline differ", [e for e, d in decisions if not agrees(d)]),
+        (
+            "Where the model is least sure",
+            [e for e, _ in sorted(decisions, key=lambda row: row[1].action.confidence or 0.0)],
+        ),
+    ):
+        fresh = [e for e in rows if e.example_id not in picks]
+        if fresh:
+            picks[fresh[0].example_id] = (fresh[0], title)
+    return [
+        explain(planner, e.planner_input, title=f"{title}: {e.example_id}", executed=e.label)
+        for e, title in picks.values()
+    ]

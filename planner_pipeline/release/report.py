@@ -1,0 +1,147 @@
+"""``report.html`` for people and ``report.json`` for programs.
+
+Belongs here: gathering what a run is worth telling. Does not: computing it, or the page's text
+(``report.html.jinja``).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import msgspec
+import polars as pl
+
+from planner_pipeline.artifacts import write_bytes
+from planner_pipeline.dataset.examples import Example
+from planner_pipeline.dataset.shards import DatasetMeta
+from planner_pipeline.evaluation.diagnostics import Diagnostics, Evaluation
+from planner_pipeline.evaluation.plots import losses_plot, reliability_plot
+from planner_pipeline.release.explain import three_to_explain
+from planner_pipeline.training.fit import TrainingRecord
+from planner_runtime.calibration import Calibration
+from planner_runtime.contracts.bundle_manifest import BundleManifest
+from planner_runtime.planner import Planner
+
+TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
+MAX_QUARANTINE_ROWS: Final = 50
+
+
+class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the report tells of."""
+
+    dataset: DatasetMeta
+    has_default_config: bool
+    is_simulated: bool
+    quarantine: pl.DataFrame
+    examples: Sequence[Example]
+    training: TrainingRecord
+    calibration: Calibration
+    evaluation: Evaluation
+    manifest: BundleManifest
+
+
+def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """The numbers a table of runs shows, from the test split; an absent one is left out."""
+    test = evaluation.test
+    metrics = {f"test_exact_match_{who}": f.value for who, f in test.exact_match.items()}
+    metrics |= {f"test_nll_{who}": f.value for who, f in test.nll.items()}
+    for name, figure in (
+        ("test_ece", test.ece),
+        ("test_brier", test.brier),
+        ("test_model_minus_heuristic", test.model_minus_heuristic),
+    ):
+        if figure is not None:
+            metrics[name] = figure.value
+    return metrics
+
+
+def verdict(test: Diagnostics) -> str:
+    """What the test split says of the model beside the heuristic, in one plain sentence."""
+    gap = test.model_minus_heuristic
+    if gap is None:
+        return "There is no test example, so nothing can be said of the model."
+    figure = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}, n={gap.n})"
+    if gap.high < 0:
+        return f"The heuristic repeats the executed plans better than the model: {figure}."
+    if gap.low > 0:
+        return f"The model repeats the executed plans better than the heuristic: {figure}."
+    return f"Model and heuristic cannot be told apart on executed plans: {figure}."
+
+
+def _warnings(inputs: ReportInputs) -> list[str]:
+    notes = []
+    if inputs.is_simulated:
+        notes.append(
+            "This workspace is simulated. The figures show that the machinery works; they say "
+            "nothing about real agents."
+        )
+    if inputs.has_default_config:
+        notes.append(
+            "No usable .cyntra/config.yaml was found: the heuristic used the shipped configuration."
+        )
+    n_labels = len({example.label for example in inputs.examples})
+    if n_labels == 1:
+        notes.append(
+            "Every executed plan was the same action, so there is nothing to tell apart: high "
+            "accuracy here is no achievement. Runs with other swarms or budgets are needed."
+        )
+    if inputs.training.n_train < 500:
+        notes.append(
+            f"Only {inputs.training.n_train} training examples; the spec asks for 500 or more."
+        )
+    return notes
+
+
+def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
+    """``report.json``: the page's content as data.
+
+    Args:
+        folder: The output directory, whose bundle answers the three decisions.
+    """
+    planner = Planner.open(folder / "bundle")
+    document: dict[str, Any] = msgspec.to_builtins(
+        {
+            "schema_version": "cyntra.planner_report.v1",
+            "warnings": _warnings(inputs),
+            "verdict": verdict(inputs.evaluation.test),
+            "dataset": inputs.dataset,
+            "training": inputs.training,
+            "calibration": inputs.calibration,
+            "evaluation": inputs.evaluation,
+            "bundle": {
+                "bundle_id": inputs.manifest.bundle_id,
+                "data_until": inputs.manifest.data_until,
+                "versions": inputs.manifest.versions,
+            },
+            "decisions": three_to_explain(list(inputs.examples), planner),
+        }
+    )
+    return document
+
+
+def _page(document: dict[str, Any], inputs: ReportInputs) -> str:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    test = inputs.evaluation.test
+    return template.render(
+        report=document,
+        quarantine=inputs.quarantine.head(MAX_QUARANTINE_ROWS).to_dicts(),
+        n_quarantine=inputs.quarantine.height,
+        reliability_svg=reliability_plot(test.reliability) if test.reliability else None,
+        losses_svg=losses_plot(
+            [epoch.train_loss for epoch in inputs.training.epochs],
+            [epoch.val_loss for epoch in inputs.training.epochs],
+            best_epoch=inputs.training.best_epoch,
+        ),
+    )
+
+
+def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
+    """Write both reports and return ``report.json``."""
+    document = report_document(folder, inputs)
+    write_bytes(
+        msgspec.json.format(msgspec.json.encode(document), indent=2), folder / "report.json"
+    )
+    write_bytes(_page(document, inputs).encode(), folder / "report.html")
+    return document

@@ -1,0 +1,174 @@
+"""Trial tables: attempts of any orchestrator as CSV or Parquet.
+
+Belongs here: reading and checking rows. Does not: turning them into a workspace
+(``trial_workspace``). A system is a toolchain, a task an issue, an attempt a workcell; an empty
+cell is not known and never 0.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+
+from planner_pipeline.sources.files import Quarantine, SourceCount
+from planner_runtime.inputs import epoch_ms
+
+SOURCE: Final = "trials"
+REQUIRED: Final = ("issue_id", "system", "attempt", "passed")
+OPTIONAL: Final = (
+    "dataset", "repo", "model", "cost_usd", "duration_ms", "tokens_in", "tokens_out", "started_at",
+    "fail_code", "gates_passed", "gates_total",
+)  # fmt: skip
+
+
+class TrialTableError(ValueError):
+    """A file is no trial table at all."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of one system at one task."""
+
+    dataset: str | None
+    issue_id: str
+    repo: str | None
+    system: str
+    model: str | None
+    attempt: int
+    passed: bool
+    cost_usd: float | None
+    duration_ms: int | None
+    tokens_in: int | None
+    tokens_out: int | None
+    started_ms: int | None
+    fail_code: str | None
+    gates_passed: int | None
+    gates_total: int | None
+
+
+class TrialRead(msgspec.Struct, frozen=True, kw_only=True):
+    """All attempts of some tables and what could not be read."""
+
+    trials: tuple[Trial, ...]
+    quarantined: tuple[Quarantine, ...]
+    count: SourceCount
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    return None if value is None or str(value).strip() == "" else str(value).strip()
+
+
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    text = _text(row, name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, not a number") from None
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name} is {text}, not a finite number from 0 up")
+    return value
+
+
+def _whole(row: Mapping[str, Any], name: str) -> int | None:
+    value = _number(row, name)
+    if value is not None and value != int(value):
+        raise ValueError(f"{name} is {value}, not a whole number")
+    return None if value is None else int(value)
+
+
+def _passed(row: Mapping[str, Any]) -> bool:
+    text = (_text(row, "passed") or "").lower()
+    if text not in ("0", "1", "true", "false"):
+        raise ValueError(f"passed is {text!r}, neither 0 nor 1")
+    return text in ("1", "true")
+
+
+def parse_trial(row: Mapping[str, Any]) -> Trial:
+    """One row of a trial table.
+
+    Raises:
+        ValueError: a required cell is empty or a cell has no meaning; the text names it.
+    """
+    for name in REQUIRED:
+        if _text(row, name) is None:
+            raise ValueError(f"{name} is empty")
+    attempt = _whole(row, "attempt")
+    if not attempt:
+        raise ValueError("attempt counts from 1")
+    started = _text(row, "started_at")
+    try:
+        started_ms = None if started is None else epoch_ms(started)
+    except (ValueError, OverflowError):
+        raise ValueError(f"started_at is {started!r}, not an RFC 3339 time") from None
+    return Trial(
+        dataset=_text(row, "dataset"),
+        issue_id=_text(row, "issue_id") or "",
+        repo=_text(row, "repo"),
+        system=_text(row, "system") or "",
+        model=_text(row, "model"),
+        attempt=attempt,
+        passed=_passed(row),
+        cost_usd=_number(row, "cost_usd"),
+        duration_ms=_whole(row, "duration_ms"),
+        tokens_in=_whole(row, "tokens_in"),
+        tokens_out=_whole(row, "tokens_out"),
+        started_ms=started_ms,
+        fail_code=_text(row, "fail_code"),
+        gates_passed=_whole(row, "gates_passed"),
+        gates_total=_whole(row, "gates_total"),
+    )
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            table = pl.read_parquet(path)
+        else:
+            table = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=False)
+    except OSError as error:
+        raise TrialTableError(f"{path}: {error.strerror or error}") from error
+    except (pl.exceptions.PolarsError, UnicodeError) as error:
+        detail = str(error).splitlines()[0]
+        raise TrialTableError(f"{path}: not a CSV or Parquet table: {detail}") from error
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        raise TrialTableError(f"{path}: columns {missing} are missing; {REQUIRED} are required")
+    return table
+
+
+def read_trials(paths: list[Path]) -> TrialRead:
+    """Every attempt of some tables, in file and row order.
+
+    A row that cannot be read, and a second row of one attempt, is quarantined.
+
+    Raises:
+        TrialTableError: a file is missing, no table, or lacks a required column.
+    """
+    trials: dict[tuple[str | None, str, str, int], Trial] = {}
+    refused: list[Quarantine] = []
+    n = 0
+    for path in paths:
+        for number, row in enumerate(_read_table(path).iter_rows(named=True), start=2):
+            n += 1
+            try:
+                trial = parse_trial(row)
+                key = (trial.dataset, trial.issue_id, trial.system, trial.attempt)
+                if key in trials:
+                    raise ValueError(f"attempt {trial.attempt} of this system stands here twice")
+            except ValueError as error:
+                text = ",".join("" if value is None else str(value) for value in row.values())
+                refused.append(
+                    Quarantine(
+                        source=SOURCE, file=path.name, line=number, reason="bad_value",
+                        detail=str(error), excerpt=text[:160],
+                    )
+                )  # fmt: skip
+                continue
+            trials[key] = trial
+    count = SourceCount(source=SOURCE, discovered=n, accepted=len(trials), quarantined=len(refused))
+    return TrialRead(trials=tuple(trials.values()), quarantined=tuple(refused), count=count)

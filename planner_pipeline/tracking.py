@@ -1,0 +1,148 @@
+"""Experiment tracking behind a small protocol: MLflow, or memory for tests.
+
+Belongs here: the only import of mlflow. Does not: what is worth logging (the callers).
+A tracking server that is down must not fail a run; it is reported once and left alone.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+EXPERIMENT = "cyntra-planner"
+
+
+class TrackedRun(Protocol):
+    """One run being tracked."""
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Numbers at a step."""
+        ...
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        """A file, or every file of a directory."""
+        ...
+
+
+class Tracker(Protocol):
+    """Somewhere to write runs."""
+
+    def start(self, name: str, params: Mapping[str, Any]) -> AbstractContextManager[TrackedRun]:
+        """A run that ends with the context."""
+        ...
+
+
+class MemoryRun:
+    """A run that keeps what it was told."""
+
+    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
+        self.name, self.params = name, dict(params)
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.files: list[str] = []
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Keep the numbers."""
+        self.metrics.append((step, dict(metrics)))
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        """Keep the name."""
+        self.files.append(f"{folder}/{path.name}".lstrip("/"))
+
+
+class MemoryTracker:
+    """The fake: runs in a list."""
+
+    def __init__(self) -> None:
+        self.runs: list[MemoryRun] = []
+
+    @contextmanager
+    def start(self, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
+        """Keep a run."""
+        run = MemoryRun(name, params)
+        self.runs.append(run)
+        yield run
+
+
+class _MlflowRun:
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client, self._run_id = client, run_id
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        rows = [Metric(name, float(value), 0, step) for name, value in metrics.items()]
+        with _tolerated():
+            self._client.log_batch(self._run_id, metrics=rows)
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        with _tolerated():
+            if path.is_dir():
+                self._client.log_artifacts(self._run_id, str(path), folder or None)
+            else:
+                self._client.log_artifact(self._run_id, str(path), folder or None)
+
+
+@contextmanager
+def _tolerated() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"MLflow did not take a record: {error}", RuntimeWarning, stacklevel=3)
+
+
+class MlflowTracker:
+    """MLflow at ``MLFLOW_TRACKING_URI``, or in a SQLite file of its own.
+
+    Args:
+        folder: Where ``mlflow.db`` and artifacts go when no tracking server is named.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def uri(self) -> str:
+        """Where runs are written."""
+        own = f"sqlite:///{(self._folder / 'mlflow.db').resolve()}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or own
+
+    @contextmanager
+    def start(self, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
+        """A run in the experiment ``cyntra-planner``; in memory when MLflow cannot be reached."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        try:
+            client, run_id = self._create(name, params)
+        except Exception as error:
+            warnings.warn(f"MLflow cannot be reached: {error}", RuntimeWarning, stacklevel=2)
+            yield MemoryRun(name, params)
+            return
+        status = "FAILED"
+        try:
+            yield _MlflowRun(client, run_id)
+            status = "FINISHED"
+        finally:
+            with _tolerated():
+                client.set_terminated(run_id, status)
+
+    def _create(self, name: str, params: Mapping[str, Any]) -> tuple[Any, str]:
+        from mlflow.entities import Param
+        from mlflow.tracking import MlflowClient
+
+        for noisy in ("mlflow", "alembic"):  # a database being migrated is no news
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        client = MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            is_own = "MLFLOW_TRACKING_URI" not in os.environ
+            artifacts = (self._folder / "mlartifacts").resolve().as_uri() if is_own else None
+            experiment_id = client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        else:
+            experiment_id = experiment.experiment_id
+        run_id = client.create_run(experiment_id, run_name=name).info.run_id
+        rows = [Param(key, str(value)) for key, value in params.items()]
+        client.log_batch(run_id, params=rows)
+        return client, run_id
