@@ -57,8 +57,8 @@ class OnnxModel:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # attention over small embeddings meets denormals, 4-5x slower; counts on the first session
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        # session.set_denormal_as_zero stays off: it flips the floating-point mode of the calling
+        # thread for good, which a library inside somebody's kernel must not do (docs/log.md)
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no public base

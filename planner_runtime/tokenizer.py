@@ -79,6 +79,7 @@ class TokenBudget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_BUDGET: Final = TokenBudget()
+MIN_SEQ_LEN: Final = 5  # [BOS], three [SEP], [EOS]
 
 
 def _build_vocabulary() -> tuple[str, ...]:
@@ -220,14 +221,19 @@ def tokenize(planner_input: PlannerInput, *, budget: TokenBudget = DEFAULT_BUDGE
         (T,) ids below ``len(VOCABULARY)``, from [BOS] to [EOS].
 
     Raises:
-        ValueError: ``created_at`` names no moment of the calendar.
+        ValueError: ``created_at`` names no moment of the calendar, or the budget is below the five
+            tokens that every sequence has.
     """
+    if budget.seq_len < MIN_SEQ_LEN:
+        raise ValueError(f"a sequence needs {MIN_SEQ_LEN} tokens, the budget is {budget.seq_len}")
     now_ms = epoch_ms(planner_input.created_at)
     ids = [TOKEN_IDS["[BOS]"]]
     room = budget.seq_len - 1  # for [EOS]
-    for section in (_universe_entries, _issue_entries, _system_entries):
+    sections = (_universe_entries, _issue_entries, _system_entries)
+    for done, section in enumerate(sections):
+        n_separators = len(sections) - done  # this section's and those still to come
         for entry in section(planner_input):
-            if len(ids) + len(entry) + 1 > room:
+            if len(ids) + len(entry) + n_separators > room:
                 break
             ids.extend(entry)
         ids.append(_SEP)

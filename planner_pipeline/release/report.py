@@ -56,8 +56,14 @@ def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
     return metrics
 
 
-def verdict(test: Diagnostics) -> str:
-    """What the test split says of the model beside the heuristic, in one plain sentence."""
+def verdict(test: Diagnostics, n_labels: int) -> str:
+    """What the test split says of the model beside the heuristic, in one plain sentence.
+
+    Args:
+        n_labels: Different actions among the executed plans.
+    """
+    if n_labels == 1:
+        return "Every executed plan was the same action: there is nothing to tell apart."
     gap = test.model_minus_heuristic
     if gap is None:
         return "There is no test example, so nothing can be said of the model."
@@ -67,6 +73,10 @@ def verdict(test: Diagnostics) -> str:
     if gap.low > 0:
         return f"The model repeats the executed plans better than the heuristic: {figure}."
     return f"Model and heuristic cannot be told apart on executed plans: {figure}."
+
+
+def _n_labels(inputs: ReportInputs) -> int:
+    return len({example.label for example in inputs.examples})
 
 
 def _warnings(inputs: ReportInputs) -> list[str]:
@@ -80,11 +90,10 @@ def _warnings(inputs: ReportInputs) -> list[str]:
         notes.append(
             "No usable .cyntra/config.yaml was found: the heuristic used the shipped configuration."
         )
-    n_labels = len({example.label for example in inputs.examples})
-    if n_labels == 1:
+    if _n_labels(inputs) == 1:
         notes.append(
-            "Every executed plan was the same action, so there is nothing to tell apart: high "
-            "accuracy here is no achievement. Runs with other swarms or budgets are needed."
+            "Full accuracy on a single action is no achievement. Learning to choose needs runs "
+            "with different swarms or budgets."
         )
     if inputs.training.n_train < 500:
         notes.append(
@@ -104,7 +113,7 @@ def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         {
             "schema_version": "cyntra.planner_report.v1",
             "warnings": _warnings(inputs),
-            "verdict": verdict(inputs.evaluation.test),
+            "verdict": verdict(inputs.evaluation.test, _n_labels(inputs)),
             "dataset": inputs.dataset,
             "training": inputs.training,
             "calibration": inputs.calibration,

@@ -1,8 +1,11 @@
 """JSON Schemas of the contracts, generated so that types and schemas cannot drift apart.
 
-Belongs here: generation. Does not: writing them to disk (``make schemas``).
+Belongs here: generation, and `make schemas`. Does not: the contracts.
 """
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,5 +33,17 @@ def json_schema(name: str) -> dict[str, Any]:
     Raises:
         KeyError: no contract has this name.
     """
-    schema: dict[str, Any] = msgspec.json.schema(CONTRACTS[name])
+    # through JSON, because msgspec writes defaults as tuples
+    schema = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(CONTRACTS[name])))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def write_schemas(folder: Path) -> None:
+    """Write one ``<name>.schema.json`` for every contract."""
+    for name in CONTRACTS:
+        text = json.dumps(json_schema(name), indent=2, ensure_ascii=False)
+        (folder / f"{name}.schema.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))

@@ -1,0 +1,47 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := .planner/demo
+
+.PHONY: help demo test check bench ui schemas clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+# torch first and by pip (a CPU build, where the machine offers one, is kept by what follows), the
+# rest by uv, which is several times faster; pip alone where uv cannot do it
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 uv -c constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]' \
+	  || $(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## simulated workspace -> data set -> model -> bundle -> a decision and a report
+	@$(BIN)/cyntra-planner demo --out $(DEMO)
+
+test: $(READY) ## the test suite, without the slow tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+check: $(READY) ## style, types, import rules, then the slow tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -m slow
+
+bench: $(READY) ## how long a decision and its parts take
+	$(BIN)/python -m tests.bench.decisions --bundle $(DEMO)/out/bundle --examples $(DEMO)/out/assets/examples.parquet
+
+ui: $(READY) ## Dagster's and MLflow's pages on loopback, on the demo's output
+	$(BIN)/cyntra-planner ui --repo $(DEMO)/workspace --out $(DEMO)/out
+
+schemas: $(READY) ## write schemas/*.schema.json from the contracts
+	$(BIN)/python -m planner_runtime.contracts.schemas schemas
+
+clean: ## remove the environment, caches and the demo
+	rm -rf $(VENV) .planner .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

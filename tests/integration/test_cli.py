@@ -1,0 +1,188 @@
+"""The command line as a person and as another program meet it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from planner_pipeline.cli import main
+from planner_runtime.contracts import PlannerAction, read_document
+
+HEADER = (
+    "dataset,issue_id,repo,system,model,attempt,passed,cost_usd,duration_ms,tokens_in,tokens_out,"
+    "started_at,fail_code,gates_passed,gates_total"
+)
+ROWS = [
+    "d,fix/it,r,sys|m|1,m,1,1,0.5,60000,10,20,2026-01-01T00:00:00+00:00,,2,2",
+    "d,fix/it,r,sys|m|1,m,2,0,,1200000,,,2026-01-02T00:00:00Z,agent_timeout,1,2",
+    "d,other,r,sys|m|1,m,1,0,,,,,,,,",
+    "d,other,r,sys|m|1,m,1,0,,,,,,,,",
+    "d,other,r,sys|m|1,m,x,0,,,,,,,,",
+    "d,other,r,,m,3,0,,,,,,,,",
+    "d,third,r,sys|m|1,m,1,maybe,,,,,,,,",
+    "d,third,r,sys|m|1,m,1,1,nan,,,,,,,",
+    "d,third,r,sys|m|1,m,1,1,,,,,soon,,,",
+]
+
+
+@pytest.fixture
+def question(built: Path, tmp_path: Path) -> Path:
+    line = (built / "bundle" / "golden.jsonl").read_text().splitlines()[-1]
+    path = tmp_path / "question.json"
+    path.write_text(json.dumps(json.loads(line)["planner_input"]))
+    return path
+
+
+def test_plan_prints_a_planner_action(
+    built: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--bundle", str(built / "bundle"), "--input", str(question)]) == 0
+    action = read_document(capsys.readouterr().out, PlannerAction)
+    assert action.model is not None
+
+
+def test_plan_accepts_a_hand_written_input_with_extra_keys(
+    built: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(question.read_text())
+    document["issue"] |= {"assignee": "somebody", "labels": {"a": [1]}}
+    question.write_text(json.dumps(document))
+    assert main(["plan", "--bundle", str(built / "bundle"), "--input", str(question)]) == 0
+    assert '"reason":"invalid' not in capsys.readouterr().out
+
+
+def test_plan_refuses_a_bad_input_with_the_path_of_the_field(
+    built: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(question.read_text())
+    document["issue"]["dk_risk"] = "extreme"
+    question.write_text(json.dumps(document))
+    assert main(["plan", "--bundle", str(built / "bundle"), "--input", str(question)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "$.issue.dk_risk" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_plan_answers_with_the_baseline_when_the_bundle_is_broken(
+    built: Path, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(built / "bundle", tmp_path / "bundle")
+    (tmp_path / "bundle" / "calibration.json").write_text("{}")
+    arguments = ["plan", "--bundle", str(tmp_path / "bundle"), "--input", str(question)]
+    assert main(arguments) == 0
+    action = json.loads(capsys.readouterr().out)
+    assert action["abstain_to_default"] is True
+    assert action["reason"].startswith("bundle_load_failed:calibration.json: size_mismatch")
+    assert main(["verify", str(tmp_path / "bundle")]) == 1
+    assert capsys.readouterr().out.startswith("FAULT calibration.json: size_mismatch")
+
+
+def test_sample_tells_what_it_wrote_and_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", "--out", str(tmp_path / "w"), "--runs", "20", "--seed", "4"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["simulated"] is True
+    assert told["archives"] > 0
+    assert main(["sample", "--out", str(tmp_path / "w"), "--runs", "20"]) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_samples_of_equal_seeds_are_byte_identical(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        main(["sample", "--out", str(tmp_path / name), "--runs", "40", "--seed", "9"])
+    a, b = (
+        {
+            p.relative_to(tmp_path / n): p.read_bytes()
+            for p in (tmp_path / n).rglob("*")
+            if p.is_file()
+        }
+        for n in ("a", "b")
+    )
+    assert a == b
+
+
+def test_trials_become_a_workspace_and_nothing_vanishes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join([HEADER, *ROWS]) + "\n")
+    assert main(["import-trials", str(table), "--out", str(tmp_path / "w")]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {
+        "out": str(tmp_path / "w"), "trials": 3, "issues": 2, "systems": 1, "quarantined": 6,
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "w/quarantine.jsonl").read_text().splitlines()]
+    assert [row["line"] for row in rows] == [5, 6, 7, 8, 9, 10]
+    trials = pl.read_parquet(tmp_path / "w" / "trials.parquet")
+    assert trials["duration_ms"].to_list() == [60_000, 1_200_000, None]
+    assert trials["cost_usd"].to_list() == [0.5, None, None]
+    assert main(["build", "--repo", str(tmp_path / "w"), "--out", str(tmp_path / "o")]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert built["examples"] == 2  # the third attempt has no known start
+    runs = pl.read_parquet(tmp_path / "o" / "assets" / "runs.parquet").sort(
+        "decided_ms", nulls_last=True
+    )
+    assert runs["status"].to_list() == ["success", "timeout", "failed"]
+    assert runs["ended_ms"].to_list()[2] is None
+
+
+def test_parquet_trials_read_as_csv_does(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join([HEADER, *ROWS[:3]]) + "\n")
+    pl.read_csv(tmp_path / "t.csv").write_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        assert (
+            main(["import-trials", str(tmp_path / name), "--out", str(tmp_path / f"w {name}")]) == 0
+        )
+    a, b = (pl.read_parquet(tmp_path / f"w {n}" / "trials.parquet") for n in ("t.csv", "t.parquet"))
+    assert a.equals(b)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("issue_id,system\na,b\n", "are missing"), ("", "not a CSV or Parquet table")],
+)
+def test_what_is_no_trial_table_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, why: str
+) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert main(["import-trials", str(tmp_path / "t.csv"), "--out", str(tmp_path / "w")]) == 1
+    told = capsys.readouterr().err
+    assert why in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["unheard-of"], ["run"], ["sample", "--out", "x", "--runs", "0"]]
+)
+def test_wrong_use_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    capsys.readouterr()
+
+
+def test_a_traceback_is_shown_only_when_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = ["run", "--repo", str(tmp_path / "none"), "--out", str(tmp_path / "o")]
+    assert main(missing) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["--debug", *missing]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_sidecar_module_answers_too(built: Path, question: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "planner_runtime", "plan", "--bundle", str(built / "bundle"),
+         "--input", "-", "--trace"],
+        input=question.read_bytes(), capture_output=True, check=True,
+    )  # fmt: skip
+    action, trace = (json.loads(line) for line in done.stdout.splitlines())
+    assert action["schema_version"] == "cyntra.planner_action.v1"
+    assert trace["schema_version"] == "cyntra.policy_trace.v1"
