@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from planner_runtime.contracts.bins import Bin
+from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_input import ActionSpaceDocument
 
@@ -120,12 +121,12 @@ def action_space_for_swarms(swarm_ids: Sequence[str]) -> ActionSpace:
 
 
 def action_space_of(document: ActionSpaceDocument) -> ActionSpace:
-    """The action space a planner input declares; its rules are ours, whatever it says."""
+    """The action space a planner input declares, each choice once; the rules are always ours."""
     return ActionSpace(
-        swarm_ids=document.swarm_ids,
-        max_candidates_bins=document.max_candidates_bins,
-        max_minutes_bins=document.max_minutes_bins,
-        max_iterations_bins=document.max_iterations_bins,
+        swarm_ids=tuple(dict.fromkeys(document.swarm_ids)),
+        max_candidates_bins=tuple(dict.fromkeys(document.max_candidates_bins)),
+        max_minutes_bins=tuple(dict.fromkeys(document.max_minutes_bins)),
+        max_iterations_bins=tuple(dict.fromkeys(document.max_iterations_bins)),
     )
 
 
@@ -157,6 +158,12 @@ def valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
 
 
 @lru_cache(maxsize=256)
+def candidate_set_hash(space: ActionSpace, job_type: str) -> str:
+    """sha256 of VALID_ACTIONS in order: equal when two decisions had the same candidates."""
+    return document_hash([list(action) for action in valid_actions(space, job_type)])
+
+
+@lru_cache(maxsize=256)
 def choice_matrix(space: ActionSpace, job_type: str) -> np.ndarray:
     """(A, H) int64: for every valid action the index of its choice in every head; read-only."""
     rows = [action_to_indices(space, action) for action in valid_actions(space, job_type)]
@@ -168,7 +175,11 @@ def choice_matrix(space: ActionSpace, job_type: str) -> np.ndarray:
 @lru_cache(maxsize=256)
 def head_masks(space: ActionSpace, job_type: str) -> tuple[np.ndarray, ...]:
     """For each head a (C,) bool array: True where some valid action makes that choice."""
-    matrix = choice_matrix(space, job_type)
+    return masks_of(space, choice_matrix(space, job_type))
+
+
+def masks_of(space: ActionSpace, matrix: np.ndarray) -> tuple[np.ndarray, ...]:
+    """For each head a (C,) bool array: True where a row of an (A, H) matrix makes the choice."""
     masks = []
     for head, choices in enumerate(space.choices):
         mask = np.zeros(len(choices), dtype=bool)

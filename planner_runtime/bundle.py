@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_runtime.actions import ActionSpace
+from planner_runtime.actions import HEADS, ActionSpace, action_space_of
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.contracts.canonical import canonical_json, document_hash, sha256_hex
@@ -20,6 +20,7 @@ from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.contracts.planner_input import ActionSpaceDocument
 from planner_runtime.contracts.reading import ContractError, read_document, to_document
 from planner_runtime.features import feature_spec_hash
+from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.tokenizer import vocab_hash
 
 MANIFEST: Final = "manifest.json"
@@ -70,6 +71,7 @@ class Bundle(msgspec.Struct, frozen=True):
     manifest: BundleManifest
     action_space: ActionSpace
     calibration: Calibration
+    kernel_config: KernelConfig
     model: bytes
     golden: tuple[GoldenCase, ...]
 
@@ -111,6 +113,11 @@ def _read_member(folder: Path, name: str) -> bytes | Fault:
         os.close(fd)
 
 
+def _printable(name: str) -> str:
+    """A file name that any terminal can show."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _read_manifest(folder: Path) -> BundleManifest:
     data = _read_member(folder, MANIFEST)
     if isinstance(data, Fault):
@@ -148,7 +155,7 @@ def _read_members(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
         else:
             members[file.path] = data
     known = {MANIFEST, *(file.path for file in manifest.files)}
-    for name in sorted(set(os.listdir(folder)) - known):
+    for name in sorted(_printable(name) for name in set(os.listdir(folder)) - known):
         faults.append(Fault(name, "unexpected", "the manifest does not list it"))
     if faults:
         raise BundleError(faults)
@@ -170,12 +177,7 @@ def _parse_action_space(data: bytes) -> ActionSpace:
         space = msgspec.convert(raw, ActionSpaceDocument)
     except ValueError as error:
         raise BundleError([Fault(ACTION_SPACE, "malformed", str(error))]) from error
-    return ActionSpace(
-        swarm_ids=space.swarm_ids,
-        max_candidates_bins=space.max_candidates_bins,
-        max_minutes_bins=space.max_minutes_bins,
-        max_iterations_bins=space.max_iterations_bins,
-    )
+    return action_space_of(space)
 
 
 def _parse_golden(data: bytes) -> tuple[GoldenCase, ...]:
@@ -183,7 +185,7 @@ def _parse_golden(data: bytes) -> tuple[GoldenCase, ...]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             cases.append(msgspec.json.decode(line, type=GoldenCase))
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise BundleError([Fault(GOLDEN, "malformed", f"line {number}: {error}")]) from error
     return tuple(cases)
 
@@ -194,9 +196,15 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleError: what is wrong, file by file.
     """
-    if not folder.is_dir():
-        raise BundleError([Fault(str(folder), "missing", "no such directory")])
-    folder = folder.resolve()
+    try:
+        if not folder.is_dir():
+            raise BundleError([Fault(str(folder), "missing", "no such directory")])
+        return _read_verified(folder.resolve())
+    except OSError as error:
+        raise BundleError([Fault(str(folder), "unreadable", str(error))]) from error
+
+
+def _read_verified(folder: Path) -> Bundle:
     manifest = _read_manifest(folder)
     members = _read_members(folder, manifest)
     space = _parse_action_space(members[ACTION_SPACE])
@@ -214,9 +222,16 @@ def read_bundle(folder: Path) -> Bundle:
     if manifest.model.input_spec_hash != ours:
         detail = "this runtime builds another input than the model was trained on"
         faults.append(Fault(MODEL, "input_spec_mismatch", detail))
-    if len(golden) != manifest.n_golden:
+    if sorted(calibration.temperatures) != sorted(HEADS):
+        detail = f"it has temperatures for {sorted(calibration.temperatures)}"
+        faults.append(Fault(CALIBRATION, "malformed", detail))
+    try:
+        kernel_config = msgspec.convert(manifest.kernel_config, KernelConfig)
+    except msgspec.ValidationError as error:
+        raise BundleError([Fault(MANIFEST, "malformed", f"kernel_config: {error}")]) from error
+    if not golden or len(golden) != manifest.n_golden:
         detail = f"{len(golden)} cases, the manifest says {manifest.n_golden}"
         faults.append(Fault(GOLDEN, "count_mismatch", detail))
     if faults:
         raise BundleError(faults)
-    return Bundle(str(folder), manifest, space, calibration, members[MODEL], golden)
+    return Bundle(str(folder), manifest, space, calibration, kernel_config, members[MODEL], golden)

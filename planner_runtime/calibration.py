@@ -11,7 +11,7 @@ import msgspec
 from planner_runtime.actions import HEADS
 from planner_runtime.contracts.planner_action import Ratio
 
-Temperature = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
+Temperature = Annotated[float, msgspec.Meta(ge=0.01, le=100.0)]
 
 
 class Calibration(
@@ -30,9 +30,5 @@ class Calibration(
     notes: tuple[str, ...] = ()
 
     def in_head_order(self) -> tuple[float, ...]:
-        """The temperatures in the order of ``HEADS``.
-
-        Raises:
-            KeyError: a head has no temperature.
-        """
+        """The temperatures in the order of ``HEADS``; ``read_bundle`` saw that all are there."""
         return tuple(self.temperatures[head] for head in HEADS)

@@ -15,11 +15,11 @@ class NonFiniteLogitsError(ValueError):
     """A model answered with NaN or infinity, so nothing may be chosen from it.
 
     Attributes:
-        head: Index of the first offending head.
+        head: Index of the first offending head; -1 when only their sum is not finite.
     """
 
     def __init__(self, head: int) -> None:
-        super().__init__(f"logits of head {head} are not finite")
+        super().__init__(f"logits of head {head} are not finite" if head >= 0 else "sum not finite")
         self.head = head
 
 
@@ -81,5 +81,7 @@ def decode_joint(
         head_probs.append(masked_softmax(np.where(mask, values, 0.0), mask, temperature))
     weights = np.exp(scores - scores.max())
     joint = weights / weights.sum()  # (A,)
+    if not np.isfinite(joint).all():
+        raise NonFiniteLogitsError(-1)
     index = int(np.argmax(scores))
     return JointDecision(index, float(joint[index]), joint, tuple(head_probs))

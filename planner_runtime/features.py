@@ -79,8 +79,8 @@ def _system(planner_input: PlannerInput) -> Iterator[Feature]:
     bins = ("0", "1_2", "3_5", "6_plus")
     yield from _one_hot("active", None if state is None else state.active_workcells_bin, bins)
     yield from _one_hot("queue", None if state is None else state.queue_depth_bin, bins)
-    hour = None if state is None or state.hour_bucket is None else state.hour_bucket
-    angle = 2 * math.pi * int(hour) / 24 if hour is not None and hour.isdecimal() else None
+    hour = None if state is None else state.hour_bucket
+    angle = None if hour is None else 2 * math.pi * int(hour) / 24
     yield "hour_sin", 0.0 if angle is None else math.sin(angle)
     yield "hour_cos", 0.0 if angle is None else math.cos(angle)
     names = None if state is None else state.available_toolchains

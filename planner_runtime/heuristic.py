@@ -19,6 +19,7 @@ from planner_runtime.actions import (
     nearest_bin,
     valid_actions,
 )
+from planner_runtime.contracts.bins import Bin
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX, domain_of
 from planner_runtime.kernel_config import ExplorationControl, KernelConfig, RoutingRule
@@ -26,6 +27,7 @@ from planner_runtime.kernel_config import ExplorationControl, KernelConfig, Rout
 SERIAL: Final = "serial_handoff"
 SPECULATE: Final = "speculate_vote"
 DEFAULT_POPULATION: Final = 3
+DEFAULT_TOOLCHAIN: Final = "codex"
 
 ControlMode = Literal["disabled", "trap", "balanced", "chaos"]
 
@@ -86,12 +88,14 @@ def _listed(value: Any) -> Sequence[Any]:
 def rule_matches(rule: RoutingRule, issue: IssueView) -> bool:
     """Whether every key of the rule's ``match`` fits; an empty match fits all (formats 5)."""
     for key, wanted in rule.match.items():
+        if wanted is None:
+            continue
         if key in ("dk_tool_hint", "dk_risk", "dk_size"):
             fits = getattr(issue, key) in _listed(wanted)
         elif key == "tags_any":
-            fits = not issue.tags.isdisjoint(_listed(wanted))
+            fits = not issue.tags.isdisjoint(map(str, _listed(wanted)))
         elif key == "tags_all":
-            fits = issue.tags.issuperset(_listed(wanted))
+            fits = issue.tags.issuperset(map(str, _listed(wanted)))
         elif key == "title_pattern":
             fits = _matches_any(wanted, issue.title)
         elif key == "description_pattern":
@@ -194,7 +198,8 @@ def serial_plan(
             *(fallback for name in uses for fallback in config.fallbacks.get(name, ())),
             *config.toolchain_priority,
         ]
-        toolchain = next((name for name in wanted if name in usable), config.toolchain_priority[0])
+        last_resort = next(iter(config.toolchain_priority), DEFAULT_TOOLCHAIN)
+        toolchain = next((name for name in wanted if name in usable), last_resort)
         reason = "routing_rule" if toolchain in uses else "routing_fallback"
     return HeuristicPlan(
         swarm_id=SERIAL,
@@ -203,6 +208,21 @@ def serial_plan(
         timeout_cap_seconds=config.timeout_of(toolchain),
         reason=reason,
     )
+
+
+def planned_parallelism(
+    config: KernelConfig, issue: IssueView, rates: ActionRates | None = None
+) -> int:
+    """How many candidates speculation asks for: the controller's word, else the first speculating
+    rule's, else the default. Source: formats 6.2 and 6.3.
+    """
+    control = control_decision(config, issue, rates).speculate_parallelism
+    if control is not None:
+        return control
+    rule = first_rule(config, issue, speculating=True)
+    if rule is not None and rule.parallelism is not None and rule.parallelism > 0:
+        return rule.parallelism
+    return config.speculation.default_parallelism
 
 
 def speculate_plan(
@@ -222,11 +242,7 @@ def speculate_plan(
     candidates = [name for name in wanted or config.toolchain_priority if name in usable]
     if not candidates:
         return None
-    default = config.speculation.default_parallelism
-    if rule is not None and rule.parallelism is not None and rule.parallelism > 0:
-        default = rule.parallelism
-    control = control_decision(config, issue, rates).speculate_parallelism
-    n = min(default if control is None else control, len(candidates)) or 1
+    n = max(1, min(planned_parallelism(config, issue, rates), len(candidates)))
     chosen = tuple(candidates[:n])
     return HeuristicPlan(
         swarm_id=SPECULATE,
@@ -258,7 +274,7 @@ def evolve_population(swarm_id: str, configured: int | None = None) -> int:
     return 1 if swarm_id == SERIAL else DEFAULT_POPULATION
 
 
-def issue_view(planner_input: PlannerInput, *, dk_speculate: bool = False) -> IssueView:
+def issue_view(planner_input: PlannerInput) -> IssueView:
     """The kernel's view of the issue in a planner input, which carries no description."""
     issue = planner_input.issue
     return IssueView(
@@ -268,25 +284,34 @@ def issue_view(planner_input: PlannerInput, *, dk_speculate: bool = False) -> Is
         dk_risk=issue.dk_risk,
         dk_size=issue.dk_size,
         dk_tool_hint=issue.dk_tool_hint,
-        dk_speculate=dk_speculate,
+        dk_speculate=issue.dk_speculate is True,
         tags=frozenset(issue.tags),
     )
+
+
+def _loosest_bin(value: float | None, bins: Sequence[Bin]) -> Bin:
+    numbers = [b for b in bins if b != NA]
+    if value is None and NA not in bins:
+        return max(numbers)
+    return nearest_bin(value if numbers else None, bins)
 
 
 def plan_to_action(space: ActionSpace, plan: HeuristicPlan, *, job_type: str) -> Action:
     """The joint action of a heuristic plan, budgets snapped to bins. Source: formats 6.3.
 
-    A swarm the space does not offer, or a combination it forbids, becomes the first valid action
-    with the same budgets where there is one.
+    A budget the plan does not enforce is "NA", or the largest bin where the space has no "NA".
+    Where the space does not offer the swarm, or a rule forbids the combination, the valid action
+    that differs in the fewest choices stands in; ties go to the first.
+
+    Raises:
+        ValueError: the space has no valid action for ``job_type``.
     """
     cap = plan.timeout_cap_seconds
     wanted = Action(
         plan.swarm_id,
-        nearest_bin(plan.max_candidates, space.max_candidates_bins),
-        nearest_bin(None if cap is None else cap / 60, space.max_minutes_bins),
-        nearest_bin(None, space.max_iterations_bins)
-        if NA in space.max_iterations_bins
-        else space.max_iterations_bins[0],
+        _loosest_bin(plan.max_candidates, space.max_candidates_bins),
+        _loosest_bin(None if cap is None else cap / 60, space.max_minutes_bins),
+        _loosest_bin(None, space.max_iterations_bins),
     )
     if wanted.swarm_id in space.swarm_ids and is_valid_action(wanted, job_type=job_type):
         return wanted
@@ -301,10 +326,10 @@ def baseline_action(
     planner_input: PlannerInput,
     config: KernelConfig,
     *,
-    dk_speculate: bool = False,
     rates: ActionRates | None = None,
 ) -> Action:
-    """The kernel's own answer to a planner input.
+    """The kernel's own answer to a planner input, as far as the input tells: it holds no
+    description for ``description_pattern`` rules and not what is on the critical path.
 
     A world evolution (issue id ``world:...``) takes the universe's swarm and its population; a
     dispatch takes routing and speculation; where the kernel would run nothing, its serial plan.
@@ -324,7 +349,7 @@ def baseline_action(
     else:
         state = planner_input.system_state
         available = None if state is None else state.available_toolchains
-        view = issue_view(planner_input, dk_speculate=dk_speculate)
+        view = issue_view(planner_input)
         plan = dispatch_plan(config, view, available=available, rates=rates)
         plan = plan or serial_plan(config, view, available=available)
     assert plan is not None

@@ -33,7 +33,8 @@ def rfc3339(epoch_ms: int) -> str:
         moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
     except (OverflowError, OSError) as error:
         raise ValueError(f"{epoch_ms} ms is outside the calendar") from error
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{epoch_ms % 1000:03d}Z"
+    whole = moment.replace(microsecond=epoch_ms % 1000 * 1000)
+    return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def epoch_ms(timestamp: str) -> int:
@@ -91,6 +92,7 @@ def issue_document(raw: Mapping[str, Any], *, attempts: int | None = None) -> di
     description = raw.get("description")
     text = without_repair_block(description) if isinstance(description, str) else ""
     hint = raw.get("dk_tool_hint") or raw.get("tool_hint")
+    speculates = {"dk_speculate": True} if raw.get("dk_speculate") else {}  # "false" is true: 1.2
     return {
         "issue_id": str(raw.get("issue_id") or raw.get("id") or ""),
         "title": title,
@@ -101,6 +103,7 @@ def issue_document(raw: Mapping[str, Any], *, attempts: int | None = None) -> di
         "dk_attempts": count_of(raw.get("dk_attempts")) if attempts is None else attempts,
         "tags": sorted(set(tags)),
         "keywords": list(extract_keywords(f"{title}\n{text}")),
+        **speculates,
     }
 
 
@@ -132,7 +135,11 @@ def build_planner_input(
         "job_type": job_type,
         "universe_defaults": dict(universe_defaults),
         "issue": dict(issue),
-        "history": {"last_n_similar_runs": [to_document(run) for run in similar_runs]},
+        "history": {
+            "last_n_similar_runs": [
+                {"schema_version": run.schema_version, **to_document(run)} for run in similar_runs
+            ]
+        },
         "action_space": space.to_document(),
         "system_state": None if system_state is None else dict(system_state),
     }

@@ -31,7 +31,7 @@ class Speculation(msgspec.Struct, frozen=True, kw_only=True):
     vote_threshold: float = 0.7
     auto_trigger_on_critical_path: bool = True
     auto_trigger_risk_levels: tuple[str, ...] = ("high", "critical")
-    force: bool = False  # `cyntra run --speculate`
+    force: bool = False  # `cyntra run --speculate`; no configuration file can set it
 
 
 class ExplorationControl(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +89,10 @@ def _known(section: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, 
 def _timeout_seconds(toolchain: Any) -> int | None:
     if not isinstance(toolchain, Mapping):
         return None
-    if toolchain.get("timeout_seconds") is not None:
+    if toolchain.get("timeout_seconds"):
         return int(toolchain["timeout_seconds"])
     minutes = toolchain.get("timeout_minutes")
-    return None if minutes is None else int(float(minutes) * 60)
+    return int(float(minutes) * 60) if minutes else None
 
 
 def kernel_config_of(document: Mapping[str, Any]) -> KernelConfig:
@@ -101,14 +101,22 @@ def kernel_config_of(document: Mapping[str, Any]) -> KernelConfig:
     Raises:
         ValueError: a value has the wrong type; the message holds its path.
     """
+    try:
+        return msgspec.convert(_known_parts(document), KernelConfig)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"kernel config: {error}") from error
+
+
+def _known_parts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``KernelConfig`` that a parsed file sets."""
     toolchains = _section(document, "toolchains")
     routing = _section(document, "routing")
     speculation = dict(_section(document, "speculation"))
     trigger = _section(speculation, "auto_trigger")
-    if "on_critical_path" in trigger:
-        speculation["auto_trigger_on_critical_path"] = trigger["on_critical_path"]
-    if "risk_levels" in trigger:
-        speculation["auto_trigger_risk_levels"] = trigger["risk_levels"]
+    speculation.pop("force", None)
+    for name in ("on_critical_path", "risk_levels"):
+        if name in trigger:
+            speculation.setdefault(f"auto_trigger_{name}", trigger[name])
     rules = [
         {**rule, "use": _names(rule.get("use")), "match": rule.get("match") or {}}
         for rule in routing.get("rules") or ()
@@ -128,10 +136,7 @@ def kernel_config_of(document: Mapping[str, Any]) -> KernelConfig:
     }
     if document.get("toolchain_priority"):
         raw["toolchain_priority"] = _names(document["toolchain_priority"])
-    try:
-        return msgspec.convert(raw, KernelConfig)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"kernel config: {error}") from error
+    return raw
 
 
 def _use(match: dict[str, Any], *toolchains: str, parallelism: int | None = None) -> RoutingRule:

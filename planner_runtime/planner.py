@@ -18,10 +18,12 @@ from planner_runtime.actions import (
     Action,
     ActionSpace,
     action_space_of,
+    candidate_set_hash,
     choice_matrix,
+    masks_of,
     valid_actions,
 )
-from planner_runtime.bundle import Bundle, BundleError, Fault, read_bundle
+from planner_runtime.bundle import GOLDEN, MODEL, Bundle, BundleError, Fault, read_bundle
 from planner_runtime.contracts.canonical import document_hash, input_hash
 from planner_runtime.contracts.planner_action import Budgets, ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
@@ -29,15 +31,19 @@ from planner_runtime.contracts.policy_trace import (
     ActionChoice,
     DecidedBy,
     Exploration,
-    Mode,
     PolicyTrace,
     Stability,
 )
-from planner_runtime.contracts.reading import ContractError, decode_json, read_document
+from planner_runtime.contracts.reading import (
+    ContractError,
+    contract_name,
+    decode_json,
+    read_document,
+)
 from planner_runtime.decode import JointDecision, NonFiniteLogitsError, decode_joint
 from planner_runtime.features import feature_vector
 from planner_runtime.heuristic import baseline_action
-from planner_runtime.inputs import build_planner_input, issue_document, rfc3339
+from planner_runtime.inputs import build_planner_input, epoch_ms, issue_document, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
 from planner_runtime.session import Model, ModelError, OnnxModel
 from planner_runtime.tokenizer import tokenize
@@ -66,12 +72,15 @@ class Decision(msgspec.Struct, frozen=True):
     alternatives: tuple[tuple[Action, float], ...]
 
 
-class _Verdict(msgspec.Struct, frozen=True):
+class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the model said, on the actions both it and the caller know."""
 
     action: Action
-    decision: JointDecision
+    confidence: float
+    threshold: float
+    probs: dict[str, tuple[float, ...]]
     alternatives: tuple[tuple[Action, float], ...]
+    model_id: ModelId
 
 
 class _NoAnswerError(Exception):
@@ -87,10 +96,6 @@ def _budgets(action: Action) -> Budgets:
         },
         Budgets,
     )
-
-
-def _choice(action: Action) -> ActionChoice:
-    return ActionChoice(swarm_id=action.swarm_id, budgets=_budgets(action))
 
 
 def action_of(planner_action: PlannerAction) -> Action:
@@ -131,43 +136,38 @@ class Planner:
         model: Model | None,
         *,
         kernel_config: KernelConfig | None = None,
-        mode: Mode = "enforce",
         no_model_reason: str = "bundle_dir_missing",
     ) -> None:
-        self._bundle, self._model, self._mode = bundle, model, mode
+        self._bundle, self._model = bundle, model
         self._no_model_reason = no_model_reason
-        config = kernel_config
-        if config is None and bundle is not None:
-            config = msgspec.convert(bundle.manifest.kernel_config, KernelConfig)
-        self._config = config or SHIPPED_CONFIG
-        self._stability = Stability(
-            kernel_config_hash=document_hash(msgspec.to_builtins(self._config))
-        )
+        own = SHIPPED_CONFIG if bundle is None else bundle.kernel_config
+        self._config = kernel_config or own
+        try:
+            digest = document_hash(msgspec.to_builtins(self._config))
+        except ValueError:  # a number in a routing rule that JSON cannot say
+            digest = None
+        self._stability = Stability(kernel_config_hash=digest)
 
     @classmethod
-    def open(
-        cls,
-        folder: Path | None,
-        *,
-        kernel_config: KernelConfig | None = None,
-        mode: Mode = "enforce",
-    ) -> "Planner":
+    def open(cls, folder: Path | None, *, kernel_config: KernelConfig | None = None) -> "Planner":
         """A planner on the bundle in ``folder``; on the baseline, with the reason, when it must not
         be used. Never raises.
+
+        Args:
+            kernel_config: For the baseline; None takes the bundle's own, or the shipped one.
         """
         if folder is None:
-            return cls(None, None, kernel_config=kernel_config, mode=mode)
+            return cls(None, None, kernel_config=kernel_config)
         try:
             bundle, model = load_bundle(folder)
+            return cls(bundle, model, kernel_config=kernel_config)
         except BundleError as error:
             reason = f"bundle_load_failed:{error}"
             if error.faults[0].reason == "missing" and error.faults[0].file == str(folder):
                 reason = f"bundle_dir_not_found:{folder}"
-            return cls(None, None, kernel_config=kernel_config, mode=mode, no_model_reason=reason)
         except Exception as error:  # a fault of ours must not stop a kernel
             reason = f"bundle_load_failed:{type(error).__name__}: {error}"
-            return cls(None, None, kernel_config=kernel_config, mode=mode, no_model_reason=reason)
-        return cls(bundle, model, kernel_config=kernel_config, mode=mode)
+        return cls(None, None, kernel_config=kernel_config, no_model_reason=reason)
 
     @property
     def bundle(self) -> Bundle | None:
@@ -183,167 +183,164 @@ class Planner:
 
         Args:
             planner_input: A ``planner_input.v1`` document, as JSON or as a mapping.
-            now_ms: Stamped on the answer, Unix epoch in milliseconds; None takes the clock.
+            now_ms: Stamped on the answer, Unix epoch in milliseconds; None, and any number outside
+                the calendar, takes the clock.
         """
-        moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        created_at = _timestamp(now_ms)
         try:
-            raw = (
-                decode_json(planner_input, PlannerInput)
-                if isinstance(planner_input, bytes | str)
-                else planner_input
-            )
-            question = read_document(raw, PlannerInput)
-            asked = input_hash(raw)
-            dk_speculate = bool(raw["issue"].get("dk_speculate"))
+            question, asked = _read_question(planner_input)
         except ContractError as error:
             reason = f"invalid_input:{error.path}: {error.why}"
-            return self._baseline_decision(_BLANK, None, reason, moment)
-        except Exception as error:
+            return self._baseline_decision(_BLANK, None, reason, created_at)
+        except Exception as error:  # whatever a caller's mapping does when it is read
             reason = f"invalid_input:$: {type(error).__name__}: {error}"
-            return self._baseline_decision(_BLANK, None, reason, moment)
-        try:
-            return self._decide(question, asked, dk_speculate, moment)
-        except Exception as error:
-            reason = f"inference_failed:{type(error).__name__}: {error}"
-            return self._baseline_decision(_BLANK, asked, reason, moment)
-
-    def _decide(
-        self, question: PlannerInput, asked: str, dk_speculate: bool, now_ms: int
-    ) -> Decision:
+            return self._baseline_decision(_BLANK, None, reason, created_at)
         offered = action_space_of(question.action_space)
         if not valid_actions(offered, question.job_type):
             reason = f"no_valid_action:the input offers none for {question.job_type!r}"
-            return self._baseline_decision(_BLANK, asked, reason, now_ms)
+            return self._baseline_decision(_BLANK, asked, reason, created_at)
         try:
             verdict = self._ask_model(question, offered)
         except _NoAnswerError as error:
-            return self._baseline_decision(
-                question, asked, str(error), now_ms, dk_speculate=dk_speculate
-            )
-        assert self._bundle is not None
-        threshold = self._bundle.calibration.confidence_threshold
-        if verdict.decision.confidence < threshold:
-            reason = f"low_confidence:{verdict.decision.confidence:.3f} < {threshold:.3f}"
-            return self._baseline_decision(
-                question, asked, reason, now_ms, dk_speculate=dk_speculate, verdict=verdict
-            )
-        baseline = baseline_action(offered, question, self._config, dk_speculate=dk_speculate)
-        action = PlannerAction(
-            created_at=rfc3339(now_ms),
-            swarm_id=verdict.action.swarm_id,
-            budgets=_budgets(verdict.action),
-            probs=_probs(verdict.decision),
-            confidence=min(1.0, verdict.decision.confidence),
-            abstain_to_default=False,
-            model=self._model_id(),
-            input_hash=asked,
-        )
-        trace = self._trace(question, asked, verdict.action, baseline, now_ms, decided_by="model")
-        return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
+            return self._baseline_decision(question, asked, str(error), created_at)
+        except Exception as error:
+            reason = f"inference_failed:{type(error).__name__}: {error}"
+            return self._baseline_decision(question, asked, reason, created_at)
+        if not verdict.confidence >= verdict.threshold:
+            reason = f"low_confidence:{verdict.confidence:.3f} < {verdict.threshold:.3f}"
+            return self._baseline_decision(question, asked, reason, created_at, verdict=verdict)
+        return self._model_decision(question, asked, created_at, verdict)
 
     def _ask_model(self, question: PlannerInput, offered: ActionSpace) -> _Verdict:
         if self._bundle is None or self._model is None:
             raise _NoAnswerError(self._no_model_reason)
-        space = self._bundle.action_space
+        space, calibration = self._bundle.action_space, self._bundle.calibration
         known = valid_actions(space, question.job_type)
         allowed = set(valid_actions(offered, question.job_type))
         rows = [row for row, action in enumerate(known) if action in allowed]
         if not rows:
             raise _NoAnswerError("no_valid_action:the bundle knows none of the offered actions")
         choices = choice_matrix(space, question.job_type)[rows]
-        masks = []
-        for head, options in enumerate(space.choices):
-            mask = np.zeros(len(options), dtype=bool)
-            mask[choices[:, head]] = True
-            masks.append(mask)
         if self._bundle.manifest.model.input_kind == "features":
             row = feature_vector(question)
         else:
             row = np.asarray(tokenize(question), dtype=np.int64)
         try:
-            logits = self._model.logits(row)
             decision = decode_joint(
-                logits, self._bundle.calibration.in_head_order(), choices, masks
+                self._model.logits(row),
+                calibration.in_head_order(),
+                choices,
+                masks_of(space, choices),
             )
         except (ModelError, NonFiniteLogitsError) as error:
             raise _NoAnswerError(f"inference_failed:{error}") from error
         actions = [known[row] for row in rows]
         best = np.argsort(-decision.joint_probs, kind="stable")[:5]
         return _Verdict(
-            actions[decision.index],
-            decision,
-            tuple((actions[i], float(decision.joint_probs[i])) for i in best),
+            action=actions[decision.index],
+            confidence=min(1.0, decision.confidence),
+            threshold=calibration.confidence_threshold,
+            probs=_probs(decision),
+            alternatives=tuple((actions[i], float(decision.joint_probs[i])) for i in best),
+            model_id=ModelId(
+                checkpoint_id=self._bundle.manifest.bundle_id,
+                version=self._bundle.manifest.versions.get("cyntra-planner"),
+            ),
         )
+
+    def _model_decision(
+        self, question: PlannerInput, asked: str, created_at: str, verdict: _Verdict
+    ) -> Decision:
+        action = PlannerAction(
+            created_at=created_at,
+            swarm_id=verdict.action.swarm_id,
+            budgets=_budgets(verdict.action),
+            probs=verdict.probs,
+            confidence=verdict.confidence,
+            abstain_to_default=False,
+            model=verdict.model_id,
+            input_hash=asked,
+        )
+        offered = action_space_of(question.action_space)
+        baseline = baseline_action(offered, question, self._config)
+        trace = self._trace(question, action, baseline, decided_by="model")
+        return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
 
     def _baseline_decision(
         self,
         question: PlannerInput,
         asked: str | None,
         reason: str,
-        now_ms: int,
+        created_at: str,
         *,
-        dk_speculate: bool = False,
         verdict: _Verdict | None = None,
     ) -> Decision:
         offered = action_space_of(question.action_space)
-        chosen = baseline_action(offered, question, self._config, dk_speculate=dk_speculate)
+        baseline = baseline_action(offered, question, self._config)
         action = PlannerAction(
-            created_at=rfc3339(now_ms),
-            swarm_id=chosen.swarm_id,
-            budgets=_budgets(chosen),
-            probs=None if verdict is None else _probs(verdict.decision),
-            confidence=0.0 if verdict is None else min(1.0, verdict.decision.confidence),
+            created_at=created_at,
+            swarm_id=baseline.swarm_id,
+            budgets=_budgets(baseline),
+            probs=None if verdict is None else verdict.probs,
+            confidence=0.0 if verdict is None else verdict.confidence,
             abstain_to_default=True,
             reason=reason,
-            model=ModelId(checkpoint_id=BASELINE_ID) if verdict is None else self._model_id(),
+            model=ModelId(checkpoint_id=BASELINE_ID) if verdict is None else verdict.model_id,
             input_hash=asked,
         )
-        trace = self._trace(
-            question, asked, chosen, chosen, now_ms, decided_by="baseline", reason=reason
-        )
-        return Decision(
-            action,
-            trace,
-            chosen,
-            None if verdict is None else verdict.action,
-            () if verdict is None else verdict.alternatives,
-        )
-
-    def _model_id(self) -> ModelId:
-        assert self._bundle is not None
-        manifest = self._bundle.manifest
-        return ModelId(
-            checkpoint_id=manifest.bundle_id, version=manifest.versions.get("cyntra-planner")
-        )
+        trace = self._trace(question, action, baseline, decided_by="baseline")
+        if verdict is None:
+            return Decision(action, trace, baseline, None, ())
+        return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
 
     def _trace(
         self,
         question: PlannerInput,
-        asked: str | None,
-        chosen: Action,
+        action: PlannerAction,
         baseline: Action,
-        now_ms: int,
         *,
         decided_by: DecidedBy,
-        reason: str | None = None,
     ) -> PolicyTrace:
-        space = action_space_of(question.action_space)
-        candidates = valid_actions(space, question.job_type)
+        offered = action_space_of(question.action_space)
         return PolicyTrace(
-            created_at=rfc3339(now_ms),
-            input_hash=asked,
+            created_at=action.created_at,
+            input_hash=action.input_hash,
             decided_by=decided_by,
-            mode=self._mode,
-            chosen=_choice(chosen),
-            baseline=_choice(baseline),
-            n_candidates=len(candidates),
-            candidate_set_hash=document_hash([list(action) for action in candidates]),
+            mode="enforce",
+            chosen=ActionChoice(swarm_id=action.swarm_id, budgets=action.budgets),
+            baseline=ActionChoice(swarm_id=baseline.swarm_id, budgets=_budgets(baseline)),
+            n_candidates=len(valid_actions(offered, question.job_type)),
+            candidate_set_hash=candidate_set_hash(offered, question.job_type),
             propensity=1.0,  # nothing is drawn by chance
             exploration=Exploration(enabled=False, epsilon=0.0),
             stability=self._stability,
             bundle_id=None if self._bundle is None else self._bundle.manifest.bundle_id,
-            fallback_reason=reason,
+            fallback_reason=action.reason,
         )
+
+
+def _timestamp(now_ms: int | None) -> str:
+    try:
+        if now_ms is not None:
+            return rfc3339(now_ms)
+    except (TypeError, ValueError):
+        pass
+    return rfc3339(time.time_ns() // 1_000_000)
+
+
+def _read_question(planner_input: Question) -> tuple[PlannerInput, str]:
+    """A planner input and its hash. Raises ``ContractError``."""
+    raw = (
+        decode_json(planner_input, PlannerInput)
+        if isinstance(planner_input, bytes | str)
+        else planner_input
+    )
+    question = read_document(raw, PlannerInput)
+    try:
+        epoch_ms(question.created_at)
+    except (ValueError, OverflowError) as error:
+        raise ContractError(contract_name(PlannerInput), "$.created_at", str(error)) from error
+    return question, input_hash(raw)
 
 
 def _probs(decision: JointDecision) -> dict[str, tuple[float, ...]]:
@@ -351,6 +348,18 @@ def _probs(decision: JointDecision) -> dict[str, tuple[float, ...]]:
         head: tuple(float(p) for p in np.clip(probs, 0.0, 1.0))
         for head, probs in zip(HEADS, decision.head_probs, strict=True)
     }
+
+
+def open_model(bundle: Bundle) -> OnnxModel:
+    """The session of a bundle's model. Raises ``ModelError``."""
+    card = bundle.manifest.model
+    return OnnxModel(
+        bundle.model,
+        input_kind=card.input_kind,
+        input_width=card.input_width,
+        output_names=card.output_names,
+        output_widths=[len(choices) for choices in bundle.action_space.choices],
+    )
 
 
 def load_bundle(folder: Path) -> tuple[Bundle, Model]:
@@ -361,21 +370,18 @@ def load_bundle(folder: Path) -> tuple[Bundle, Model]:
     """
     bundle = read_bundle(folder)
     try:
-        model = OnnxModel(
-            bundle.model,
-            input_kind=bundle.manifest.model.input_kind,
-            output_names=bundle.manifest.model.output_names,
-        )
-    except ModelError as error:
-        raise BundleError([Fault("planner.onnx", "model_refused", str(error))]) from error
+        model = open_model(bundle)
+    except (ModelError, ValueError) as error:
+        raise BundleError([Fault(MODEL, "model_refused", str(error))]) from error
     planner = Planner(bundle, model)
     for number, case in enumerate(bundle.golden, start=1):
         answer = planner.plan(case.planner_input, now_ms=0)
-        same = action_of(answer) == action_of(case.action) and answer.reason == case.action.reason
+        same = action_of(answer) == action_of(case.action)
+        same = same and answer.abstain_to_default == case.action.abstain_to_default
         drift = abs((answer.confidence or 0.0) - (case.action.confidence or 0.0))
         if not same or drift > GOLDEN_TOLERANCE:
             detail = f"case {number} is answered {action_of(answer)}, not {action_of(case.action)}"
-            raise BundleError([Fault("golden.jsonl", "golden_mismatch", detail)])
+            raise BundleError([Fault(GOLDEN, "golden_mismatch", detail)])
     return bundle, model
 
 

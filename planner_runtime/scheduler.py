@@ -13,7 +13,7 @@ from planner_runtime.heuristic import (
     ActionRates,
     IssueView,
     control_decision,
-    first_rule,
+    planned_parallelism,
     should_speculate,
 )
 from planner_runtime.kernel_config import KernelConfig
@@ -44,11 +44,15 @@ class QueuedIssue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """One cycle: what runs, in order, what speculates, and why the rest waits."""
+    """One cycle: what runs, in order, what speculates, and why the rest waits.
+
+    ``priorities`` are those after waiting, which flow into the planner input.
+    """
 
     dispatched: tuple[str, ...]
     speculating: frozenset[str]
     skipped: Mapping[str, str]
+    priorities: Mapping[str, str]
 
 
 def is_ready(issue: QueuedIssue, statuses: Mapping[str, str], blockers: Collection[str]) -> bool:
@@ -92,23 +96,24 @@ def critical_path(
     if not dist:
         return ()
     path = [max(dist, key=lambda issue_id: dist[issue_id])]  # first maximum in file order
-    while path[-1] in parent and parent[path[-1]] not in path:
+    while path[-1] in parent:
         path.append(parent[path[-1]])
     return tuple(reversed(path))
 
 
 def starved_priority(issue: QueuedIssue, now_ms: int, threshold_hours: float) -> tuple[str, bool]:
-    """Priority after waiting, and whether the issue starved; above 24 h it is P0."""
+    """Priority after waiting, and whether the issue starved: one step up past the threshold, the
+    top and starved past 24 h. A priority the kernel does not know stays as it is.
+    """
     priority = issue.view.dk_priority
     if issue.ready_since_ms is None:
         return priority, False
     waited_hours = (now_ms - issue.ready_since_ms) / HOUR_MS
-    if waited_hours <= threshold_hours:
-        return priority, False
     if waited_hours > 24:
-        return "P0", True
-    step_up = max(0, PRIORITY_ORDER.index(priority) - 1) if priority in PRIORITY_ORDER else 0
-    return PRIORITY_ORDER[step_up], True
+        return PRIORITY_ORDER[0], True
+    if waited_hours > threshold_hours and priority in PRIORITY_ORDER:
+        return PRIORITY_ORDER[max(0, PRIORITY_ORDER.index(priority) - 1)], False
+    return priority, False
 
 
 def schedule(
@@ -162,15 +167,13 @@ def schedule(
             slots, tokens = slots - 1, tokens - cost
             if should_speculate(config, issue.view, critical_path=path):
                 speculating.add(issue.issue_id)
-                extra = min(_parallelism(config, issue.view, rates) - 1, slots, tokens // cost)
+                extra = min(
+                    planned_parallelism(config, issue.view, rates) - 1, slots, tokens // cost
+                )
                 slots, tokens = slots - max(0, extra), tokens - max(0, extra) * cost
     return Schedule(
-        dispatched=tuple(dispatched), speculating=frozenset(speculating), skipped=skipped
+        dispatched=tuple(dispatched),
+        speculating=frozenset(speculating),
+        skipped=skipped,
+        priorities={issue.issue_id: priority for priority, _, issue in ready},
     )
-
-
-def _parallelism(config: KernelConfig, view: IssueView, rates: ActionRates | None) -> int:
-    rule = first_rule(config, view, speculating=True)
-    own = rule.parallelism if rule is not None and rule.parallelism else None
-    control = control_decision(config, view, rates).speculate_parallelism
-    return control if control is not None else own or config.speculation.default_parallelism

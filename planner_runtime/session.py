@@ -48,7 +48,15 @@ class OnnxModel:
             from the manifest.
     """
 
-    def __init__(self, model: bytes, *, input_kind: str, output_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        input_kind: str,
+        input_width: int,
+        output_names: Sequence[str],
+        output_widths: Sequence[int],
+    ) -> None:
         try:
             import onnxruntime as ort
         except ImportError as error:
@@ -57,20 +65,25 @@ class OnnxModel:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # session.set_denormal_as_zero stays off: it flips the floating-point mode of the calling
         # thread for good, which a library inside somebody's kernel must not do (docs/log.md)
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise ModelError(f"onnxruntime refuses the model: {error}") from error
-        inputs = tuple(node.name for node in self._session.get_inputs())
-        outputs = tuple(node.name for node in self._session.get_outputs())
-        wanted = ("features",) if input_kind == "features" else ("input_ids", "attention_mask")
-        if inputs != wanted or outputs != tuple(output_names):
-            raise ModelError(
-                f"the model has inputs {inputs} and outputs {outputs}, "
-                f"the manifest says {wanted} and {tuple(output_names)}"
-            )
+        is_dense = input_kind == "features"
+        names = ("features",) if is_dense else ("input_ids", "attention_mask")
+        said = [*((name, input_width if is_dense else None) for name in names)]
+        said += zip(output_names, output_widths, strict=True)
+        nodes = (*self._session.get_inputs(), *self._session.get_outputs())
+        found = [
+            (node.name, node.shape[-1] if isinstance(node.shape[-1], int) else None)
+            for node in nodes
+        ]
+        if found != said:
+            raise ModelError(f"inputs and outputs are {found}, the manifest says {said}")
         self._input_kind = input_kind
 
     def logits(self, row: np.ndarray) -> list[np.ndarray]:

@@ -124,7 +124,7 @@ def _closed(key: str, value: str | None) -> Entry:
         value = UNKNOWN
     if value not in values:
         value = "other" if "other" in values else UNKNOWN
-    return TOKEN_IDS[f"[KEY:{key}]"], _EQUALS, TOKEN_IDS.get(f"[VAL:{value}]", UNK_ID)
+    return TOKEN_IDS[f"[KEY:{key}]"], _EQUALS, TOKEN_IDS[f"[VAL:{value}]"]
 
 
 def _hashed(key: str, name: str) -> Entry:
@@ -212,7 +212,7 @@ def _system_entries(planner_input: PlannerInput) -> Iterable[Entry]:
 
 
 def tokenize(planner_input: PlannerInput, *, budget: TokenBudget = DEFAULT_BUDGET) -> list[int]:
-    """Token ids of one decision: universe, issue, system state, then runs, best first.
+    """Token ids of one decision: universe, issue, system state, then runs, most recent first.
 
     A section's entries are dropped whole from its end, runs whole from the last, so that the
     sequence is at most ``budget.seq_len`` long and never splits a key from its value.
@@ -237,7 +237,8 @@ def tokenize(planner_input: PlannerInput, *, budget: TokenBudget = DEFAULT_BUDGE
                 break
             ids.extend(entry)
         ids.append(_SEP)
-    for run in planner_input.history.last_n_similar_runs:
+    runs = planner_input.history.last_n_similar_runs
+    for run in sorted(runs, key=lambda run: (-run.started_ms, run.run_id)):
         block = run_block(
             run, now_ms=now_ms, issue_id=planner_input.issue.issue_id, per_run=budget.per_run
         )

@@ -67,7 +67,8 @@ def wilson_interval(ratio: float, n: int) -> tuple[float, float]:
     centre = ratio + z * z / (2 * n)
     spread = z * ((ratio * (1 - ratio) + z * z / (4 * n)) / n) ** 0.5
     scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return max(0.0, min(ratio, low)), min(1.0, max(ratio, high))  # rounding must not exclude it
 
 
 def losses_plot(train: Sequence[float], val: Sequence[float | None], *, best_epoch: int) -> str:

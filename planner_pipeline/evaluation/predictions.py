@@ -102,8 +102,7 @@ def predict(
             [head[i] for head in logits], temperatures, choice_matrix(space, job), masks
         )
         question = read_document(example.planner_input, PlannerInput)
-        is_spec = bool(example.planner_input["issue"].get("dk_speculate"))
-        heuristic = baseline_action(space, question, kernel_config, dk_speculate=is_spec)
+        heuristic = baseline_action(space, question, kernel_config)
         label_row = actions.index(example.label)
         is_label = np.zeros(len(actions))
         is_label[label_row] = 1.0

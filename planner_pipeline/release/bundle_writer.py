@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -35,8 +35,7 @@ from planner_runtime.contracts.reading import to_document
 from planner_runtime.features import N_FEATURES, feature_spec_hash
 from planner_runtime.inputs import rfc3339
 from planner_runtime.kernel_config import KernelConfig
-from planner_runtime.planner import Planner, load_bundle
-from planner_runtime.session import OnnxModel
+from planner_runtime.planner import Planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document
 
 MAX_GOLDEN: Final = 32
@@ -94,14 +93,24 @@ def _manifest(
 
 
 def _golden_lines(
-    examples: Sequence[Example], draft: BundleManifest, members: dict[str, Any], space: ActionSpace,
+    examples: Sequence[Example],
+    manifest: BundleManifest,
+    members: dict[str, bytes],
+    space: ActionSpace,
     calibration: Calibration,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """The bundle's own answers, so that who opens it can see that it still answers so."""
-    model = OnnxModel(members[MODEL], input_kind="features", output_names=OUTPUT_NAMES)
-    bundle = Bundle("", draft, space, calibration, members[MODEL], ())
-    planner = Planner(bundle, model)
-    cases = (GoldenCase(e.planner_input, planner.plan(e.planner_input, now_ms=0)) for e in examples)
+    config = msgspec.convert(manifest.kernel_config, KernelConfig)
+    bundle = Bundle("", manifest, space, calibration, config, members[MODEL], ())
+    planner = Planner(bundle, open_model(bundle))
+    cases = (
+        # without the model's name: its id is a hash of, among others, these lines
+        GoldenCase(
+            e.planner_input,
+            msgspec.structs.replace(planner.plan(e.planner_input, now_ms=0), model=None),
+        )
+        for e in examples
+    )
     return b"".join(canonical_json(to_document(case)) + b"\n" for case in cases)
 
 

@@ -73,7 +73,13 @@ def compare_with_torch(
     model: FeatureMlp, onnx_bytes: bytes, arrays: Arrays, space: ActionSpace
 ) -> Parity:
     """Logits and decoded actions of both, row by row, as the runtime would ask for them."""
-    served = OnnxModel(onnx_bytes, input_kind="features", output_names=OUTPUT_NAMES)
+    served = OnnxModel(
+        onnx_bytes,
+        input_kind="features",
+        input_width=model.spec.n_features,
+        output_names=OUTPUT_NAMES,
+        output_widths=model.spec.n_choices,
+    )
     expected = predict_logits(model, arrays.features)
     worst, different = 0.0, 0
     for i, row in enumerate(arrays.features):

@@ -181,7 +181,7 @@ class SimulatedKernel:
             universe_id="unknown",  # `cyntra run` without --universe
             job_type=job_type,
             universe_defaults={"swarm_id": None, "objective_id": None},
-            issue=issue_document(beads),
+            issue={k: v for k, v in issue_document(beads).items() if k != "dk_speculate"},
             similar_runs=list(self._recent.get(job_type, ())),
             space=ActionSpace(),
             system_state={

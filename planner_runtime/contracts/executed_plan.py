@@ -12,11 +12,10 @@ class ExecutedPlan(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
     tag_field="schema_version",
     tag="cyntra.executed_plan.v1",
 ):
-    """What ran. A null budget was not enforced."""
+    """What ran. A null budget was not enforced. Open, as the kernel's schema is."""
 
     swarm_id_executed: str
     max_candidates_executed: Annotated[int, msgspec.Meta(ge=1)] | None

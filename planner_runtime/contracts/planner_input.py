@@ -9,13 +9,20 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from planner_runtime.contracts.bins import CandidatesBin, IterationsBin, MinutesBin
+from planner_runtime.contracts.bins import (
+    CandidatesBin,
+    IterationsBin,
+    LoadBin,
+    MinutesBin,
+    SafeCount,
+)
 from planner_runtime.contracts.run_summary import RunSummary
 
 Timestamp = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$",
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+        r"(Z|[+-][0-9]{2}:[0-9]{2})$(?!\n)",
         description="RFC 3339 date and time",
     ),
 ]
@@ -39,10 +46,11 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True):
     dk_risk: Risk
     dk_size: Size
     dk_tool_hint: str | None
-    dk_attempts: Annotated[int, msgspec.Meta(ge=0)]  # attempts that had failed before now
+    dk_attempts: SafeCount  # attempts that had failed before now
     tags: tuple[str, ...]
     title: str = ""
     keywords: tuple[str, ...] = ()
+    dk_speculate: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,21 +62,25 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ActionSpaceDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The choices on offer, written out so that training and serving cannot disagree."""
 
-    swarm_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    max_candidates_bins: Annotated[tuple[CandidatesBin, ...], msgspec.Meta(min_length=1)]
-    max_minutes_bins: Annotated[tuple[MinutesBin, ...], msgspec.Meta(min_length=1)]
-    max_iterations_bins: Annotated[tuple[IterationsBin, ...], msgspec.Meta(min_length=1)]
+    swarm_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=32)]
+    max_candidates_bins: Annotated[
+        tuple[CandidatesBin, ...], msgspec.Meta(min_length=1, max_length=4)
+    ]
+    max_minutes_bins: Annotated[tuple[MinutesBin, ...], msgspec.Meta(min_length=1, max_length=6)]
+    max_iterations_bins: Annotated[
+        tuple[IterationsBin, ...], msgspec.Meta(min_length=1, max_length=5)
+    ]
     validity_rules: tuple[dict[str, Any], ...] = ()
 
 
 class SystemState(msgspec.Struct, frozen=True, kw_only=True):
     """The machine and its queue, as far as they were logged."""
 
-    active_workcells_bin: str | None = None
-    queue_depth_bin: str | None = None
+    active_workcells_bin: LoadBin | None = None
+    queue_depth_bin: LoadBin | None = None
     available_toolchains: tuple[str, ...] | None = None
     toolchain_health: dict[str, Any] | None = None
-    hour_bucket: str | None = None
+    hour_bucket: Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3])$(?!\n)")] | None = None
     budget_remaining_bin: str | None = None
 
 

@@ -8,9 +8,11 @@ from typing import Literal
 
 import msgspec
 
+from planner_runtime.contracts.bins import SafeCount, SafeInt
+
 Status = Literal["success", "failed", "timeout"]
 Domain = Literal["code", "fab_asset", "fab_world"]
-Quantity = int | float | Literal["NA"] | None
+Quantity = SafeInt | float | Literal["NA"] | None
 
 
 class ActionExecuted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How long the toolchain worked, in milliseconds; None when nobody measured it."""
 
-    duration_ms: int | None = None
+    duration_ms: SafeCount | None = None
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,13 +51,13 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     schema_version: Literal["cyntra.run_summary.v1"] = "cyntra.run_summary.v1"
     run_id: str
-    started_ms: int
+    started_ms: SafeInt
     job_type: str
     domain: Domain
     action_executed: ActionExecuted
     outcome: Outcome
     runtime: Runtime
-    ended_ms: int | None = None  # when its outcome was known; unknown means never visible
+    ended_ms: SafeInt | None = None  # when its outcome was known; unknown means never visible
     group_id: str | None = None  # runs of one dispatch or bench case share it
     issue_id: str | None = None
     toolchain: str | None = None
@@ -64,5 +66,5 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     cost_usd_est: float | None = None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
+    tokens_in: SafeCount | None = None
+    tokens_out: SafeCount | None = None

@@ -47,7 +47,7 @@ def a_bundle(threshold: float = 0.2, space: ActionSpace = SPACE) -> Bundle:
     calibration = Calibration(
         temperatures=temperatures, confidence_threshold=threshold, n_validation=0
     )
-    return Bundle("", manifest, space, calibration, b"", ())
+    return Bundle("", manifest, space, calibration, SHIPPED_CONFIG, b"", ())
 
 
 def a_planner(logits: list[list[float]] = SURE_OF_SPECULATION, **bundle: object) -> Planner:
@@ -134,9 +134,46 @@ def test_nonsense_gets_the_baseline_and_a_reason(question: object) -> None:
     assert action_of(action) == ("serial_handoff", 1, 60, "NA")
 
 
-def test_a_moment_outside_the_calendar_is_survived() -> None:
-    action = a_planner().plan(a_question() | {"created_at": "2026-13-45T00:00:00Z"})
-    assert action.abstain_to_default is True
+@pytest.mark.parametrize("moment", ["2026-13-45T00:00:00Z", "2026-01-01T23:59:60Z"])
+def test_a_moment_outside_the_calendar_is_refused_by_name(moment: str) -> None:
+    action = a_planner().plan(a_question() | {"created_at": moment})
+    assert (action.reason or "").startswith("invalid_input:$.created_at")
+
+
+@pytest.mark.parametrize("now_ms", [10**18, -(10**18), float("nan"), "soon"])
+def test_a_nonsense_clock_does_not_stop_an_answer(now_ms: object) -> None:
+    assert a_planner().plan(a_question(), now_ms=now_ms).confidence  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("x"), IndexError(), MemoryError()])
+def test_whatever_a_model_raises_the_question_keeps_its_own_baseline(failure: Exception) -> None:
+    class Failing:
+        def logits(self, row: np.ndarray) -> list[np.ndarray]:
+            raise failure
+
+    action = Planner(a_bundle(), Failing()).plan(a_question(dk_risk="high"))
+    assert action_of(action) == ("speculate_vote", 2, 60, "NA")
+    assert (action.reason or "").startswith("inference_failed:")
+
+
+def test_a_question_cannot_make_the_planner_enumerate_for_ever() -> None:
+    question = json.loads(json.dumps(a_question()))
+    question["action_space"]["max_minutes_bins"] = [15] * 200
+    assert (a_planner().plan(question).reason or "").startswith("invalid_input:$.action_space")
+    question["action_space"]["max_minutes_bins"] = [15, 15, 60, 60]
+    assert a_planner().decide(question).trace.n_candidates == 10
+
+
+def test_confidence_that_is_no_number_is_no_confidence() -> None:
+    action = a_planner([[3e38, -3e38], [3e38] * 4, [3e38] * 6, [3e38] * 5]).plan(a_question())
+    assert action.abstain_to_default is True or 0 <= (action.confidence or 0) <= 1
+
+
+def test_a_speculate_flag_reaches_the_baseline() -> None:
+    action = Planner.open(None).plan(
+        a_question(dk_speculate="false")
+    )  # plain bool(), as the kernel
+    assert action_of(action) == ("speculate_vote", 2, 60, "NA")
 
 
 def test_equal_questions_get_equal_answers_and_hashes() -> None:

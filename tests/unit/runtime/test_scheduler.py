@@ -42,8 +42,10 @@ def test_a_cycle_of_blockers_ends() -> None:
 def test_waiting_raises_priority_one_step_and_then_to_the_top() -> None:
     waiting = queued("1", dk_priority="P2", ready_since_ms=0)
     assert starved_priority(waiting, 3 * HOUR_MS, 4) == ("P2", False)
-    assert starved_priority(waiting, 5 * HOUR_MS, 4) == ("P1", True)
+    assert starved_priority(waiting, 5 * HOUR_MS, 4) == ("P1", False)
     assert starved_priority(waiting, 25 * HOUR_MS, 4) == ("P0", True)
+    assert starved_priority(waiting, 25 * HOUR_MS, 48) == ("P0", True)
+    assert schedule(SHIPPED_CONFIG, [waiting], now_ms=5 * HOUR_MS).priorities == {"1": "P1"}
 
 
 def test_slots_and_tokens_are_packed_in_order_with_reservations() -> None:

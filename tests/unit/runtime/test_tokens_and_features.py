@@ -83,10 +83,12 @@ def test_nothing_of_a_question_is_unknown() -> None:
     assert UNK_ID not in tokenize(a_question())
 
 
-def test_runs_stand_in_their_order_and_are_dropped_from_the_end() -> None:
+def test_runs_stand_newest_first_and_are_dropped_from_the_end() -> None:
     whole = tokenize(a_question())
-    fewer = tokenize(a_question(n_runs=3))
-    assert whole[: len(fewer) - 1] == fewer[:-1]
+    shorter = tokenize(a_question(), budget=TokenBudget(seq_len=200))
+    assert whole[: len(shorter) - 1] == shorter[:-1]
+    same = [word for word in words(whole) if word in ("[VAL:yes]", "[VAL:no]")]
+    assert same == ["[VAL:yes]", "[VAL:no]"] * 4  # run 7 is the newest, and of this issue
 
 
 def test_features_have_names_and_are_finite() -> None:
