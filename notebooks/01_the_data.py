@@ -62,16 +62,12 @@ workspace.quarantine.select("file", "line", "reason", "detail")
 # %% [markdown]
 # ## Runs
 #
-# An archive is manifest, proof, rollout and telemetry, any of them missing. Which files exist depends
-# on how the run ended: a serial timeout, for example, leaves no proof.
+# An archive is manifest, proof, rollout and telemetry, any of them missing. Which files exist
+# depends on how the run ended: a serial timeout, for example, leaves no proof.
 
 # %%
 runs = assemble_runs_table(
-    workspace.issues,
-    workspace.archives,
-    workspace.workcell_ends,
-    workspace.world_runs,
-    workspace.universes,
+    workspace.issues, workspace.archives, workspace.workcell_ends, workspace.world_runs
 )
 runs.group_by("kind", "status").len().sort("kind", "status")
 

@@ -2,7 +2,8 @@
 
 Belongs here: writing issues, archives and ``trials.parquet`` for attempts made elsewhere.
 Does not: reading the tables (``sources.trials``). What a table does not tell is left out of the
-archive, and is read back as not known.
+archive, and is read back as not known. Every attempt is one serial candidate; which limit it ran
+under no table says, so its label's minutes are "NA".
 """
 
 import hashlib
@@ -13,12 +14,17 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from planner_pipeline.artifacts import write_parquet
-from planner_pipeline.sources.files import Quarantine
-from planner_pipeline.sources.trials import Trial, TrialRead
+from planner_pipeline.artifacts import staged_directory, write_parquet
+from planner_pipeline.sources.trials import IMPORT_FILE, Trial, TrialImport, TrialRead
 from planner_runtime.inputs import rfc3339
 
-NOTICE = "IMPORTED.txt"
+TRIAL_COLUMNS = {
+    "dataset": pl.String, "issue_id": pl.String, "repo": pl.String, "system": pl.String,
+    "model": pl.String, "attempt": pl.Int64, "passed": pl.Boolean, "cost_usd": pl.Float64,
+    "duration_ms": pl.Int64, "tokens_in": pl.Int64, "tokens_out": pl.Int64,
+    "started_ms": pl.Int64, "ended_ms": pl.Int64, "fail_code": pl.String,
+    "gates_passed": pl.Int64, "gates_total": pl.Int64,
+}  # fmt: skip
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -26,11 +32,11 @@ def workcell_id(trial: Trial) -> str:
     """A workcell id for one attempt: unique, and in the kernel's form where its start is known."""
     key = f"{trial.dataset}\0{trial.issue_id}\0{trial.system}\0{trial.attempt}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:6]
-    stamp = ""
+    prefix, stamp = "trial", ""  # only a dated id may look like the kernel's, which hold a stamp
     if trial.started_ms is not None:
-        stamp = "-" + re.sub(r"[-:]|\.\d+", "", rfc3339(trial.started_ms))
+        prefix, stamp = "wc", "-" + re.sub(r"[-:]|\.\d+", "", rfc3339(trial.started_ms))
     issue, system = (_UNSAFE.sub("-", text).strip("-.") for text in (trial.issue_id, trial.system))
-    return f"wc-{issue[:120]}{stamp}-{system[:24].lower()}-{digest}"
+    return f"{prefix}-{issue[:120]}{stamp}-{system[:24].lower()}-{digest}"
 
 
 def _tags(trial: Trial) -> list[str]:
@@ -63,16 +69,21 @@ def manifest_document(trial: Trial) -> dict[str, Any]:
 
 
 def proof_document(trial: Trial) -> dict[str, Any]:
-    """``proof.json`` of an attempt; gate names are not known, so there are none."""
-    is_timeout = trial.fail_code == "agent_timeout"
-    blocking = [] if trial.passed else [trial.fail_code or "gates_failed"]
-    if is_timeout and not trial.passed:
+    """``proof.json`` of an attempt; gate names are not known, so there are none.
+
+    An attempt ends when the table says, else after its duration, which may leave out tests.
+    """
+    blocking = [trial.fail_code] if trial.fail_code and not trial.passed else []
+    if trial.fail_code == "agent_timeout" and not trial.passed:
         blocking.append("timeout")
+    ended_ms = trial.ended_ms
+    if ended_ms is None and trial.started_ms is not None and trial.duration_ms is not None:
+        ended_ms = trial.started_ms + trial.duration_ms
     metadata: dict[str, Any] = {"toolchain": trial.system, "model": trial.model}
     if trial.started_ms is not None:
         metadata["started_at"] = rfc3339(trial.started_ms)
-        if trial.duration_ms is not None:
-            metadata["completed_at"] = rfc3339(trial.started_ms + trial.duration_ms)
+    if ended_ms is not None:
+        metadata["completed_at"] = rfc3339(ended_ms)
     if trial.duration_ms is not None:
         metadata["duration_ms"] = trial.duration_ms
     if trial.tokens_in is not None and trial.tokens_out is not None:
@@ -82,7 +93,9 @@ def proof_document(trial: Trial) -> dict[str, Any]:
         "schema_version": "1.0.0",
         "workcell_id": workcell_id(trial),
         "issue_id": trial.issue_id,
-        "status": "success" if trial.passed else "failed",
+        "status": "success"
+        if trial.passed
+        else "partial",  # it ended; whether by itself is not told
         "verification": {"gates": {}, "all_passed": trial.passed, "blocking_failures": blocking},
         "metadata": metadata,
     }
@@ -97,35 +110,27 @@ def _issue_lines(trials: tuple[Trial, ...]) -> bytes:
     return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
 
 
-def _quarantine_lines(rows: tuple[Quarantine, ...]) -> bytes:
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-
-
 def write_trial_workspace(out: Path, read: TrialRead) -> None:
-    """Write a workspace of some trials, ``trials.parquet`` and ``quarantine.jsonl`` beside it.
+    """Write a workspace of some trials, with ``trials.parquet`` and what was refused.
 
     Raises:
         FileExistsError: ``out`` holds something already.
     """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty")
-    (out / ".beads").mkdir(parents=True)
-    (out / ".beads" / "issues.jsonl").write_bytes(_issue_lines(read.trials))
-    (out / NOTICE).write_text("Imported from trial tables by `cyntra-planner import-trials`.\n")
-    archives = out / ".cyntra" / "archives"
-    archives.mkdir(parents=True)
-    for trial in read.trials:
-        folder = archives / workcell_id(trial)
-        folder.mkdir()
-        (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest_document(trial)))
-        (folder / "proof.json").write_bytes(msgspec.json.encode(proof_document(trial)))
-    schema = {
-        "dataset": pl.String, "issue_id": pl.String, "repo": pl.String, "system": pl.String,
-        "model": pl.String, "attempt": pl.Int64, "passed": pl.Boolean, "cost_usd": pl.Float64,
-        "duration_ms": pl.Int64, "tokens_in": pl.Int64, "tokens_out": pl.Int64,
-        "started_ms": pl.Int64, "fail_code": pl.String, "gates_passed": pl.Int64,
-        "gates_total": pl.Int64,
-    }  # fmt: skip
-    rows = [msgspec.to_builtins(trial) for trial in read.trials]
-    write_parquet(pl.DataFrame(rows, schema=schema, orient="row"), out / "trials.parquet")
-    (out / "quarantine.jsonl").write_bytes(_quarantine_lines(read.quarantined))
+    with staged_directory(out) as folder:
+        (folder / ".beads").mkdir()
+        (folder / ".beads" / "issues.jsonl").write_bytes(_issue_lines(read.trials))
+        archives = folder / ".cyntra" / "archives"
+        archives.mkdir(parents=True)
+        for trial in read.trials:
+            archive = archives / workcell_id(trial)
+            archive.mkdir()
+            (archive / "manifest.json").write_bytes(msgspec.json.encode(manifest_document(trial)))
+            (archive / "proof.json").write_bytes(msgspec.json.encode(proof_document(trial)))
+        rows = [msgspec.to_builtins(trial) for trial in read.trials]
+        table = pl.DataFrame(rows, schema=TRIAL_COLUMNS, orient="row")
+        write_parquet(table, folder / "trials.parquet")
+        told = TrialImport(count=read.count, quarantined=read.quarantined)
+        text = msgspec.json.format(msgspec.json.encode(told), indent=2)
+        (folder / IMPORT_FILE).write_bytes(text)

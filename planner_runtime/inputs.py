@@ -87,7 +87,10 @@ def issue_document(raw: Mapping[str, Any], *, attempts: int | None = None) -> di
         raw: One line of ``.beads/issues.jsonl``, or a manifest's ``issue``.
         attempts: Failed attempts known at the time; None takes the issue's own count.
     """
-    tags = [t for t in raw.get("tags") or () if isinstance(t, str) and t.strip()]
+    listed = raw.get("tags")
+    if not isinstance(listed, list | tuple):
+        listed = ()
+    tags = [tag for tag in listed if isinstance(tag, str) and tag.strip()]
     title = str(raw.get("title") or "")
     description = raw.get("description")
     text = without_repair_block(description) if isinstance(description, str) else ""

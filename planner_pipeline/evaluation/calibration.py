@@ -67,7 +67,10 @@ def fit_temperature(
     temperature = math.exp(log_t)
     if masked_nll(logits, labels, mask, temperature) >= masked_nll(logits, labels, mask, 1.0):
         return 1.0, "no temperature improves on 1"
-    return temperature, None if n >= FULL_TRUST_ROWS else f"shrunk: only {n} rows with a choice"
+    if n < FULL_TRUST_ROWS:
+        return temperature, f"shrunk: only {n} rows with a choice"
+    at_bound = min(abs(log_t - bound) for bound in LOG_T_BOUNDS) < 1e-3
+    return temperature, f"T={temperature:.2f} is the bound of the search" if at_bound else None
 
 
 def fit_calibration(logits: Sequence[np.ndarray], arrays: Arrays) -> Calibration:

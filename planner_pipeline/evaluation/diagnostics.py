@@ -27,6 +27,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     n: int
+    n_issues: int
 
 
 class ReliabilityBin(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +46,12 @@ class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         exact_match: By predictor, share of rows whose four choices all equal the label.
         head_accuracy: By predictor and head, over the rows where the head was not forced.
-        model_minus_heuristic: Paired difference of exact match.
-        ece: Expected calibration error of the joint confidence, ten equal-width bins.
-        ece_null: Mean and 95th percentile of ECE were the confidences exactly right.
+        model_minus_heuristic: Paired difference of exact match; None where every label is the same
+            action, so that there is nothing to tell apart.
+        ece: Expected calibration error of the joint confidence, ten equal-width bins. ECE is never
+            below its null level, and its bootstrap interval lies high: read it beside the null.
+        ece_null: Mean and 95th percentile of ECE were the confidences exactly right and the rows
+            independent.
         nll: Mean negative log-likelihood of the label, nats, for model and prior.
         top1_share: Share of the model's most frequent action.
     """
@@ -67,6 +71,12 @@ class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
     reliability: tuple[ReliabilityBin, ...]
 
 
+def _bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Index of each confidence's equal-width bin; 1.0 falls into the last."""
+    index: np.ndarray = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return index
+
+
 def expected_calibration_error(
     confidence: np.ndarray, correct: np.ndarray, n_bins: int = N_BINS
 ) -> float:
@@ -76,8 +86,7 @@ def expected_calibration_error(
         confidence: (N,) in [0, 1].
         correct: (N,) 0 or 1; N >= 1.
     """
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(bins, correct - confidence, minlength=n_bins)
+    gaps = np.bincount(_bins(confidence, n_bins), correct - confidence, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
@@ -97,15 +106,18 @@ class _Bootstrap:
     """Intervals of any statistic over one fixed set of resamples, so that differences pair up."""
 
     def __init__(self, issues: list[str], seed: int) -> None:
-        self._n = len(issues)
+        self._n, self._issues = len(issues), issues
         self._samples = _resamples(issues, np.random.default_rng(seed)) if issues else []
 
     def interval(
         self, statistic: Callable[[np.ndarray], float], rows: np.ndarray | None = None
     ) -> Interval | None:
-        """The statistic over ``rows`` (a bool mask; None for all) with its interval."""
+        """The statistic over ``rows`` (a bool mask; None for all) with its interval; None where
+        the rows are of fewer than two issues, since nothing then tells how far it may be off.
+        """
         mask = np.ones(self._n, dtype=bool) if rows is None else rows
-        if not mask.any():
+        n_issues = len({issue for issue, is_in in zip(self._issues, mask, strict=True) if is_in})
+        if n_issues < 2:
             return None
         values = [statistic(s[mask[s]]) for s in self._samples if mask[s].any()]
         low, high = np.percentile(values, (2.5, 97.5))
@@ -114,6 +126,7 @@ class _Bootstrap:
             low=float(low),
             high=float(high),
             n=int(mask.sum()),
+            n_issues=n_issues,
         )
 
     def mean(self, values: np.ndarray, rows: np.ndarray | None = None) -> Interval | None:
@@ -122,7 +135,7 @@ class _Bootstrap:
 
 
 def _reliability(confidence: np.ndarray, correct: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    bins = _bins(confidence, N_BINS)
     return tuple(
         ReliabilityBin(
             low=b / N_BINS,
@@ -183,7 +196,9 @@ def diagnose(predictions: pl.DataFrame, *, split: str, seed: int = 0) -> Diagnos
         n=n,
         exact_match=_present({name: boot.mean(match[name]) for name in PREDICTORS}),
         head_accuracy=heads,
-        model_minus_heuristic=boot.mean(match["model"] - match["heuristic"]),
+        model_minus_heuristic=boot.mean(match["model"] - match["heuristic"])
+        if len({tuple(label) for label in labels}) > 1
+        else None,
         ece=boot.interval(lambda i: expected_calibration_error(confidence[i], correct[i])),
         ece_null=_ece_null(confidence, seed) if n else None,
         nll=_present(

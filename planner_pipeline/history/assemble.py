@@ -6,13 +6,14 @@ Belongs here: joining archives, events, world runs and issues. Does not: single 
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.history.workcells import workcell_run
 from planner_pipeline.history.worlds import WORKCELL_PREFIX, world_runs
 from planner_pipeline.sources.archives import ArchiveRecord
 from planner_pipeline.sources.beads import IssueRecord
 from planner_pipeline.sources.events import WorkcellEnd
-from planner_pipeline.sources.settings import UniverseRecord
 from planner_pipeline.sources.world_runs import WorldRunRecord
 
 
@@ -27,7 +28,6 @@ def assemble_runs(
     ends: Iterable[WorkcellEnd],
     worlds: Sequence[WorldRunRecord],
     issues: Iterable[IssueRecord],
-    universes: Iterable[UniverseRecord],
 ) -> list[RunRecord]:
     """Every run of a workspace in the order of its decisions.
 
@@ -35,8 +35,7 @@ def assemble_runs(
     """
     issue_of = {issue.issue_id: issue for issue in issues}
     end_of = {end.workcell_id: end for end in ends}
-    by_universe = {universe.universe_id: universe for universe in universes}
-    built = {run.run_id: run for run in world_runs(tuple(worlds), by_universe)}
+    built = {run.run_id: run for run in world_runs(worlds)}
     runs = []
     for archive in archives:
         inner = built.pop(f"{WORKCELL_PREFIX}{archive.workcell_id}", None)
@@ -48,4 +47,9 @@ def assemble_runs(
                 world=inner,
             )
         )
-    return sorted([*runs, *built.values()], key=run_order)
+    taken = {run.run_id for run in runs}
+    for run in built.values():
+        if run.run_id in taken:  # a directory of one name in both places: two runs, two ids
+            run = msgspec.structs.replace(run, run_id=f"runs/{run.run_id}")  # noqa: PLW2901
+        runs.append(run)
+    return sorted(runs, key=run_order)

@@ -9,6 +9,7 @@ from typing import Any
 
 from planner_pipeline.history.runs import RunRecord, run_summary
 from planner_runtime.actions import ActionSpace
+from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.inputs import build_planner_input
 from planner_runtime.similar_runs import (
     DEFAULT_WEIGHTS,
@@ -38,10 +39,10 @@ class InputBuilder:
         self._space, self._n_similar = space, n_similar
         summaries = [summary for run in runs if (summary := run_summary(run)) is not None]
         self._index = RunIndex(summaries, weights=weights)
-        self._failures: dict[str, list[Any]] = {}
+        self._by_issue: dict[str, list[RunSummary]] = {}
         for summary in summaries:
-            if summary.issue_id is not None and summary.outcome.status != "success":
-                self._failures.setdefault(summary.issue_id, []).append(summary)
+            if summary.issue_id is not None:
+                self._by_issue.setdefault(summary.issue_id, []).append(summary)
 
     def query(self, run: RunRecord) -> Query:
         """What the decision behind ``run`` asks of history.
@@ -65,9 +66,12 @@ class InputBuilder:
         )
 
     def failed_attempts(self, query: Query) -> int:
-        """Failed dispatches of the issue that had ended by then; one group counts once."""
-        own = self._failures.get(query.issue_id or "", ())
-        return len({run.group_id for run in own if is_visible(run, query)})
+        """Dispatches of the issue that had ended by then without any success among their runs."""
+        own = [
+            run for run in self._by_issue.get(query.issue_id or "", ()) if is_visible(run, query)
+        ]
+        passed = {run.group_id for run in own if run.outcome.status == "success"}
+        return len({run.group_id for run in own} - passed)
 
     def planner_input(self, run: RunRecord) -> dict[str, Any]:
         """The ``planner_input.v1`` of the decision behind ``run``. Raises as ``query``."""

@@ -10,7 +10,6 @@ from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.sources.archives import ArchiveRecord
 from planner_pipeline.sources.beads import IssueRecord
 from planner_pipeline.sources.events import WorkcellEnd
-from planner_pipeline.sources.settings import UniverseRecord
 from planner_pipeline.sources.world_runs import WorldRunRecord
 from planner_pipeline.tables import RUNS, build_table, fields, read_records
 
@@ -25,7 +24,6 @@ def assemble_runs_table(
     archives: pl.DataFrame,
     workcell_ends: pl.DataFrame,
     world_runs: pl.DataFrame,
-    universes: pl.DataFrame,
 ) -> pl.DataFrame:
     """The runs of a workspace from its source tables, in the order of their decisions."""
     runs = assemble_runs(
@@ -33,7 +31,6 @@ def assemble_runs_table(
         ends=read_records(workcell_ends, WorkcellEnd),
         worlds=read_records(world_runs, WorldRunRecord),
         issues=read_records(issues, IssueRecord),
-        universes=read_records(universes, UniverseRecord),
     )
     return runs_table(runs)
 

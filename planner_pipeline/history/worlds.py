@@ -6,13 +6,19 @@ candidates are its group.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from planner_pipeline.history.evidence import first_known
 from planner_pipeline.history.gates import gate_results
+from planner_pipeline.history.moments import (
+    bounded_moment,
+    bounded_span,
+    moment_ms,
+    span_between,
+    stamp_ms,
+)
 from planner_pipeline.history.runs import RunRecord, action_of_plan
-from planner_pipeline.history.workcells import first_known, moment_ms, stamp_ms
-from planner_pipeline.sources.settings import UniverseRecord
 from planner_pipeline.sources.world_runs import Stage, WorldRunRecord
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.run_summary import ActionExecuted, GateResult, Status
@@ -54,8 +60,8 @@ def _started(record: WorldRunRecord) -> tuple[int | None, str]:
     job, stamp = _JOB_MS.match(record.run_id), _STAMP.search(record.run_id)
     created = record.manifest.created_at if record.manifest else None
     found: tuple[int | None, str] = first_known(
-        (record.meta.started_ms if record.meta else None, "run_meta.json"),
-        (int(job[1]) if job else None, "run_id"),
+        (bounded_moment(record.meta.started_ms) if record.meta else None, "run_meta.json"),
+        (bounded_moment(int(job[1])) if job else None, "run_id"),
         (moment_ms(created), "manifest.json"),
         (stamp_ms(stamp[1]) if stamp else None, "run_id"),
     )
@@ -63,27 +69,32 @@ def _started(record: WorldRunRecord) -> tuple[int | None, str]:
 
 
 def _ended(record: WorldRunRecord) -> tuple[int | None, str]:
-    if record.result is not None and record.result.ended_ms is not None:
-        return record.result.ended_ms, "job_result.json"
-    if record.manifest is None or not record.manifest.stages:
-        return None, ""
-    ends = []
-    for stage in record.manifest.stages:
-        started = moment_ms(stage.started_at)
-        if started is None or stage.duration_ms is None:
+    """The latest end that is told; None while some stage has none."""
+    known: list[tuple[int, str]] = []
+    if record.result is not None:
+        moment = bounded_moment(record.result.ended_ms)
+        if moment is not None:
+            known.append((moment, "job_result.json"))
+    for stage in record.manifest.stages if record.manifest is not None else ():
+        started, span = moment_ms(stage.started_at), bounded_span(stage.duration_ms)
+        if started is None or span is None:
             return None, ""
-        ends.append(started + int(stage.duration_ms))
-    return max(ends), "manifest.json"
+        known.append((started + span, "manifest.json"))
+    return max(known, default=(None, ""))
 
 
 def _world_issue(world_id: str) -> dict[str, Any]:
-    """A world evolution has no issue: the kernel's defaults under the world's name."""
+    """A world run has no issue and retries nothing: defaults under the world's name."""
     raw = {
         "id": f"{WORLD_ISSUE_PREFIX}{world_id}",
         "title": f"Evolve {world_id}",
         "tags": ["asset:world", f"world:{world_id}"],
     }
     return issue_document(raw, attempts=0)
+
+
+def _is_backwards(started: int | None, ended: int | None) -> bool:
+    return started is not None and ended is not None and ended < started
 
 
 def _build_run(record: WorldRunRecord, group_id: str, population: int | None) -> RunRecord:
@@ -93,7 +104,8 @@ def _build_run(record: WorldRunRecord, group_id: str, population: int | None) ->
     gates, codes = _stage_gates(record.manifest.stages)
     status = _build_status(record)
     stages = record.manifest.stages
-    known = [stage.duration_ms for stage in stages if stage.duration_ms is not None]
+    spans = [bounded_span(stage.duration_ms) for stage in stages]
+    known = [span for span in spans if span is not None]
     context = record.context
     world_id = record.manifest.world_id
     return RunRecord(
@@ -108,14 +120,14 @@ def _build_run(record: WorldRunRecord, group_id: str, population: int | None) ->
         world_id=world_id,
         objective_id=context.objective_id if context else None,
         issue=_world_issue(world_id),
-        has_attempts=True,  # an evolution retries nothing
+        has_attempts=True,
         decided_ms=started,
         started_ms=started,
-        ended_ms=ended if status is not None else None,
+        ended_ms=None if status is None or _is_backwards(started, ended) else ended,
         status=status,
         fail_codes=codes if status == "failed" else (),
         gates=gates,
-        duration_ms=int(sum(known)) if len(known) == len(stages) and known else None,
+        duration_ms=bounded_span(sum(known)) if known and len(known) == len(stages) else None,
         action_executed=ActionExecuted(
             swarm_id=context.swarm_id if context else None, max_candidates=population
         ),
@@ -123,7 +135,7 @@ def _build_run(record: WorldRunRecord, group_id: str, population: int | None) ->
     )
 
 
-def _evolution_run(record: WorldRunRecord, universe: UniverseRecord | None) -> RunRecord:
+def _evolution_run(record: WorldRunRecord) -> RunRecord:
     evolution = record.evolution
     assert evolution is not None
     started, started_from = _started(record)
@@ -149,18 +161,14 @@ def _evolution_run(record: WorldRunRecord, universe: UniverseRecord | None) -> R
         universe_id=evolution.universe_id,
         world_id=evolution.world_id,
         objective_id=evolution.objective_id,
-        universe_defaults={
-            "swarm_id": universe.default_swarm_id if universe else None,
-            "objective_id": universe.default_objective_id if universe else None,
-        },
         issue=_world_issue(evolution.world_id),
         has_attempts=True,
         decided_ms=started,
         started_ms=started,
-        ended_ms=ended if ended is not None and (started is None or ended >= started) else None,
+        ended_ms=None if _is_backwards(started, ended) else ended,
         status="success" if selected else "failed",
         fail_codes=() if selected else ("no_candidate_passed",),
-        duration_ms=None if ended is None or started is None else max(0, ended - started),
+        duration_ms=span_between(started, ended),
         action_executed=action_of_plan(plan),
         plan=plan,
         evidence={
@@ -172,10 +180,11 @@ def _evolution_run(record: WorldRunRecord, universe: UniverseRecord | None) -> R
     )
 
 
-def world_runs(
-    records: tuple[WorldRunRecord, ...], universes: Mapping[str, UniverseRecord]
-) -> list[RunRecord]:
-    """Every world run; candidates of an evolution share its group and its population."""
+def world_runs(records: Sequence[WorldRunRecord]) -> list[RunRecord]:
+    """Every world run; candidates of an evolution share its group and its population.
+
+    An evolution's universe defaults stay unknown: the universe's file says what they are today.
+    """
     group_of: dict[str, tuple[str, int]] = {}
     for record in records:
         if record.evolution is not None:
@@ -185,7 +194,7 @@ def world_runs(
     runs = []
     for record in records:
         if record.evolution is not None:
-            runs.append(_evolution_run(record, universes.get(record.evolution.universe_id)))
+            runs.append(_evolution_run(record))
         elif record.manifest is not None:
             group, population = group_of.get(record.run_id, (record.run_id, None))
             runs.append(_build_run(record, group, population))

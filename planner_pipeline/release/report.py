@@ -66,7 +66,10 @@ def verdict(test: Diagnostics, n_labels: int) -> str:
         return "Every executed plan was the same action: there is nothing to tell apart."
     gap = test.model_minus_heuristic
     if gap is None:
-        return "There is no test example, so nothing can be said of the model."
+        return (
+            f"Nothing can be said of the model: the test split has {test.n} examples, of fewer "
+            "than two issues or of one action alone."
+        )
     figure = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}, n={gap.n})"
     if gap.high < 0:
         return f"The heuristic repeats the executed plans better than the model: {figure}."
@@ -94,6 +97,11 @@ def _warnings(inputs: ReportInputs) -> list[str]:
         notes.append(
             "Full accuracy on a single action is no achievement. Learning to choose needs runs "
             "with different swarms or budgets."
+        )
+    if not any(e.planner_input["history"]["last_n_similar_runs"] for e in inputs.examples):
+        notes.append(
+            "No decision sees any past run: for none of them is it known when it ended. Histories "
+            "and attempt counts are therefore empty, not zero."
         )
     if inputs.training.n_train < 500:
         notes.append(

@@ -6,7 +6,7 @@ Source: formats 2.1 to 2.6. The directory's mtime is never looked at.
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,9 +20,19 @@ from planner_pipeline.sources.files import (
     relative,
     subdirectories,
 )
+from planner_runtime.contracts.planner_input import SystemState
 
 SOURCE: Final = "archives"
+PartT = TypeVar("PartT")
+
 _STAMP: Final = re.compile(r"-(\d{8}T\d{6}Z)")
+
+
+class UniverseDefaultsThen(msgspec.Struct, frozen=True, kw_only=True):
+    """The universe's defaults at dispatch; keys beyond these two are left out."""
+
+    swarm_id: str | None = None
+    objective_id: str | None = None
 
 
 class RecordedInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +40,7 @@ class RecordedInput(msgspec.Struct, frozen=True, kw_only=True):
 
     created_at: str
     universe_id: str = "unknown"
-    universe_defaults: dict[str, str | None] = {}
+    universe_defaults: UniverseDefaultsThen = UniverseDefaultsThen()
     issue: dict[str, Any] = {}
     system_state: dict[str, Any] | None = None
 
@@ -52,6 +62,12 @@ class RecordedPlanner(msgspec.Struct, frozen=True, kw_only=True):
 
     planner_input: RecordedInput | None = None
     executed_plan: RecordedPlan | None = None
+
+
+class _PlannerFile(msgspec.Struct, frozen=True, kw_only=True):
+    # each decoded by itself, so that a bad one spares the other
+    planner_input: msgspec.Raw = msgspec.Raw(b"null")
+    executed_plan: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,18 +194,32 @@ def split_workcell_id(workcell_id: str) -> tuple[str | None, str | None]:
     return workcell_id[3 : found.start()] or None, found[1]
 
 
-def _read_planner(raw: msgspec.Raw, file: str) -> tuple[RecordedPlanner, Quarantine | None]:
-    """The planner section, or why the rest of the manifest has to do without it."""
-    if bytes(raw) == b"null":
-        return RecordedPlanner(), None
-    try:
-        return msgspec.json.decode(raw, type=RecordedPlanner), None
-    except msgspec.ValidationError as error:
-        row = Quarantine(
-            source=SOURCE, file=file, reason="wrong_shape",
-            detail=f"planner section: {error}", excerpt=excerpt(bytes(raw)),
-        )  # fmt: skip
-        return RecordedPlanner(), row
+def _read_planner(raw: msgspec.Raw, file: str) -> tuple[RecordedPlanner, list[Quarantine]]:
+    """The planner section, and why parts of it are left out."""
+    refused: list[Quarantine] = []
+
+    def part(data: msgspec.Raw, shape: type[PartT], name: str) -> PartT | None:
+        if bytes(data) == b"null":
+            return None
+        try:
+            return msgspec.json.decode(data, type=shape)
+        except msgspec.ValidationError as error:
+            refused.append(
+                Quarantine(
+                    source=SOURCE, file=file, reason="wrong_shape",
+                    detail=f"{name}: {error}", excerpt=excerpt(bytes(data)),
+                )
+            )  # fmt: skip
+            return None
+
+    section = part(raw, _PlannerFile, "planner") or _PlannerFile()
+    recorded = part(section.planner_input, RecordedInput, "planner.planner_input")
+    if recorded is not None and recorded.system_state is not None:
+        state = msgspec.Raw(msgspec.json.encode(recorded.system_state))
+        if part(state, SystemState, "planner.planner_input.system_state") is None:
+            recorded = msgspec.structs.replace(recorded, system_state=None)
+    plan = part(section.executed_plan, RecordedPlan, "planner.executed_plan")
+    return RecordedPlanner(planner_input=recorded, executed_plan=plan), refused
 
 
 def _read_telemetry(repo: Path, path: Path) -> tuple[TelemetryEnds | None, list[Quarantine]]:
@@ -230,9 +260,8 @@ def read_archive(repo: Path, folder: Path) -> tuple[ArchiveRecord | None, list[Q
     planner, manifest = RecordedPlanner(), None
     if manifest_file is not None:
         name = relative(repo, folder / "manifest.json")
-        planner, bad_section = _read_planner(manifest_file.planner, name)
-        if bad_section is not None:
-            refused.append(bad_section)
+        planner, bad_parts = _read_planner(manifest_file.planner, name)
+        refused += bad_parts
         manifest = msgspec.convert(manifest_file, Manifest, from_attributes=True)
         issue_id = as_text(manifest.issue.get("id")) or issue_id
     for part in (proof, rollout):
@@ -253,15 +282,15 @@ def read_archive(repo: Path, folder: Path) -> tuple[ArchiveRecord | None, list[Q
 def read_archives(repo: Path) -> ArchiveRead:
     """All archives, by name."""
     folders, refused = subdirectories(repo, repo / ".cyntra" / "archives", SOURCE)
-    n_links = len(refused)
+    n_refused = len(refused)
+    n = len(folders) + n_refused
     records = []
     for folder in folders:
         record, bad = read_archive(repo, folder)
         refused += bad
-        if record is not None:
+        if record is None:
+            n_refused += 1
+        else:
             records.append(record)
-    n = len(folders) + n_links
-    count = SourceCount(
-        source=SOURCE, discovered=n, accepted=len(records), quarantined=n - len(records)
-    )
+    count = SourceCount(source=SOURCE, discovered=n, accepted=len(records), quarantined=n_refused)
     return ArchiveRead(archives=tuple(records), quarantined=tuple(refused), count=count)

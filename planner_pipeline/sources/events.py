@@ -48,12 +48,14 @@ def read_events(repo: Path) -> EventRead:
     path = repo / ".cyntra" / "logs" / "events.jsonl"
     ends: dict[str, WorkcellEnd] = {}
     refused: list[Quarantine] = []
-    n = 0
+    n = n_accepted = 0
     for _, event in read_json_lines(repo, path, KernelEvent, SOURCE):
         n += 1
         if isinstance(event, Quarantine):
             refused.append(event)
-        elif event.type in ENDINGS and event.workcell_id is not None:
+            continue
+        n_accepted += 1
+        if event.type in ENDINGS and event.workcell_id is not None:
             error = event.data.get("error")
             ends[event.workcell_id] = WorkcellEnd(
                 workcell_id=event.workcell_id,
@@ -62,9 +64,7 @@ def read_events(repo: Path) -> EventRead:
                 is_success=event.type.endswith("completed"),
                 error=None if error is None else str(error),
             )
-    count = SourceCount(
-        source=SOURCE, discovered=n, accepted=n - len(refused), quarantined=len(refused)
-    )
+    count = SourceCount(source=SOURCE, discovered=n, accepted=n_accepted, quarantined=len(refused))
     return EventRead(
         ends=tuple(sorted(ends.values(), key=lambda end: end.workcell_id)),
         quarantined=tuple(refused),

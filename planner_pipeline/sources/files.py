@@ -4,6 +4,7 @@ Belongs here: the quarantine row and the two ways a file can be read. Does not: 
 Design: reference/reliability.md 2 (quarantine, never crash, never drop silently).
 """
 
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import msgspec
 StructT = TypeVar("StructT")
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 EXCERPT_CHARS: Final = 160
 
 Reason = Literal[
@@ -64,8 +66,16 @@ class SourceCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def relative(root: Path, path: Path) -> str:
-    """``path`` below ``root`` with forward slashes, so that no row depends on where it was read."""
-    return path.relative_to(root).as_posix()
+    """``path`` below ``root`` with forward slashes, so that no row depends on where it was read.
+
+    Bytes that are no UTF-8 are escaped, so that every name can be written down.
+    """
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def has_plain_name(path: Path) -> bool:
+    """Whether a file's name is text."""
+    return os.fsencode(path.name).decode("utf-8", "replace") == path.name
 
 
 def excerpt(data: bytes) -> str:
@@ -139,43 +149,68 @@ def read_json_lines(
 ) -> Iterator[tuple[int, StructT | Quarantine]]:
     """Every line of a JSON-lines file with its number; blank lines and ``#`` comments are skipped.
 
-    A last line without a newline is what somebody is still writing: ``unfinished_line``.
+    The file may be of any size, a line may not. A last line without a newline is what somebody is
+    still writing: ``unfinished_line``.
     """
     if not os.path.lexists(path):
         return
-    data = read_bytes(root, path, source)
-    if isinstance(data, Quarantine):
-        yield 0, data
-        return
     name = relative(root, path)
-    lines = data.split(b"\n")
-    for number, raw in enumerate(lines, start=1):
-        text = raw.strip()
-        if not text or text.startswith(b"#"):
-            continue
-        row = decode(text, shape, source=source, file=name, line=number)
-        if isinstance(row, Quarantine) and row.reason == "bad_json" and number == len(lines):
-            row = msgspec.structs.replace(row, reason="unfinished_line")
-        yield number, row
+
+    def refuse(number: int, reason: Reason, detail: str) -> tuple[int, Quarantine]:
+        line = number or None
+        return number, Quarantine(source=source, file=name, line=line, reason=reason, detail=detail)
+
+    if path.is_symlink() or not path.is_file():
+        yield refuse(0, "not_regular", "not a regular file")
+        return
+    try:
+        with path.open("rb") as file:
+            for number in itertools.count(1):
+                raw = file.readline(MAX_LINE_BYTES)
+                if not raw:
+                    return
+                if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                    yield refuse(number, "too_large", f"a line of over {MAX_LINE_BYTES} bytes")
+                    while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                        pass
+                    continue
+                text = raw.strip()
+                if not text or text.startswith(b"#"):
+                    continue
+                row = decode(text, shape, source=source, file=name, line=number)
+                if isinstance(row, Quarantine) and row.reason == "bad_json" and raw[-1:] != b"\n":
+                    row = msgspec.structs.replace(row, reason="unfinished_line")
+                yield number, row
+    except OSError as error:
+        yield refuse(0, "unreadable", error.strerror or str(error))
 
 
 def subdirectories(root: Path, folder: Path, source: str) -> tuple[list[Path], list[Quarantine]]:
-    """Directories of ``folder`` by name, never through links; links are quarantined."""
+    """Directories of ``folder`` by name; whatever else lies there is quarantined, links too."""
     found: list[Path] = []
     refused: list[Quarantine] = []
-    if folder.is_dir() and not folder.is_symlink():
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                path = Path(entry.path)
-                if entry.is_symlink():
-                    name = relative(root, path)
-                    refused.append(
-                        Quarantine(
-                            source=source, file=name, reason="not_regular", detail="a symbolic link"
-                        )
-                    )
-                elif entry.is_dir():
-                    found.append(path)
+
+    def refuse(path: Path, detail: str) -> None:
+        name = relative(root, path)
+        row = Quarantine(source=source, file=name, reason="not_regular", detail=detail)
+        refused.append(row)
+
+    if not os.path.lexists(folder):
+        return [], []
+    if folder.is_symlink() or not folder.is_dir():
+        refuse(folder, "not a directory")
+        return [], refused
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_symlink():
+                refuse(path, "a symbolic link")
+            elif not entry.is_dir():
+                refuse(path, "not a directory")
+            elif not has_plain_name(path):
+                refuse(path, "its name is not UTF-8")
+            else:
+                found.append(path)
     return sorted(found), sorted(refused, key=lambda row: row.file)
 
 

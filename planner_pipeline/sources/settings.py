@@ -4,6 +4,7 @@ Belongs here: YAML -> typed configuration and catalogues. Does not: what they de
 (``planner_runtime``). Source: formats 4 and 5.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ import yaml
 from planner_pipeline.sources.files import (
     Quarantine,
     SourceCount,
+    as_text,
     excerpt,
     read_bytes,
     relative,
@@ -23,7 +25,7 @@ from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig, kernel_c
 
 CONFIG_SOURCE: Final = "config"
 UNIVERSE_SOURCE: Final = "universes"
-MAX_INCLUDES: Final = 8
+MAX_YAML_NODES: Final = 100_000
 
 
 class ConfigRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +62,8 @@ def _read_yaml(repo: Path, path: Path, source: str) -> dict[str, Any] | Quaranti
         return data
     name = relative(repo, path)
     try:
-        document = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as error:
+        document = _parse_yaml(data)
+    except Exception as error:  # PyYAML's constructors raise whatever int() and the like raise
         detail = " ".join(str(error).split())
         return Quarantine(
             source=source, file=name, reason="bad_yaml", detail=detail, excerpt=excerpt(data)
@@ -71,6 +73,34 @@ def _read_yaml(repo: Path, path: Path, source: str) -> dict[str, Any] | Quaranti
             source=source, file=name, reason="wrong_shape",
             detail="expected a mapping at the top", excerpt=excerpt(data),
         )  # fmt: skip
+    return document
+
+
+def _parse_yaml(data: bytes) -> Any:
+    """A YAML document whose aliases neither recurse nor multiply beyond reason.
+
+    Raises:
+        ValueError: they do, or a text in it is not valid Unicode.
+        yaml.YAMLError: the data is not YAML.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MAX_YAML_NODES + 1  # met again while open: it contains itself
+            children: list[yaml.Node] = []
+            if isinstance(node, yaml.SequenceNode):
+                children = node.value
+            elif isinstance(node, yaml.MappingNode):
+                children = [child for pair in node.value for child in pair]
+            sizes[id(node)] = 1 + sum(size(child) for child in children)
+        return sizes[id(node)]
+
+    root = yaml.compose(data, Loader=yaml.SafeLoader)
+    if root is not None and size(root) > MAX_YAML_NODES:
+        raise ValueError("its aliases recurse, or it unfolds to too many values")
+    document = yaml.safe_load(data)
+    str(document).encode("utf-8")
     return document
 
 
@@ -85,18 +115,20 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_includes(
-    repo: Path, path: Path, refused: list[Quarantine], depth: int = 0
-) -> dict[str, Any]:
+    repo: Path, path: Path, refused: list[Quarantine], seen: set[Path]
+) -> dict[str, Any] | None:
+    """A configuration laid on what it includes; None when the file itself cannot be used."""
+    seen.add(path)
     document = _read_yaml(repo, path, CONFIG_SOURCE)
     if isinstance(document, Quarantine):
         refused.append(document)
-        return {}
+        return None
     includes = document.pop("include", None) or ()
     base: dict[str, Any] = {}
-    for name in [includes] if isinstance(includes, str) else includes:
-        target = (path.parent / str(name)).resolve()
-        if depth >= MAX_INCLUDES or not target.is_relative_to(repo.resolve()):
-            detail = f"include {name!r} leads out of the workspace or too deep"
+    for name in includes if isinstance(includes, list | tuple) else [includes]:
+        inside = _inside(repo, path.parent, name)
+        if inside is None or inside in seen:
+            detail = f"include {str(name)[:80]!r} leads out of the workspace or in a circle"
             refused.append(
                 Quarantine(
                     source=CONFIG_SOURCE, file=relative(repo, path),
@@ -104,9 +136,19 @@ def _with_includes(
                 )
             )  # fmt: skip
             continue
-        inside = repo / target.relative_to(repo.resolve())
-        base = _merged(base, _with_includes(repo, inside, refused, depth + 1))
+        base = _merged(base, _with_includes(repo, inside, refused, seen) or {})
     return _merged(base, document)
+
+
+def _inside(repo: Path, folder: Path, name: Any) -> Path | None:
+    """The file an include names, when it lies in the workspace."""
+    if not isinstance(name, str):
+        return None
+    try:
+        root = repo.resolve()
+        return repo / (folder / name).resolve().relative_to(root)
+    except (OSError, RuntimeError, ValueError):  # no path, a loop of links, or outside
+        return None
 
 
 def read_kernel_config(repo: Path) -> ConfigRead:
@@ -114,13 +156,12 @@ def read_kernel_config(repo: Path) -> ConfigRead:
     path = repo / ".cyntra" / "config.yaml"
     refused: list[Quarantine] = []
     config, is_default = SHIPPED_CONFIG, True
-    exists = path.is_file()
-    if exists:
-        document = _with_includes(repo, path, refused)
+    exists = os.path.lexists(path)
+    document = _with_includes(repo, path, refused, set()) if exists else None
+    if document is not None:
         try:
-            if document:
-                config, is_default = kernel_config_of(document), False
-        except (TypeError, ValueError) as error:
+            config, is_default = kernel_config_of(document), False
+        except ValueError as error:
             refused.append(
                 Quarantine(
                     source=CONFIG_SOURCE, file=relative(repo, path),
@@ -130,7 +171,7 @@ def read_kernel_config(repo: Path) -> ConfigRead:
     count = SourceCount(
         source=CONFIG_SOURCE,
         discovered=int(exists),
-        accepted=int(exists and not is_default),
+        accepted=int(not is_default),
         quarantined=int(exists and is_default),
     )
     return ConfigRead(config=config, is_default=is_default, quarantined=tuple(refused), count=count)
@@ -163,41 +204,54 @@ def _objectives(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def read_universes(repo: Path) -> UniverseRead:
-    """All universes with a readable ``universe.yaml``, by directory name."""
-    folders, refused = subdirectories(repo, repo / "universes", UNIVERSE_SOURCE)
-    records = []
-    for folder in folders:
-        parts: dict[str, dict[str, Any]] = {}
-        for name in ("universe", "swarms", "objectives"):
-            path = folder / f"{name}.yaml"
-            if not path.exists() and name != "universe":
-                continue
-            document = _read_yaml(repo, path, UNIVERSE_SOURCE)
-            if isinstance(document, Quarantine):
-                refused.append(document)
-            else:
-                parts[name] = document
-        if "universe" not in parts:
+def _read_universe(repo: Path, folder: Path, refused: list[Quarantine]) -> UniverseRecord | None:
+    parts: dict[str, dict[str, Any]] = {}
+    for name in ("universe", "swarms", "objectives"):
+        path = folder / f"{name}.yaml"
+        if name != "universe" and not os.path.lexists(path):
             continue
-        defaults = parts["universe"].get("defaults")
-        defaults = defaults if isinstance(defaults, Mapping) else {}
-        swarm_ids, sizes = _swarms(parts.get("swarms", {}))
-        swarm, objective = defaults.get("swarm_id"), defaults.get("objective_id")
-        records.append(
-            UniverseRecord(
-                universe_id=str(parts["universe"].get("universe_id") or folder.name),
-                default_swarm_id=None if swarm is None else str(swarm),
-                default_objective_id=None if objective is None else str(objective),
-                swarm_ids=swarm_ids,
-                population_sizes=sizes,
-                objectives=_objectives(parts.get("objectives", {})),
-            )
-        )
-    count = SourceCount(
-        source=UNIVERSE_SOURCE,
-        discovered=len(folders),
-        accepted=len(records),
-        quarantined=len(folders) - len(records),
+        document = _read_yaml(repo, path, UNIVERSE_SOURCE)
+        if isinstance(document, Quarantine):
+            refused.append(document)
+        else:
+            parts[name] = document
+    if "universe" not in parts:
+        return None
+    defaults = parts["universe"].get("defaults")
+    defaults = defaults if isinstance(defaults, Mapping) else {}
+    swarm_ids, sizes = _swarms(parts.get("swarms", {}))
+    return UniverseRecord(
+        universe_id=as_text(parts["universe"].get("universe_id")) or folder.name,
+        default_swarm_id=as_text(defaults.get("swarm_id")),
+        default_objective_id=as_text(defaults.get("objective_id")),
+        swarm_ids=swarm_ids,
+        population_sizes=sizes,
+        objectives=_objectives(parts.get("objectives", {})),
     )
-    return UniverseRead(universes=tuple(records), quarantined=tuple(refused), count=count)
+
+
+def read_universes(repo: Path) -> UniverseRead:
+    """All universes with a readable ``universe.yaml``, by directory name; each id once."""
+    folders, refused = subdirectories(repo, repo / "universes", UNIVERSE_SOURCE)
+    n_refused = len(refused)
+    n = len(folders) + n_refused
+    records: dict[str, UniverseRecord] = {}
+    for folder in folders:
+        record = _read_universe(repo, folder, refused)
+        if record is not None and record.universe_id in records:
+            detail = f"universe {record.universe_id} is defined by another directory"
+            refused.append(
+                Quarantine(
+                    source=UNIVERSE_SOURCE, file=relative(repo, folder),
+                    reason="duplicate_id", detail=detail,
+                )
+            )  # fmt: skip
+            record = None
+        if record is None:
+            n_refused += 1
+        else:
+            records[record.universe_id] = record
+    count = SourceCount(
+        source=UNIVERSE_SOURCE, discovered=n, accepted=len(records), quarantined=n_refused
+    )
+    return UniverseRead(universes=tuple(records.values()), quarantined=tuple(refused), count=count)

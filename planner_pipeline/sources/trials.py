@@ -13,15 +13,26 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from planner_pipeline.sources.files import Quarantine, SourceCount
+from planner_pipeline.sources.files import Quarantine, SourceCount, read_json
 from planner_runtime.inputs import epoch_ms
 
 SOURCE: Final = "trials"
+IMPORT_FILE: Final = "trials_import.json"
 REQUIRED: Final = ("issue_id", "system", "attempt", "passed")
+LARGEST: Final = 2**53
+EARLIEST_MS: Final = 0
+LATEST_MS: Final = 4_102_444_800_000  # the year 2100
 OPTIONAL: Final = (
     "dataset", "repo", "model", "cost_usd", "duration_ms", "tokens_in", "tokens_out", "started_at",
-    "fail_code", "gates_passed", "gates_total",
+    "ended_at", "fail_code", "gates_passed", "gates_total",
 )  # fmt: skip
+
+
+class TrialImport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import took and refused; kept in the workspace, so that later builds can tell."""
+
+    count: SourceCount
+    quarantined: tuple[Quarantine, ...] = ()
 
 
 class TrialTableError(ValueError):
@@ -43,6 +54,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     tokens_in: int | None
     tokens_out: int | None
     started_ms: int | None
+    ended_ms: int | None
     fail_code: str | None
     gates_passed: int | None
     gates_total: int | None
@@ -54,6 +66,16 @@ class TrialRead(msgspec.Struct, frozen=True, kw_only=True):
     trials: tuple[Trial, ...]
     quarantined: tuple[Quarantine, ...]
     count: SourceCount
+
+
+def read_trial_import(repo: Path) -> TrialImport:
+    """What the import that made a workspace took and refused; nothing where none did."""
+    nothing = TrialImport(count=SourceCount(source=SOURCE, discovered=0, accepted=0, quarantined=0))
+    found = read_json(repo, repo / IMPORT_FILE, TrialImport, SOURCE)
+    if isinstance(found, Quarantine):
+        count = SourceCount(source=SOURCE, discovered=1, accepted=0, quarantined=1)
+        return TrialImport(count=count, quarantined=(found,))
+    return found or nothing
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:
@@ -76,9 +98,22 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
 
 def _whole(row: Mapping[str, Any], name: str) -> int | None:
     value = _number(row, name)
-    if value is not None and value != int(value):
-        raise ValueError(f"{name} is {value}, not a whole number")
+    if value is not None and (value != int(value) or value > LARGEST):
+        raise ValueError(f"{name} is {value}, not a whole number up to 2^53")
     return None if value is None else int(value)
+
+
+def _moment(row: Mapping[str, Any], name: str) -> int | None:
+    text = _text(row, name)
+    if text is None:
+        return None
+    try:
+        moment = epoch_ms(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} is {text!r}, not an RFC 3339 time") from None
+    if not EARLIEST_MS <= moment <= LATEST_MS:
+        raise ValueError(f"{name} is {text}, not between 1970 and 2100")
+    return moment
 
 
 def _passed(row: Mapping[str, Any]) -> bool:
@@ -100,11 +135,9 @@ def parse_trial(row: Mapping[str, Any]) -> Trial:
     attempt = _whole(row, "attempt")
     if not attempt:
         raise ValueError("attempt counts from 1")
-    started = _text(row, "started_at")
-    try:
-        started_ms = None if started is None else epoch_ms(started)
-    except (ValueError, OverflowError):
-        raise ValueError(f"started_at is {started!r}, not an RFC 3339 time") from None
+    started_ms, ended_ms = _moment(row, "started_at"), _moment(row, "ended_at")
+    if started_ms is not None and ended_ms is not None and ended_ms < started_ms:
+        raise ValueError("ended_at is before started_at")
     return Trial(
         dataset=_text(row, "dataset"),
         issue_id=_text(row, "issue_id") or "",
@@ -118,6 +151,7 @@ def parse_trial(row: Mapping[str, Any]) -> Trial:
         tokens_in=_whole(row, "tokens_in"),
         tokens_out=_whole(row, "tokens_out"),
         started_ms=started_ms,
+        ended_ms=ended_ms,
         fail_code=_text(row, "fail_code"),
         gates_passed=_whole(row, "gates_passed"),
         gates_total=_whole(row, "gates_total"),

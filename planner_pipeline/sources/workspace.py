@@ -13,6 +13,7 @@ from planner_pipeline.sources.beads import read_issues
 from planner_pipeline.sources.events import read_events
 from planner_pipeline.sources.files import Quarantine, SourceCount
 from planner_pipeline.sources.settings import read_kernel_config, read_universes
+from planner_pipeline.sources.trials import read_trial_import
 from planner_pipeline.sources.world_runs import read_world_runs
 from planner_pipeline.tables import (
     ARCHIVES,
@@ -68,7 +69,8 @@ def read_workspace(repo: Path) -> Workspace:
         read_universes(repo),
         read_kernel_config(repo),
     )
-    reads = (issues, archives, events, worlds, universes, config)
+    trials = read_trial_import(repo)
+    reads = (issues, archives, events, worlds, universes, config, trials)
     return Workspace(
         issues=build_table(
             ISSUES,

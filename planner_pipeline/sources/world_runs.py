@@ -144,14 +144,15 @@ def read_world_run(repo: Path, folder: Path) -> tuple[WorldRunRecord | None, lis
 def read_world_runs(repo: Path) -> WorldRunRead:
     """All run directories, by name."""
     folders, refused = subdirectories(repo, repo / ".cyntra" / "runs", SOURCE)
-    n = len(folders) + len(refused)
+    n_refused = len(refused)
+    n = len(folders) + n_refused
     records = []
     for folder in folders:
         record, bad = read_world_run(repo, folder)
         refused += bad
-        if record is not None:
+        if record is None:
+            n_refused += 1
+        else:
             records.append(record)
-    count = SourceCount(
-        source=SOURCE, discovered=n, accepted=len(records), quarantined=n - len(records)
-    )
+    count = SourceCount(source=SOURCE, discovered=n, accepted=len(records), quarantined=n_refused)
     return WorldRunRead(runs=tuple(records), quarantined=tuple(refused), count=count)

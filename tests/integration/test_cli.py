@@ -117,7 +117,7 @@ def test_trials_become_a_workspace_and_nothing_vanishes(
     assert json.loads(told.out) == {
         "out": str(tmp_path / "w"), "trials": 3, "issues": 2, "systems": 1, "quarantined": 6,
     }  # fmt: skip
-    rows = [json.loads(line) for line in (tmp_path / "w/quarantine.jsonl").read_text().splitlines()]
+    rows = json.loads((tmp_path / "w/trials_import.json").read_text())["quarantined"]
     assert [row["line"] for row in rows] == [5, 6, 7, 8, 9, 10]
     trials = pl.read_parquet(tmp_path / "w" / "trials.parquet")
     assert trials["duration_ms"].to_list() == [60_000, 1_200_000, None]
@@ -125,6 +125,7 @@ def test_trials_become_a_workspace_and_nothing_vanishes(
     assert main(["build", "--repo", str(tmp_path / "w"), "--out", str(tmp_path / "o")]) == 0
     built = json.loads(capsys.readouterr().out)
     assert built["examples"] == 2  # the third attempt has no known start
+    assert built["quarantined"] == 6
     runs = pl.read_parquet(tmp_path / "o" / "assets" / "runs.parquet").sort(
         "decided_ms", nulls_last=True
     )

@@ -79,3 +79,4 @@ def test_a_materialization_can_be_started_from_the_pages(workspace: Path, tmp_pa
     finally:
         os.kill(child.pid, signal.SIGINT)
         assert child.wait(timeout=60) == 0
+        child.stdout.close()

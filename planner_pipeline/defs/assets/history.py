@@ -25,10 +25,9 @@ def runs(
     archives: pl.DataFrame,
     workcell_ends: pl.DataFrame,
     world_runs: pl.DataFrame,
-    universes: pl.DataFrame,
 ) -> dg.MaterializeResult:
     """Runs in the order of their decisions, each fact with the file it came from."""
-    table = assemble_runs_table(issues, archives, workcell_ends, world_runs, universes)
+    table = assemble_runs_table(issues, archives, workcell_ends, world_runs)
     outcomes = Counter(status or "unknown" for status in table["status"])
     return dg.MaterializeResult(
         value=table,

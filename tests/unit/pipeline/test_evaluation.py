@@ -92,19 +92,22 @@ def test_forced_rows_say_nothing_about_temperature() -> None:
 
 def test_accuracy_and_its_paired_difference_are_the_counts() -> None:
     rows = [a_row(i, model=RIGHT if i % 4 else WRONG) for i in range(40)]
+    rows.append(a_row(40, model=WRONG, heuristic=WRONG, label=WRONG, label_prob=0.5))
+    rows.append(a_row(41, model=RIGHT, heuristic=RIGHT, label=WRONG, label_prob=0.5))
     told = diagnose(a_table(rows), split="test")
-    assert told.exact_match["model"].value == 0.75
-    assert told.exact_match["heuristic"].value == 1.0
-    assert told.exact_match["prior"].value == 0.0
+    assert told.exact_match["model"].value == 31 / 42
+    assert told.exact_match["heuristic"].value == 41 / 42
+    assert told.exact_match["prior"].value == 2 / 42
+    assert (told.exact_match["model"].n, told.exact_match["model"].n_issues) == (42, 21)
     gap = told.model_minus_heuristic
     assert gap is not None
-    assert gap.value == -0.25
-    assert gap.low <= -0.25 <= gap.high < 0
-    assert told.head_accuracy["model"]["swarm_id"].value == 0.75
+    assert gap.value == -10 / 42
+    assert gap.low <= -10 / 42 <= gap.high < 0
+    assert told.head_accuracy["model"]["swarm_id"].value == 31 / 42
     assert told.head_accuracy["model"]["max_minutes_bin"].value == 1.0
     assert "max_iterations_bin" not in told.head_accuracy["model"]  # always forced: no figure
     assert told.nll["model"].value == pytest.approx(math.log(2))
-    assert told.top1_share == 0.75
+    assert told.top1_share == 31 / 42
     assert "better than the model" in verdict(told, 2)
 
 
@@ -117,13 +120,25 @@ def test_intervals_draw_whole_issues() -> None:
     assert (figure.low, figure.high) == (0.0, 1.0)  # two issues: anything is possible
 
 
+def test_one_issue_or_one_action_decides_nothing() -> None:
+    alone = diagnose(
+        a_table([a_row(i, model=WRONG, issue_id="one") for i in range(6)]), split="test"
+    )
+    assert alone.exact_match == {}
+    same = diagnose(
+        a_table([a_row(i, model=RIGHT, heuristic=WRONG) for i in range(20)]), split="test"
+    )
+    assert same.exact_match["model"].value == 1.0
+    assert same.model_minus_heuristic is None
+
+
 def test_nothing_is_claimed_of_no_rows() -> None:
     told = diagnose(a_table([]), split="test")
     assert told.n == 0
     assert told.exact_match == {}
     assert told.ece is None
     assert told.abstain_ratio is None
-    assert "nothing can be said" in verdict(told, 2)
+    assert "Nothing can be said" in verdict(told, 2)
     assert "nothing to tell apart" in verdict(told, 1)
 
 

@@ -12,7 +12,6 @@ from planner_pipeline.history.runs import RunRecord, run_summary
 from planner_pipeline.sources.archives import read_archives
 from planner_pipeline.sources.beads import read_issues
 from planner_pipeline.sources.events import read_events
-from planner_pipeline.sources.settings import read_universes
 from planner_pipeline.sources.world_runs import read_world_runs
 from planner_runtime.actions import ActionSpace
 from planner_runtime.inputs import epoch_ms
@@ -78,7 +77,6 @@ class Workspace:
             ends=read_events(self.root).ends,
             worlds=read_world_runs(self.root).runs,
             issues=read_issues(self.root).issues,
-            universes=read_universes(self.root).universes,
         )
 
     def run(self) -> RunRecord:
@@ -136,7 +134,7 @@ def test_a_serial_timeout_is_seen_in_telemetry(tmp_path: Path) -> None:
     run = Workspace(tmp_path).manifest().archive("telemetry.jsonl", telemetry).run()
     assert (run.status, run.started_ms, run.ended_ms) == ("timeout", ms(1), ms(9))
     assert run.fail_codes == ("timeout",)
-    assert run.duration_ms is None
+    assert run.duration_ms == ms(9) - ms(1)
 
 
 def test_a_timeout_without_telemetry_is_seen_in_the_events(tmp_path: Path) -> None:
@@ -164,8 +162,8 @@ def test_a_speculate_winner_that_timed_out(tmp_path: Path) -> None:
         .proof("timeout", False, verification=verification, metadata=metadata)
         .run()
     )
-    assert run.status == "timeout"
-    assert run.duration_ms is None
+    assert (run.status, run.fail_codes) == ("timeout", ("timeout",))
+    assert run.duration_ms == ms(4) - ms(1)
 
 
 def test_a_fab_world_success_has_no_proof_and_is_known_from_its_world_run(tmp_path: Path) -> None:
@@ -205,6 +203,11 @@ def test_a_clock_that_ran_backwards_hides_the_run(tmp_path: Path) -> None:
     run = Workspace(tmp_path).manifest().proof(metadata=metadata).run()
     assert run.ended_ms is None
     assert run.evidence["ended_ms"] == "clock went backwards"
+
+
+def test_a_servers_timeout_is_an_error_like_any_other(tmp_path: Path) -> None:
+    failed = ("workcell.failed", 2, {"error": "HTTP 504 gateway timeout"})
+    assert Workspace(tmp_path).manifest().events(failed).run().status == "failed"
 
 
 @pytest.mark.parametrize("stamp", ["not a time", "9999-99-99T00:00:00Z", "", "2026"])
@@ -258,8 +261,19 @@ def test_without_a_record_text_is_of_dispatch_time_and_attempts_are_counted(tmp_
     first, second = build_examples(later.runs(), space=ActionSpace())
     assert first.planner_input["issue"]["title"] == "then"
     assert "rewritten" not in first.planner_input["issue"]["keywords"]
-    assert first.planner_input["issue"]["dk_risk"] == "high"  # beads hold it, the manifest does not
+    assert first.planner_input["issue"]["dk_risk"] == "medium"  # beads changed since: the default
     assert [e.planner_input["issue"]["dk_attempts"] for e in (first, second)] == [0, 1]
+
+
+def test_beads_that_did_not_change_since_complete_what_the_manifest_leaves_out(
+    tmp_path: Path,
+) -> None:
+    now = {"id": "7", "dk_risk": "high", "dk_attempts": "3", "updated": "2026-01-05T08:59:00Z"}
+    space = Workspace(tmp_path).manifest().put(".beads/issues.jsonl", json.dumps(now) + "\n")
+    (example,) = build_examples(space.runs(), space=ActionSpace())
+    assert example.planner_input["issue"]["dk_risk"] == "high"
+    assert example.planner_input["issue"]["title"] == "then"
+    assert example.planner_input["issue"]["dk_attempts"] == 0
 
 
 def test_an_evolution_is_a_decision_and_its_candidates_are_its_group(tmp_path: Path) -> None:

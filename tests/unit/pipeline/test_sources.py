@@ -79,7 +79,7 @@ def test_a_bad_planner_section_spares_the_rest_of_its_manifest(tmp_path: Path) -
     read = read_archives(tmp_path)
     assert read.archives[0].manifest is not None
     assert [q.reason for q in read.quarantined] == ["wrong_shape"]
-    assert "planner section" in read.quarantined[0].detail
+    assert "planner: Expected" in read.quarantined[0].detail
 
 
 @pytest.mark.parametrize(
