@@ -98,10 +98,12 @@ def _history_of(name: str, runs: Sequence[RunSummary]) -> Iterator[Feature]:
     yield f"{name}.n", math.log1p(len(runs))
     yield f"{name}.pass_ratio", _ratio(passed, len(runs))
     yield f"{name}.timeout_ratio", _ratio(late, len(runs))
+    yield f"{name}.knows_minutes", _ratio(len(durations), len(runs))
     yield (
         f"{name}.log_minutes",
         _ratio(sum(math.log1p(max(0, ms) / 60_000) for ms in durations), len(durations)),
     )
+    yield f"{name}.knows_cost", _ratio(len(costs), len(runs))
     yield f"{name}.log_cost", _ratio(sum(math.log1p(max(0.0, c)) for c in costs), len(costs))
 
 

@@ -75,7 +75,7 @@ def count_of(value: Any) -> int:
     (3, 0, 0)
     """
     try:
-        return max(0, int(value))
+        return min(max(0, int(value)), 2**53)
     except (TypeError, ValueError, OverflowError):
         return 0
 

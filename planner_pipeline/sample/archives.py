@@ -22,8 +22,30 @@ MODELS: Final = {
     "crush": "crush-default",
     "fab-world": "local",
 }
-EXIT_CODES: Final = {"passed": 0, "gates_failed": 0, "exit_2": 2, "forbidden": 0}
+EXIT_CODES: Final = {"success": 0, "partial": 1, "failed": 2}
 LOG_WRITERS: Final = ("codex", "claude")  # adapters that write telemetry
+
+
+PROOF_STATUS: Final = {
+    "passed": "success", "gates_failed": "success", "partial": "partial", "exit_2": "failed",
+    "forbidden": "success", "timeout": "timeout", "exception": "error",
+}  # fmt: skip
+ERRORS: Final = {
+    "timeout": "Execution timed out",
+    "exception": "adapter lost its process (simulated)",
+}
+
+
+def blocking_failures(attempt: Attempt) -> list[str]:
+    """What the verifier writes; it sees a proof without gates in speculate mode only (2.2)."""
+    failed = [gate for gate, passed in attempt.gates.items() if not passed]
+    if attempt.tag is None or attempt.gates:
+        return failed
+    return {
+        "timeout": ["timeout", "status:timeout"],
+        "exception": ["error", "status:error"],
+        "exit_2": ["status:failed"],
+    }.get(attempt.ending, [])
 
 
 def _json(value: Any) -> bytes:
@@ -110,7 +132,6 @@ def manifest_document(dispatch: Dispatch, attempt: Attempt, *, has_planner: bool
 
 def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
     """``proof.json`` of one workcell. Source: formats 2.4."""
-    failed = [gate for gate, passed in attempt.gates.items() if not passed]
     gates: dict[str, Any] = {
         gate: {
             "passed": passed,
@@ -121,29 +142,31 @@ def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
         }
         for gate, passed in attempt.gates.items()
     }
-    if failed:
+    if not all(attempt.gates.values()):
         gates["debug_analysis"] = {"failure-explainer": "simulated hook output"}
-    status = "failed" if attempt.ending == "exit_2" else "success"
     metadata: dict[str, Any] = {
         "toolchain": attempt.toolchain,
-        "toolchain_version": "simulated",
-        "model": MODELS[attempt.toolchain],
-        "prompt_genome_id": None,
-        "sampling": None,
         "started_at": rfc3339(attempt.started_ms),
         "completed_at": rfc3339(attempt.completed_ms),
-        "duration_ms": attempt.completed_ms - attempt.started_ms,
-        "exit_code": EXIT_CODES[attempt.ending],
     }
-    if attempt.toolchain != "opencode":
-        metadata |= {"tokens_used": attempt.tokens, "cost_usd": attempt.cost_usd}
-    if attempt.ending == "exit_2" and attempt.tag is not None:
-        failed = ["status:failed"]  # in speculate mode the verifier rewrites it
+    if attempt.ending in ERRORS:
+        metadata["error"] = ERRORS[attempt.ending]
+    else:
+        metadata |= {
+            "toolchain_version": "simulated",
+            "model": MODELS[attempt.toolchain],
+            "prompt_genome_id": None,
+            "sampling": None,
+            "duration_ms": attempt.completed_ms - attempt.started_ms,
+            "exit_code": EXIT_CODES[PROOF_STATUS[attempt.ending]],
+        }
+        if attempt.toolchain != "opencode":
+            metadata |= {"tokens_used": attempt.tokens, "cost_usd": attempt.cost_usd}
     return {
         "schema_version": "1.0.0",
         "workcell_id": attempt.workcell_id,
         "issue_id": dispatch.issue["id"],
-        "status": status,
+        "status": PROOF_STATUS[attempt.ending],
         "patch": {
             "branch": f"wc/{dispatch.issue['id']}/{attempt.workcell_id}",
             "base_commit": "0" * 40,
@@ -155,7 +178,7 @@ def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
         "verification": {
             "gates": gates,
             "all_passed": attempt.ending == "passed",
-            "blocking_failures": failed,
+            "blocking_failures": blocking_failures(attempt),
         },
         "metadata": metadata,
         "commands_executed": None,
@@ -170,7 +193,6 @@ def rollout_document(
     dispatch: Dispatch, attempt: Attempt, manifest: dict[str, Any]
 ) -> dict[str, Any]:
     """``rollout.json`` of one workcell. Source: formats 2.5."""
-    failed = [gate for gate, passed in attempt.gates.items() if not passed]
     document = {
         "schema_version": "cyntra.rollout.v1",
         "rollout_id": f"ro_{attempt.workcell_id}",
@@ -197,7 +219,7 @@ def rollout_document(
         "outcomes": {
             "verification": {
                 "all_passed": attempt.ending == "passed",
-                "blocking_failures": failed,
+                "blocking_failures": blocking_failures(attempt),
             }
         },
         "scores": {
@@ -225,10 +247,8 @@ def _telemetry_lines(dispatch: Dispatch, attempt: Attempt) -> bytes:
          "prompt": "(simulated)", "tokens": 900},
     ]  # fmt: skip
     end = {"timestamp": rfc3339(attempt.completed_ms), **common}
-    if attempt.ending == "timeout":
-        events.append({"type": "error", **end, "error": "Execution timed out"})
-    elif attempt.ending == "exception":
-        events.append({"type": "error", **end, "error": "adapter lost its process (simulated)"})
+    if attempt.ending in ERRORS:
+        events.append({"type": "error", **end, "error": ERRORS[attempt.ending]})
     else:
         status = "failed" if attempt.ending == "exit_2" else "success"
         duration_ms = attempt.completed_ms - attempt.started_ms
@@ -236,17 +256,17 @@ def _telemetry_lines(dispatch: Dispatch, attempt: Attempt) -> bytes:
     return b"".join(_json(event) + b"\n" for event in events)
 
 
-def has_proof(dispatch: Dispatch, attempt: Attempt) -> bool:
+def has_proof(attempt: Attempt) -> bool:
     """Whether the kernel leaves a ``proof.json``. Source: formats 2.2."""
     if attempt.toolchain == "fab-world":
         return False
-    return attempt.ending not in ("timeout", "exception")
+    return attempt.tag is not None or attempt.ending not in ERRORS
 
 
-def has_rollout(dispatch: Dispatch, attempt: Attempt) -> bool:
+def has_rollout(attempt: Attempt) -> bool:
     """Whether the kernel leaves a ``rollout.json``. Source: formats 2.2."""
     is_speculating = attempt.tag is not None
-    if not has_proof(dispatch, attempt):
+    if not has_proof(attempt):
         return False
     return is_speculating or attempt.ending not in ("exit_2", "forbidden")
 
@@ -260,9 +280,9 @@ def write_archive(
     (folder / "logs" / f"{attempt.toolchain}-stdout.log").write_bytes(b"(simulated)\n")
     manifest = manifest_document(dispatch, attempt, has_planner=has_planner)
     (folder / "manifest.json").write_bytes(_json(manifest))
-    if has_proof(dispatch, attempt):
+    if has_proof(attempt):
         (folder / "proof.json").write_bytes(_json(proof_document(dispatch, attempt)))
-    if has_rollout(dispatch, attempt):
+    if has_rollout(attempt):
         (folder / "rollout.json").write_bytes(_json(rollout_document(dispatch, attempt, manifest)))
     if attempt.toolchain in LOG_WRITERS:
         (folder / "telemetry.jsonl").write_bytes(_telemetry_lines(dispatch, attempt))
@@ -308,9 +328,8 @@ def event_lines(dispatch: Dispatch) -> bytes:
         }
         kinds = ("workcell.completed", "issue.completed")
     else:
-        errors = {"timeout": "Execution timed out", "exception": "adapter lost its process"}
         data |= {
-            "error": errors.get(winner.ending, "verification failed"),
+            "error": ERRORS.get(winner.ending, "verification failed"),
             "attempt": dispatch.failed_attempts,
         }
         kinds = ("workcell.failed", "issue.failed")

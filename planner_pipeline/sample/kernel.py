@@ -36,7 +36,9 @@ UP_RATIO: Final = {"codex": 0.97, "claude": 0.97, "opencode": 0.9, "crush": 0.85
 GATES: Final = ("test", "typecheck", "lint")
 WINDOW: Final = 24  # open issues at a time
 
-Ending = Literal["passed", "gates_failed", "exit_2", "timeout", "exception", "forbidden"]
+Ending = Literal[
+    "passed", "gates_failed", "partial", "exit_2", "timeout", "exception", "forbidden",
+]  # fmt: skip
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,8 +236,8 @@ class SimulatedKernel:
         started_ms = self._now_ms + 1_500 + 700 * offset
         completed_ms = started_ms + duration_ms
         gates = {}
-        if ending in ("passed", "gates_failed"):
-            broken = rng.choice(GATES) if ending == "gates_failed" else None
+        if ending in ("passed", "gates_failed", "partial"):
+            broken = None if ending == "passed" else rng.choice(GATES)
             gates = {gate: gate != broken for gate in GATES}
         gate_ms = 25_000 * len(gates)
         cost = USD_PER_MINUTE.get(toolchain)
@@ -252,7 +254,9 @@ class SimulatedKernel:
             ended_ms=completed_ms + gate_ms + rng.randint(200, 4_000),
             gates=gates,
             diff_lines=0 if toolchain == "opencode" else round(math.exp(rng.gauss(3.6, 1.1))),
-            confidence={"passed": 0.8, "gates_failed": 0.8, "exit_2": 0.2}.get(ending, 0.0),
+            confidence={"passed": 0.8, "gates_failed": 0.8, "partial": 0.5, "exit_2": 0.2}.get(
+                ending, 0.0
+            ),
             cost_usd=round((cost or 0.0) * duration_ms / MINUTE_MS, 4) if knows_cost else None,
             tokens=rng.randint(8_000, 400_000) if knows_cost else None,
         )
@@ -267,7 +271,9 @@ class SimulatedKernel:
             return "exit_2"
         if luck < 0.06:
             return "forbidden"
-        return "passed" if solved else "gates_failed"
+        if solved:
+            return "passed"
+        return "partial" if luck > 0.9 else "gates_failed"
 
     def _finish(self, issue: SimIssue, dispatch: Dispatch) -> Dispatch:
         attempt = dispatch.attempts[dispatch.winner] if dispatch.attempts else None

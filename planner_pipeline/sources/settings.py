@@ -4,6 +4,7 @@ Belongs here: YAML -> typed configuration and catalogues. Does not: what they de
 (``planner_runtime``). Source: formats 4 and 5.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,7 +101,7 @@ def _parse_yaml(data: bytes) -> Any:
     if root is not None and size(root) > MAX_YAML_NODES:
         raise ValueError("its aliases recurse, or it unfolds to too many values")
     document = yaml.safe_load(data)
-    str(document).encode("utf-8")
+    json.dumps(document, default=str, ensure_ascii=False).encode("utf-8")
     return document
 
 
