@@ -13,7 +13,7 @@ import dagster as dg
 
 from planner_pipeline.definitions import DATASET_ONLY, EVERYTHING, build_defs
 
-DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
 class PipelineError(Exception):

@@ -6,6 +6,7 @@ A tracking server that is down must not fail a run; it is reported once and left
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -73,7 +74,8 @@ class _MlflowRun:
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         from mlflow.entities import Metric
 
-        rows = [Metric(name, float(value), 0, step) for name, value in metrics.items()]
+        now_ms = time.time_ns() // 1_000_000
+        rows = [Metric(name, float(value), now_ms, step) for name, value in metrics.items()]
         with _tolerated():
             self._client.log_batch(self._run_id, metrics=rows)
 

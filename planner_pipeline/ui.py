@@ -89,7 +89,8 @@ def serve(repo: Path, out: Path, *, dagster_port: int, mlflow_port: int) -> int:
         "Dagster": _start(dagster, home / "ui.log"),
         "MLflow": _start(mlflow, home / "mlflow.log"),
     }
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in a background shell
+        signal.signal(stop, signal.default_int_handler)
     try:
         deadline = time.monotonic() + START_SECONDS
         waiting = dict(probes)

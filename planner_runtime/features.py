@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from planner_runtime.actions import CANDIDATES_BINS, MINUTES_BINS, ActionSpace
+from planner_runtime.actions import CANDIDATES_BINS, MINUTES_BINS
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
@@ -21,9 +21,8 @@ from planner_runtime.inputs import (
     RISKS,
     SIZES,
     WORLD_ISSUE_PREFIX,
-    build_planner_input,
+    blank_planner_input,
     epoch_ms,
-    issue_document,
 )
 
 N_TAG_BUCKETS: Final = 32
@@ -142,17 +141,8 @@ def feature_vector(planner_input: PlannerInput) -> np.ndarray:
 
 
 def _feature_names() -> tuple[str, ...]:
-    blank = build_planner_input(
-        created_at_ms=0,
-        universe_id="",
-        job_type="code",
-        universe_defaults={},
-        issue=issue_document({}),
-        similar_runs=(),
-        space=ActionSpace(),
-        system_state=None,
-    )
-    return tuple(name for name, _ in _features(read_document(blank, PlannerInput)))
+    blank = read_document(blank_planner_input(), PlannerInput)
+    return tuple(name for name, _ in _features(blank))
 
 
 FEATURE_NAMES: Final = _feature_names()

@@ -146,3 +146,17 @@ def build_planner_input(
         "action_space": space.to_document(),
         "system_state": None if system_state is None else dict(system_state),
     }
+
+
+def blank_planner_input() -> dict[str, Any]:
+    """A planner input about an issue of which nothing is known, asked at the epoch."""
+    return build_planner_input(
+        created_at_ms=0,
+        universe_id="",
+        job_type="code",
+        universe_defaults={},
+        issue=issue_document({}),
+        similar_runs=(),
+        space=ActionSpace(),
+        system_state=None,
+    )

@@ -43,7 +43,7 @@ from planner_runtime.contracts.reading import (
 from planner_runtime.decode import JointDecision, NonFiniteLogitsError, decode_joint
 from planner_runtime.features import feature_vector
 from planner_runtime.heuristic import baseline_action
-from planner_runtime.inputs import build_planner_input, epoch_ms, issue_document, rfc3339
+from planner_runtime.inputs import blank_planner_input, epoch_ms, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
 from planner_runtime.session import Model, ModelError, OnnxModel
 from planner_runtime.tokenizer import tokenize
@@ -109,22 +109,8 @@ def action_of(planner_action: PlannerAction) -> Action:
     )
 
 
-def _blank_question() -> PlannerInput:
-    """What is answered when a question cannot be read: an issue of which nothing is known."""
-    document = build_planner_input(
-        created_at_ms=0,
-        universe_id="unknown",
-        job_type="code",
-        universe_defaults={},
-        issue=issue_document({}),
-        similar_runs=(),
-        space=ActionSpace(),
-        system_state=None,
-    )
-    return read_document(document, PlannerInput)
-
-
-_BLANK: Final = _blank_question()
+# what is answered when a question cannot be read
+_BLANK: Final = read_document(blank_planner_input(), PlannerInput)
 
 
 class Planner:

@@ -16,9 +16,9 @@ from planner_pipeline.sources.files import (
     SourceCount,
     as_text,
     excerpt,
+    read_directories,
     read_json_lines,
     relative,
-    subdirectories,
 )
 from planner_runtime.contracts.planner_input import SystemState
 
@@ -281,16 +281,7 @@ def read_archive(repo: Path, folder: Path) -> tuple[ArchiveRecord | None, list[Q
 
 def read_archives(repo: Path) -> ArchiveRead:
     """All archives, by name."""
-    folders, refused = subdirectories(repo, repo / ".cyntra" / "archives", SOURCE)
-    n_refused = len(refused)
-    n = len(folders) + n_refused
-    records = []
-    for folder in folders:
-        record, bad = read_archive(repo, folder)
-        refused += bad
-        if record is None:
-            n_refused += 1
-        else:
-            records.append(record)
-    count = SourceCount(source=SOURCE, discovered=n, accepted=len(records), quarantined=n_refused)
+    records, refused, count = read_directories(
+        repo, repo / ".cyntra" / "archives", SOURCE, read_archive
+    )
     return ArchiveRead(archives=tuple(records), quarantined=tuple(refused), count=count)

@@ -7,7 +7,7 @@ Design: reference/reliability.md 2 (quarantine, never crash, never drop silently
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -212,6 +212,32 @@ def subdirectories(root: Path, folder: Path, source: str) -> tuple[list[Path], l
             else:
                 found.append(path)
     return sorted(found), sorted(refused, key=lambda row: row.file)
+
+
+def read_directories(
+    root: Path,
+    folder: Path,
+    source: str,
+    read_one: Callable[[Path, Path], tuple[StructT | None, list[Quarantine]]],
+) -> tuple[list[StructT], list[Quarantine], SourceCount]:
+    """Every directory of ``folder`` as a record, what was refused, and the count of both.
+
+    Args:
+        read_one: Called with ``root`` and a directory; a record of None refuses the directory.
+    """
+    folders, refused = subdirectories(root, folder, source)
+    n_refused = len(refused)
+    n = len(folders) + n_refused
+    records = []
+    for one in folders:
+        record, bad = read_one(root, one)
+        refused += bad
+        if record is None:
+            n_refused += 1
+        else:
+            records.append(record)
+    count = SourceCount(source=source, discovered=n, accepted=len(records), quarantined=n_refused)
+    return records, refused, count
 
 
 def as_text(value: Any) -> str | None:

@@ -13,8 +13,8 @@ from planner_pipeline.sources.files import (
     FolderReader,
     Quarantine,
     SourceCount,
+    read_directories,
     relative,
-    subdirectories,
 )
 
 SOURCE: Final = "world_runs"
@@ -143,16 +143,7 @@ def read_world_run(repo: Path, folder: Path) -> tuple[WorldRunRecord | None, lis
 
 def read_world_runs(repo: Path) -> WorldRunRead:
     """All run directories, by name."""
-    folders, refused = subdirectories(repo, repo / ".cyntra" / "runs", SOURCE)
-    n_refused = len(refused)
-    n = len(folders) + n_refused
-    records = []
-    for folder in folders:
-        record, bad = read_world_run(repo, folder)
-        refused += bad
-        if record is None:
-            n_refused += 1
-        else:
-            records.append(record)
-    count = SourceCount(source=SOURCE, discovered=n, accepted=len(records), quarantined=n_refused)
+    records, refused, count = read_directories(
+        repo, repo / ".cyntra" / "runs", SOURCE, read_world_run
+    )
     return WorldRunRead(runs=tuple(records), quarantined=tuple(refused), count=count)
