@@ -6,6 +6,7 @@ Spec: section 5.2 (score), 5.3 (leakage). The spec's cutoff, ``started_ms`` alon
 from the future; a run is visible here only once its outcome was known (docs/adr/0002).
 """
 
+from array import array
 from collections.abc import Iterable
 from typing import Final
 
@@ -66,29 +67,34 @@ def is_visible(run: RunSummary, query: Query) -> bool:
     )
 
 
+def _int64(values: "array[int]") -> np.ndarray:
+    """A view without a copy; it must be gone before ``values`` grows again."""
+    return np.frombuffer(values, dtype=np.int64)
+
+
 class _Terms:
     """Posting lists of one kind of term, and how many terms each run has."""
 
     def __init__(self) -> None:
-        self._postings: dict[str, list[int]] = {}
-        self._sizes: list[int] = []
+        self._postings: dict[str, array[int]] = {}
+        self._sizes: array[int] = array("q")
 
     def add(self, terms: Iterable[str]) -> None:
         """Append the terms of the next run."""
         distinct = sorted(set(terms))
         for term in distinct:
-            self._postings.setdefault(term, []).append(len(self._sizes))
+            self._postings.setdefault(term, array("q")).append(len(self._sizes))
         self._sizes.append(len(distinct))
 
     def points(self, terms: frozenset[str], weight: int) -> np.ndarray:
         """(R,) int64: ``weight`` times the Jaccard ratio with each run, rounded down."""
-        sizes = np.asarray(self._sizes, dtype=np.int64)
+        sizes = _int64(self._sizes)
         shared = np.zeros(len(sizes), dtype=np.int64)
         for term in terms:
-            shared[self._postings.get(term, [])] += 1
+            if (posting := self._postings.get(term)) is not None:
+                shared[_int64(posting)] += 1
         union = sizes + len(terms) - shared
-        points: np.ndarray = weight * shared // np.maximum(union, 1)
-        return points
+        return np.where(shared > 0, weight * shared // np.maximum(union, 1), 0)
 
 
 class _Shelf:
@@ -96,8 +102,8 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.runs: list[RunSummary] = []
-        self.started: list[int] = []
-        self.ended: list[int] = []
+        self.started: array[int] = array("q")
+        self.ended: array[int] = array("q")
         self.tags, self.failures, self.keywords = _Terms(), _Terms(), _Terms()
         self.by_issue: dict[str, list[int]] = {}
         self.by_group: dict[str, list[int]] = {}
@@ -158,8 +164,8 @@ class RunIndex:
         shelf = self._shelves.get((query.job_type, query.domain))
         if shelf is None or n == 0:
             return []
-        started = np.asarray(shelf.started, dtype=np.int64)  # (R,)
-        candidates = (started < query.cutoff_ms) & (np.asarray(shelf.ended) <= query.cutoff_ms)
+        started = _int64(shelf.started)  # (R,)
+        candidates = (started < query.cutoff_ms) & (_int64(shelf.ended) <= query.cutoff_ms)
         if query.group_id is not None:
             candidates[shelf.by_group.get(query.group_id, [])] = False
         rows = np.flatnonzero(candidates)
