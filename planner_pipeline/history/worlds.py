@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from planner_pipeline.history.evidence import first_known
 from planner_pipeline.history.gates import gate_results
 from planner_pipeline.history.moments import (
@@ -25,6 +27,7 @@ from planner_runtime.contracts.run_summary import ActionExecuted, GateResult, St
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document
 
 WORKCELL_PREFIX: Final = "fab-world_"
+CANDIDATE_PREFIX: Final = "evo_"
 WORLD_JOB: Final = "fab-world"
 _DONE: Final = ("success", "skipped", "optional_failed")
 _JOB_MS: Final = re.compile(r"^run_(\d{12,14})_")
@@ -97,7 +100,7 @@ def _is_backwards(started: int | None, ended: int | None) -> bool:
     return started is not None and ended is not None and ended < started
 
 
-def _build_run(record: WorldRunRecord, group_id: str, population: int | None) -> RunRecord:
+def _build_run(record: WorldRunRecord) -> RunRecord:
     assert record.manifest is not None
     started, started_from = _started(record)
     ended, ended_from = _ended(record)
@@ -111,7 +114,7 @@ def _build_run(record: WorldRunRecord, group_id: str, population: int | None) ->
     return RunRecord(
         run_id=record.run_id,
         kind="world",
-        group_id=group_id,
+        group_id=record.run_id,
         issue_id=f"{WORLD_ISSUE_PREFIX}{world_id}",
         job_type=WORLD_JOB,
         domain="fab_world",
@@ -128,9 +131,7 @@ def _build_run(record: WorldRunRecord, group_id: str, population: int | None) ->
         fail_codes=codes if status == "failed" else (),
         gates=gates,
         duration_ms=bounded_span(sum(known)) if known and len(known) == len(stages) else None,
-        action_executed=ActionExecuted(
-            swarm_id=context.swarm_id if context else None, max_candidates=population
-        ),
+        action_executed=ActionExecuted(swarm_id=context.swarm_id if context else None),
         evidence={"started_ms": started_from, "ended_ms": ended_from, "status": "manifest.json"},
     )
 
@@ -181,21 +182,39 @@ def _evolution_run(record: WorldRunRecord) -> RunRecord:
 
 
 def world_runs(records: Sequence[WorldRunRecord]) -> list[RunRecord]:
-    """Every world run; candidates of an evolution share its group and its population.
+    """Every world run; candidates of an evolution share its group, its population and its end.
 
-    An evolution's universe defaults stay unknown: the universe's file says what they are today.
+    A candidate is not shown before its evolution has ended: until then nobody could tell from the
+    files which evolution it belongs to, or how large it is. An evolution's universe defaults stay
+    unknown: the universe's file says what they are today.
     """
-    group_of: dict[str, tuple[str, int]] = {}
-    for record in records:
-        if record.evolution is not None:
-            for generation in record.evolution.history:
-                for candidate in generation.candidates:
-                    group_of[candidate.run_id] = (record.run_id, record.evolution.population_size)
-    runs = []
-    for record in records:
-        if record.evolution is not None:
-            runs.append(_evolution_run(record))
-        elif record.manifest is not None:
-            group, population = group_of.get(record.run_id, (record.run_id, None))
-            runs.append(_build_run(record, group, population))
-    return runs
+    evolutions = [_evolution_run(r) for r in records if r.evolution is not None]
+    by_candidate: dict[str, RunRecord] = {}
+    for record, run in zip((r for r in records if r.evolution), evolutions, strict=True):
+        assert record.evolution is not None
+        for generation in record.evolution.history:
+            by_candidate |= {candidate.run_id: run for candidate in generation.candidates}
+    builds = [
+        _of_evolution(_build_run(record), by_candidate.get(record.run_id))
+        for record in records
+        if record.evolution is None and record.manifest is not None
+    ]
+    return [*evolutions, *builds]
+
+
+def _of_evolution(build: RunRecord, evolution: RunRecord | None) -> RunRecord:
+    """A world run as part of its evolution; a candidate without one is never shown."""
+    if evolution is None:
+        is_candidate = build.run_id.startswith(CANDIDATE_PREFIX)
+        return msgspec.structs.replace(build, ended_ms=None) if is_candidate else build
+    ends = (build.ended_ms, evolution.ended_ms)
+    return msgspec.structs.replace(
+        build,
+        group_id=evolution.group_id,
+        ended_ms=None if None in ends else max(end for end in ends if end is not None),
+        action_executed=ActionExecuted(
+            swarm_id=build.action_executed.swarm_id,
+            max_candidates=evolution.action_executed.max_candidates,
+        ),
+        evidence={**build.evidence, "ended_ms": "evolve_world.json"},
+    )
