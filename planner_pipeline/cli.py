@@ -23,17 +23,16 @@ def _say(text: str) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    value = _count(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 up")
+    return int(text)
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -72,16 +71,18 @@ def run_import_trials(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _need_workspace(repo: Path) -> None:
+def _need_workspace(repo: Path, out: Path) -> None:
     if not repo.is_dir():
         raise CommandError(f"{repo}: no such directory")
+    if out.resolve() == repo.resolve():
+        raise CommandError("--out must not be the workspace itself")
 
 
 def run_build(arguments: argparse.Namespace) -> int:
     """``build``: the data set alone."""
     from planner_pipeline.materialize import dataset_summary, materialize
 
-    _need_workspace(arguments.repo)
+    _need_workspace(arguments.repo, arguments.out)
     materialize(arguments.repo, arguments.out, dataset_only=True, n_similar=arguments.n_similar)
     _print_json(dataset_summary(arguments.out))
     return 0
@@ -91,7 +92,7 @@ def run_run(arguments: argparse.Namespace) -> int:
     """``run``: data set, model, bundle and report."""
     from planner_pipeline.materialize import materialize, summary
 
-    _need_workspace(arguments.repo)
+    _need_workspace(arguments.repo, arguments.out)
     started = time.monotonic()
     _say(f"materializing {arguments.repo} into {arguments.out}")
     materialize(
@@ -155,10 +156,14 @@ def build_parser() -> argparse.ArgumentParser:
         one = command(name, text, run)
         one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
         one.add_argument("--out", type=Path, required=True, metavar="DIR")
-        one.add_argument("--n-similar", type=_count, default=8, metavar="N")
+        one.add_argument(
+            "--n-similar", type=_count, default=8, metavar="N", help="past runs a decision may see"
+        )
         if name == "run":
-            one.add_argument("--seed", type=_count, default=0, metavar="S")
-            one.add_argument("--epochs", type=_positive, default=120, metavar="N")
+            one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
+            one.add_argument(
+                "--epochs", type=_positive, default=120, metavar="N", help="at most, of training"
+            )
 
     add_commands(commands)
 
@@ -186,6 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if arguments.debug:
             traceback.print_exc()
+            _say(getattr(error, "details", ""))
         name = getattr(error, "name", None)
         if isinstance(error, ModuleNotFoundError) and name not in (None, "planner_pipeline"):
             _say(f"error: this command needs pip install 'cyntra-planner[pipeline]' ({error})")

@@ -14,14 +14,12 @@ from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.materialize import materialize, summary
 from planner_pipeline.release.explain import explain
-from planner_pipeline.sample.workspace import write_workspace
+from planner_pipeline.sample.workspace import SIMULATED_MARK, write_workspace
 from planner_pipeline.sources.beads import read_issues
 from planner_pipeline.tables import read_records
 from planner_runtime.actions import ActionSpace
 from planner_runtime.inputs import domain_of, issue_document, job_type_of
 from planner_runtime.planner import Planner
-
-NOTICE = "SIMULATED.txt"
 
 
 def open_question(repo: Path, out: Path) -> tuple[dict[str, object], str]:
@@ -66,7 +64,7 @@ def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]
     """
     repo, out = folder / "workspace", folder / "out"
     if repo.exists():
-        if not (repo / NOTICE).exists():
+        if not (repo / SIMULATED_MARK).exists():
             raise FileExistsError(f"{repo} is not an earlier demonstration; choose another --out")
         shutil.rmtree(repo)
     counts = write_workspace(repo, n_runs=n_runs, seed=seed)

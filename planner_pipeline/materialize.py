@@ -6,6 +6,7 @@ command line (``cli``), definitions.
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
 class PipelineError(Exception):
-    """A materialization failed; the text names the step and why."""
+    """A materialization failed; the text names the step and why.
+
+    Attributes:
+        details: The step's own traceback, where it has one.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 def prepare_dagster_home(out: Path) -> Path:
@@ -31,17 +40,20 @@ def prepare_dagster_home(out: Path) -> Path:
     return home
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
+def _failure(result: dg.ExecuteInProcessResult) -> PipelineError:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause if error is not None and error.cause is not None else error
             why = " ".join((cause.message if cause is not None else "unknown").split())
-            return f"{event.step_key}: {why}"
+            why = re.sub(r"^[\w.]+\.(\w+): ", "", why)  # the exception's class, for programs only
+            details = "" if cause is None else cause.to_string()
+            return PipelineError(f"{event.step_key}: {why}", details)
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
-            return f"check {evaluation.check_name} failed: {dict(evaluation.metadata)}"
-    return "the run did not succeed"
+            told = dict(evaluation.metadata)
+            return PipelineError(f"check {evaluation.check_name} failed: {told}")
+    return PipelineError("the run did not succeed")
 
 
 def materialize(
@@ -70,7 +82,7 @@ def materialize(
             instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}}
         )
     if not result.success:
-        raise PipelineError(_failure(result))
+        raise _failure(result)
 
 
 def summary(out: Path) -> dict[str, Any]:

@@ -6,14 +6,17 @@ A tracking server that is down must not fail a run; it is reported once and left
 
 import logging
 import os
+import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 EXPERIMENT = "cyntra-planner"
+PROBE_SECONDS = 3.0
 
 
 class TrackedRun(Protocol):
@@ -68,31 +71,52 @@ class MemoryTracker:
 
 
 class _MlflowRun:
+    """Writes to a server until it fails once: a dead one must not be waited for again and again."""
+
     def __init__(self, client: Any, run_id: str) -> None:
         self._client, self._run_id = client, run_id
+        self._is_down = False
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         from mlflow.entities import Metric
 
+        if self._is_down:
+            return
         now_ms = time.time_ns() // 1_000_000
         rows = [Metric(name, float(value), now_ms, step) for name, value in metrics.items()]
-        with _tolerated():
+        with self._tolerated():
             self._client.log_batch(self._run_id, metrics=rows)
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
-        with _tolerated():
+        with self._tolerated():
+            if self._is_down:
+                return
             if path.is_dir():
                 self._client.log_artifacts(self._run_id, str(path), folder or None)
             else:
                 self._client.log_artifact(self._run_id, str(path), folder or None)
 
+    def end(self, status: str) -> None:
+        """Mark the run."""
+        if not self._is_down:
+            with self._tolerated():
+                self._client.set_terminated(self._run_id, status)
 
-@contextmanager
-def _tolerated() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        warnings.warn(f"MLflow did not take a record: {error}", RuntimeWarning, stacklevel=3)
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._is_down = True
+            warnings.warn(f"MLflow did not take a record: {error}", RuntimeWarning, stacklevel=3)
+
+
+def _refuse_unreachable(uri: str) -> None:
+    """Raise ``OSError`` when a server's port does not answer: MLflow would try for minutes."""
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https"):
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), PROBE_SECONDS).close()
 
 
 class MlflowTracker:
@@ -115,19 +139,20 @@ class MlflowTracker:
     def start(self, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
         """A run in the experiment ``cyntra-planner``; in memory when MLflow cannot be reached."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         try:
             client, run_id = self._create(name, params)
         except Exception as error:
             warnings.warn(f"MLflow cannot be reached: {error}", RuntimeWarning, stacklevel=2)
             yield MemoryRun(name, params)
             return
-        status = "FAILED"
+        run, status = _MlflowRun(client, run_id), "FAILED"
         try:
-            yield _MlflowRun(client, run_id)
+            yield run
             status = "FINISHED"
         finally:
-            with _tolerated():
-                client.set_terminated(run_id, status)
+            run.end(status)
 
     def _create(self, name: str, params: Mapping[str, Any]) -> tuple[Any, str]:
         from mlflow.entities import Param
@@ -135,11 +160,12 @@ class MlflowTracker:
 
         for noisy in ("mlflow", "alembic"):  # a database being migrated is no news
             logging.getLogger(noisy).setLevel(logging.WARNING)
+        _refuse_unreachable(self.uri)
         self._folder.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(self.uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            is_own = "MLFLOW_TRACKING_URI" not in os.environ
+            is_own = not os.environ.get("MLFLOW_TRACKING_URI")
             artifacts = (self._folder / "mlartifacts").resolve().as_uri() if is_own else None
             experiment_id = client.create_experiment(EXPERIMENT, artifact_location=artifacts)
         else:

@@ -80,14 +80,18 @@ def serve(repo: Path, out: Path, *, dagster_port: int, mlflow_port: int) -> int:
     mlflow = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
               "--port", str(mlflow_port), "--workers", "1",
               "--backend-store-uri", MlflowTracker(out).uri]  # fmt: skip
+    is_server = MlflowTracker(out).uri.startswith(("http://", "https://"))
     pages = {
         "Dagster": f"http://127.0.0.1:{dagster_port}",
         "MLflow": f"http://127.0.0.1:{mlflow_port}",
     }
     probes = {"Dagster": f"{pages['Dagster']}/server_info", "MLflow": f"{pages['MLflow']}/health"}
+    commands = {"Dagster": dagster, "MLflow": mlflow}
+    if is_server:  # MLflow is served elsewhere already
+        print(f"MLflow: {MlflowTracker(out).uri}", flush=True)
+        del commands["MLflow"], probes["MLflow"]
     children = {
-        "Dagster": _start(dagster, home / "ui.log"),
-        "MLflow": _start(mlflow, home / "mlflow.log"),
+        name: _start(command, home / f"{name.lower()}.log") for name, command in commands.items()
     }
     for stop in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in a background shell
         signal.signal(stop, signal.default_int_handler)

@@ -18,8 +18,8 @@ class ProgressHandler(logging.Handler):
         event = getattr(record, "dagster_meta", {}).get("dagster_event")
         line = None
         if event is None:
-            line = record.getMessage() if record.levelno >= logging.WARNING else None
-        elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+            return
+        if event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
             rows = event.step_materialization_data.materialization.metadata.get("rows")
             size = f"{rows.value:>9,} rows" if rows is not None else ""
             line = f"  {event.asset_key.to_user_string():<18} {size}"

@@ -103,6 +103,13 @@ def _warnings(inputs: ReportInputs) -> list[str]:
             "No decision sees any past run: for none of them is it known when it ended. Histories "
             "and attempt counts are therefore empty, not zero."
         )
+    test = inputs.evaluation.test
+    if test.ece is not None and test.ece_null is not None and test.ece.value > test.ece_null[1]:
+        notes.append(
+            f"The confidences do not hold on the test split: their calibration error is "
+            f"{test.ece.value:.3f}, and would stay below {test.ece_null[1]:.3f} if they did. "
+            "The temperatures were fitted on an earlier and small validation split."
+        )
     if inputs.training.n_train < 500:
         notes.append(
             f"Only {inputs.training.n_train} training examples; the spec asks for 500 or more."

@@ -22,6 +22,7 @@ from planner_pipeline.sample.worlds import write_build, write_evolution, write_w
 from planner_runtime.inputs import rfc3339
 
 OLD_KERNEL_SHARE: Final = 0.06  # archives from before the kernel wrote a planner section
+SIMULATED_MARK: Final = "SIMULATED.txt"
 NOTICE: Final = """\
 This workspace is simulated by `cyntra-planner sample`. No agent ever worked on it, and nothing
 measured on it says anything about real agents.
@@ -29,7 +30,7 @@ measured on it says anything about real agents.
 
 
 class SampleCounts(msgspec.Struct, frozen=True):
-    """What was written."""
+    """What was written; ``world_runs`` counts run directories, candidates and builds alike."""
 
     dispatches: int
     archives: int
@@ -40,7 +41,7 @@ class SampleCounts(msgspec.Struct, frozen=True):
 
 def _write_settings(out: Path) -> None:
     for name, text in {
-        "SIMULATED.txt": NOTICE,
+        SIMULATED_MARK: NOTICE,
         ".cyntra/config.yaml": config_yaml(),
         "universes/medica/universe.yaml": UNIVERSE_YAML,
         "universes/medica/swarms.yaml": SWARMS_YAML,
@@ -65,7 +66,8 @@ def write_workspace(out: Path, *, n_runs: int = 1_500, seed: int = 0) -> SampleC
 
     Args:
         out: A directory that does not exist or is empty.
-        n_runs: Workcells and world runs to simulate, about one in ten of them world runs.
+        n_runs: Workcells to simulate, nine in ten, and world builds or evolutions, one in ten;
+            an evolution leaves a directory for each candidate as well.
         seed: Equal seeds give byte-identical workspaces.
 
     Raises:
@@ -122,4 +124,5 @@ def write_workspace(out: Path, *, n_runs: int = 1_500, seed: int = 0) -> SampleC
         (runs / "run_1767603600000_viewer").mkdir()
         (runs / "run_1767603600000_viewer" / "terminal.log").write_bytes(b"(simulated)\n")
         n_damaged += 3
-    return SampleCounts(n_dispatches, n_archives, n_worlds, len(issues), n_damaged)
+    n_world_runs = sum(1 for _ in runs.iterdir())
+    return SampleCounts(n_dispatches, n_archives, n_world_runs, len(issues), n_damaged)

@@ -22,10 +22,6 @@ REQUIRED: Final = ("issue_id", "system", "attempt", "passed")
 LARGEST: Final = 2**53
 EARLIEST_MS: Final = 0
 LATEST_MS: Final = 4_102_444_800_000  # the year 2100
-OPTIONAL: Final = (
-    "dataset", "repo", "model", "cost_usd", "duration_ms", "tokens_in", "tokens_out", "started_at",
-    "ended_at", "fail_code", "gates_passed", "gates_total",
-)  # fmt: skip
 
 
 class TrialImport(msgspec.Struct, frozen=True, kw_only=True):

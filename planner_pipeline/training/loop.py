@@ -24,10 +24,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     patience: int = 15
     batch_size: int = 64
     learning_rate: float = 1e-3
-    weight_decay: float = 0.3
-    width: int = 256
+    weight_decay: float = 0.1
+    width: int = 128
     n_layers: int = 2
-    dropout: float = 0.5  # a thousand rows, 170 features: chosen on validation loss, docs/log.md
+    dropout: float = 0.3  # a thousand rows, 180 features: by validation loss, docs/log.md
 
 
 class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,14 @@ def _contract_error(contract: type[msgspec.Struct], why: str) -> ContractError:
     return ContractError(contract_name(contract), found["path"], found["why"])
 
 
+def _path_of_nan(document: bytes | str) -> str | None:
+    """Where a text that is no JSON holds NaN or Infinity, which Python's own reader lets pass."""
+    try:
+        return first_non_finite(json.loads(document))
+    except (ValueError, RecursionError):
+        return None
+
+
 def decode_json(document: bytes | str, contract: type[msgspec.Struct]) -> Any:
     """Untyped value of a JSON text.
 
@@ -59,7 +67,9 @@ def decode_json(document: bytes | str, contract: type[msgspec.Struct]) -> Any:
     try:
         return msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise ContractError(contract_name(contract), "$", str(error)) from error
+        path = _path_of_nan(document)
+        why = str(error) if path is None else "number is not finite"
+        raise ContractError(contract_name(contract), path or "$", why) from error
 
 
 def read_document(
@@ -83,7 +93,7 @@ def read_document(
         raise ContractError(contract_name(contract), f"$.{tag_field}", "required and missing")
     try:
         value = msgspec.convert(raw, contract)
-        # JSON text cannot hold NaN; of a mapping, the C encoder tells ten times faster than a walk
+        # JSON text cannot hold NaN; of a mapping, the C encoder tells without a walk in Python
         if raw is document:
             json.dumps(raw, allow_nan=False)
     except msgspec.ValidationError as error:

@@ -187,3 +187,61 @@ def test_the_sidecar_module_answers_too(built: Path, question: Path) -> None:
     action, trace = (json.loads(line) for line in done.stdout.splitlines())
     assert action["schema_version"] == "cyntra.planner_action.v1"
     assert trace["schema_version"] == "cyntra.policy_trace.v1"
+
+
+def test_run_ends_in_one_line_of_json_and_shows_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    main(["sample", "--out", str(tmp_path / "w"), "--runs", "60"])
+    capsys.readouterr()
+    arguments = [
+        "run",
+        "--repo",
+        str(tmp_path / "w"),
+        "--out",
+        str(tmp_path / "o"),
+        "--epochs",
+        "2",
+    ]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    (line,) = told.out.splitlines()
+    document = json.loads(line)
+    assert document["examples"] == sum(document["splits"].values()) > 20
+    assert Path(document["report"]).is_file()
+    assert main(["verify", document["bundle"]]) == 0
+    assert "planner_bundle" in told.err
+
+
+def test_a_run_that_cannot_learn_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    (tmp_path / "w").mkdir()
+    assert main(["run", "--repo", str(tmp_path / "w"), "--out", str(tmp_path / "o")]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: mlp_training: no labelled run to learn from")
+    assert main(["run", "--repo", str(tmp_path / "w"), "--out", str(tmp_path / "w")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "trials", "refused", "examples"),
+    [("terminal_bench", 2_560, 0, 1_863), ("swe_bench_verified", 10_999, 5, 10_999)],
+)
+def test_real_trials_become_a_data_set(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    name: str, trials: int, refused: int, examples: int,
+) -> None:  # fmt: skip
+    import dagster as dg
+
+    from planner_pipeline.materialize import dataset_summary, materialize
+
+    table = shared_data / "agent-trials" / f"{name}.trials.csv.gz"
+    assert main(["import-trials", str(table), "--out", str(tmp_path / "w")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["trials"], told["quarantined"]) == (trials, refused)
+    instance = dg.DagsterInstance.ephemeral()
+    materialize(tmp_path / "w", tmp_path / "o", dataset_only=True, instance=instance)
+    built = dataset_summary(tmp_path / "o")
+    assert (built["examples"], built["quarantined"]) == (examples, refused)

@@ -200,3 +200,45 @@ def test_real_beads_config_and_universe_beside_archives(
     assert sources["config"]["accepted"] == sources["universes"]["accepted"] == 1
     for example in examples_of(out):
         read_document(example.planner_input, PlannerInput)
+
+
+def _checked(examples: list[Example]) -> dict[str, bool]:
+    from planner_pipeline.dataset.shards import examples_table
+    from planner_pipeline.defs import checks
+
+    table = examples_table(examples)
+    of_examples = (
+        checks.every_input_keeps_its_contract,
+        checks.no_example_sees_its_future,
+        checks.splits_are_in_time_order,
+    )
+    return {check.check_key.name: check(table).passed for check in of_examples}  # type: ignore[operator]
+
+
+def test_the_checks_of_examples_fail_on_what_they_are_named_for(built: Path) -> None:
+    import msgspec
+
+    examples = examples_of(built)
+    assert set(_checked(examples).values()) == {True}
+    late = json.loads(json.dumps(examples[-1].planner_input))
+    late["history"]["last_n_similar_runs"][0]["ended_ms"] = examples[-1].decided_ms + 1
+    broken = json.loads(json.dumps(examples[-1].planner_input))
+    broken["issue"]["dk_risk"] = "extreme"
+    for change, failed in (
+        ({"planner_input": late}, "no_example_sees_its_future"),
+        ({"planner_input": broken}, "every_input_keeps_its_contract"),
+        ({"split": "train"}, "splits_are_in_time_order"),
+    ):
+        planted = [*examples[:-1], msgspec.structs.replace(examples[-1], **change)]
+        assert [name for name, passed in _checked(planted).items() if not passed] == [failed]
+
+
+def test_a_source_that_loses_something_fails_its_check() -> None:
+    from planner_pipeline.defs.checks import everything_found_is_accounted_for
+    from planner_pipeline.sources.files import SourceCount
+    from planner_pipeline.sources.workspace import SourceReport
+
+    for lost, passed in ((0, True), (1, False)):
+        count = SourceCount(source="archives", discovered=5, accepted=4 - lost, quarantined=1)
+        report = SourceReport(counts=(count,), has_default_config=False)
+        assert everything_found_is_accounted_for(report).passed is passed  # type: ignore[operator]

@@ -4,6 +4,7 @@ Belongs here: doorways to ``release``, and what MLflow is told of the result. Do
 """
 
 import dagster as dg
+import msgspec
 import polars as pl
 
 from planner_pipeline.dataset.examples import Example
@@ -13,6 +14,7 @@ from planner_pipeline.evaluation.diagnostics import Evaluation
 from planner_pipeline.release.bundle_writer import write_bundle
 from planner_pipeline.release.onnx_export import OPSET, export_onnx
 from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
+from planner_pipeline.sample.workspace import SIMULATED_MARK
 from planner_pipeline.sources.workspace import SourceReport
 from planner_pipeline.tables import read_records
 from planner_pipeline.training.checkpoint import decode_checkpoint
@@ -73,7 +75,7 @@ def report(
     inputs = ReportInputs(
         dataset=dataset,
         has_default_config=source_report.has_default_config,
-        is_simulated=(settings.repo_dir / "SIMULATED.txt").exists(),
+        is_simulated=(settings.repo_dir / SIMULATED_MARK).exists(),
         quarantine=quarantine,
         examples=read_records(examples, Example),
         training=training_record,
@@ -83,7 +85,13 @@ def report(
     )
     summary = write_report(settings.out_dir, inputs)
     metrics = headline_metrics(diagnostics)
-    with tracking.tracker().start("evaluation", {"bundle_id": planner_bundle.bundle_id}) as run:
+    params = {
+        "bundle_id": planner_bundle.bundle_id,
+        "dataset_hash": dataset.dataset_hash,
+        "checkpoint_sha256": planner_bundle.model.checkpoint_sha256,
+        **msgspec.to_builtins(training_record.config),
+    }
+    with tracking.tracker().start("evaluation", params) as run:
         run.log_metrics(metrics)
         run.log_file(settings.out_dir / "report.html")
         run.log_file(settings.out_dir / "bundle", folder="bundle")

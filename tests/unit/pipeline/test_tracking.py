@@ -51,6 +51,34 @@ def test_the_environment_names_another_server(
     assert MlflowTracker(tmp_path / "unused").uri == other
 
 
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.warns(RuntimeWarning, match="MLflow cannot be reached") as told:
+        use(MlflowTracker(tmp_path), tmp_path)
+    assert len(told) == 1
+
+
+def test_a_server_that_dies_is_left_alone_after_its_first_failure() -> None:
+    from planner_pipeline.tracking import _MlflowRun
+
+    class Dying:
+        calls = 0
+
+        def log_batch(self, run_id: str, metrics: object) -> None:
+            self.calls += 1
+            raise ConnectionError("gone")
+
+    client = Dying()
+    run = _MlflowRun(client, "r")
+    with pytest.warns(RuntimeWarning, match="did not take"):
+        run.log_metrics({"loss": 1.0}, step=0)
+    for step in range(1, 5):
+        run.log_metrics({"loss": 1.0}, step=step)
+    assert client.calls == 1
+
+
 def test_a_run_goes_on_when_mlflow_cannot_be_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
