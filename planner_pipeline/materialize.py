@@ -46,7 +46,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> PipelineError:
             error = event.step_failure_data.error
             cause = error.cause if error is not None and error.cause is not None else error
             why = " ".join((cause.message if cause is not None else "unknown").split())
-            why = re.sub(r"^[\w.]+\.(\w+): ", "", why)  # the exception's class, for programs only
+            why = re.sub(r"^[\w.]+\.\w+: ", "", why)  # the exception's class, for programs only
             details = "" if cause is None else cause.to_string()
             return PipelineError(f"{event.step_key}: {why}", details)
     for evaluation in result.get_asset_check_evaluations():

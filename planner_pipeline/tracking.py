@@ -1,7 +1,7 @@
 """Experiment tracking behind a small protocol: MLflow, or memory for tests.
 
 Belongs here: the only import of mlflow. Does not: what is worth logging (the callers).
-A tracking server that is down must not fail a run; it is reported once and left alone.
+A tracking server that is down must not fail a run; each tracked run reports it once and goes on.
 """
 
 import logging
@@ -9,7 +9,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,32 +80,23 @@ class _MlflowRun:
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         from mlflow.entities import Metric
 
-        if self._is_down:
-            return
         now_ms = time.time_ns() // 1_000_000
         rows = [Metric(name, float(value), now_ms, step) for name, value in metrics.items()]
-        with self._tolerated():
-            self._client.log_batch(self._run_id, metrics=rows)
+        self._write(self._client.log_batch, metrics=rows)
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
-        with self._tolerated():
-            if self._is_down:
-                return
-            if path.is_dir():
-                self._client.log_artifacts(self._run_id, str(path), folder or None)
-            else:
-                self._client.log_artifact(self._run_id, str(path), folder or None)
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        self._write(log, str(path), folder or None)
 
     def end(self, status: str) -> None:
         """Mark the run."""
-        if not self._is_down:
-            with self._tolerated():
-                self._client.set_terminated(self._run_id, status)
+        self._write(self._client.set_terminated, status)
 
-    @contextmanager
-    def _tolerated(self) -> Iterator[None]:
+    def _write(self, call: Callable[..., object], *values: object, **named: object) -> None:
+        if self._is_down:
+            return
         try:
-            yield
+            call(self._run_id, *values, **named)
         except Exception as error:
             self._is_down = True
             warnings.warn(f"MLflow did not take a record: {error}", RuntimeWarning, stacklevel=3)

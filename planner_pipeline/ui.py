@@ -62,8 +62,17 @@ def _answers(url: str) -> bool:
 
 
 def serve(repo: Path, out: Path, *, dagster_port: int, mlflow_port: int) -> int:
-    """Serve both until interrupted; 0 then, 1 when either cannot start or stops by itself."""
-    for port in (dagster_port, mlflow_port):
+    """Serve both until interrupted; 0 then, 1 when either cannot start or stops by itself.
+
+    Where ``MLFLOW_TRACKING_URI`` names a server, MLflow is served there already: its address is
+    printed, and Dagster alone is started.
+    """
+    uri = MlflowTracker(out).uri
+    ports = {"Dagster": dagster_port, "MLflow": mlflow_port}
+    if uri.startswith(("http://", "https://")):
+        print(f"MLflow: {uri}", flush=True)
+        del ports["MLflow"]
+    for port in ports.values():
         if not _is_free(port):
             print(f"error: port {port} is taken; choose another", file=sys.stderr)
             return 1
@@ -73,31 +82,27 @@ def serve(repo: Path, out: Path, *, dagster_port: int, mlflow_port: int) -> int:
     os.environ["CYNTRA_PLANNER_OUT"] = str(out.resolve())
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # saves a dozen processes
-    dagster = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1",
-               "--port", str(dagster_port), "-m", "planner_pipeline.definitions"]  # fmt: skip
-    if WORKSPACE_FILE.exists():
-        dagster = [*dagster[:-2], "-w", str(WORKSPACE_FILE)]
-    mlflow = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-              "--port", str(mlflow_port), "--workers", "1",
-              "--backend-store-uri", MlflowTracker(out).uri]  # fmt: skip
-    is_server = MlflowTracker(out).uri.startswith(("http://", "https://"))
-    pages = {
-        "Dagster": f"http://127.0.0.1:{dagster_port}",
-        "MLflow": f"http://127.0.0.1:{mlflow_port}",
+    location = ("-w", str(WORKSPACE_FILE))
+    if not WORKSPACE_FILE.exists():  # installed from a wheel
+        location = ("-m", "planner_pipeline.definitions")
+    commands = {
+        "Dagster": ["dagster", "dev", *location],
+        "MLflow": ["mlflow", "server", "--workers", "1", "--backend-store-uri", uri],
     }
-    probes = {"Dagster": f"{pages['Dagster']}/server_info", "MLflow": f"{pages['MLflow']}/health"}
-    commands = {"Dagster": dagster, "MLflow": mlflow}
-    if is_server:  # MLflow is served elsewhere already
-        print(f"MLflow: {MlflowTracker(out).uri}", flush=True)
-        del commands["MLflow"], probes["MLflow"]
+    pages = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    probes = {"Dagster": "/server_info", "MLflow": "/health"}
     children = {
-        name: _start(command, home / f"{name.lower()}.log") for name, command in commands.items()
+        name: _start(
+            [sys.executable, "-m", *commands[name], "--host", "127.0.0.1", "--port", str(port)],
+            home / f"{name.lower()}.log",
+        )
+        for name, port in ports.items()
     }
     for stop in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in a background shell
         signal.signal(stop, signal.default_int_handler)
     try:
         deadline = time.monotonic() + START_SECONDS
-        waiting = dict(probes)
+        waiting = {name: page + probes[name] for name, page in pages.items()}
         while waiting:
             for name in [name for name, url in waiting.items() if _answers(url)]:
                 print(f"{name}: {pages[name]}", flush=True)
@@ -110,7 +115,7 @@ def serve(repo: Path, out: Path, *, dagster_port: int, mlflow_port: int) -> int:
                 )
                 return 1
             time.sleep(0.5)
-        print("Press Ctrl-C to stop both.", flush=True)
+        print("Press Ctrl-C to stop.", flush=True)
         while all(child.poll() is None for child in children.values()):
             time.sleep(1)
         return 1
