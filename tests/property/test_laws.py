@@ -23,7 +23,8 @@ from planner_runtime.contracts import (
 )
 from planner_runtime.contracts.schemas import CONTRACTS, json_schema
 from planner_runtime.decode import decode_joint
-from planner_runtime.similar_runs import DAY_MS, DEFAULT_WEIGHTS, Query, RunIndex, is_visible
+from planner_runtime.similar_runs import DAY_MS, DEFAULT_WEIGHTS, Query, RunIndex
+from tests.reference.retrieval import naive_similar_runs
 
 VALID = Path(__file__).parents[2] / "schemas" / "examples" / "valid"
 WORDS = st.frozensets(st.sampled_from("abcdef"), max_size=4)
@@ -63,42 +64,10 @@ def queries(draw: st.DrawFn) -> Query:
     )  # fmt: skip
 
 
-def ratio_points(a: frozenset[str], b: frozenset[str], weight: int) -> int:
-    return weight * len(a & b) // len(a | b) if a | b else 0
-
-
-def naive(history: list[RunSummary], query: Query, n: int) -> list[str]:
-    """Section 5.2 as a loop over everything."""
-    w = DEFAULT_WEIGHTS
-    seen = [
-        r
-        for r in history
-        if r.job_type == query.job_type and r.domain == query.domain and is_visible(r, query)
-    ]
-    own = [r for r in seen if query.issue_id is not None and r.issue_id == query.issue_id]
-    signals = frozenset(code for r in own for code in r.outcome.fail_codes)
-    if query.world_id is not None:
-        seen = [r for r in seen if r.world_id == query.world_id]
-
-    def score(r: RunSummary) -> int:
-        age_days = (query.cutoff_ms - r.started_ms) / DAY_MS
-        bucket = sum(age_days >= edge for edge in w.recency_days)
-        same = query.issue_id is not None and r.issue_id == query.issue_id
-        return (
-            ratio_points(query.tags, frozenset(r.tags), w.tags)
-            + ratio_points(signals, frozenset(r.outcome.fail_codes), w.failures)
-            + ratio_points(query.keywords, frozenset(r.keywords), w.keywords)
-            + (w.same_issue if same else 0)
-            + w.recency[bucket]
-        )
-
-    return [r.run_id for r in sorted(seen, key=lambda r: (-score(r), -r.started_ms, r.run_id))[:n]]
-
-
 @given(runs(), queries(), st.randoms())
 @settings(max_examples=300)
 def test_retrieval_is_the_naive_loop_whatever_the_order(history, query, random) -> None:
-    expected = naive(history, query, 8)
+    expected = naive_similar_runs(history, query, n=8, weights=DEFAULT_WEIGHTS)
     shuffled = list(history)
     random.shuffle(shuffled)
     index = RunIndex(shuffled)

@@ -1,0 +1,175 @@
+"""Which documents hold which terms: one bitmap a frequent term, a short list a rare one.
+
+Belongs here: storing terms, counting how many of a query's terms each document holds, bit by bit.
+Does not: scores or runs (``similar_runs``). Source: reference/reliability.md 6.
+Shapes: W 64-bit words of a stretch of documents; document d is bit d % 64 of word d // 64.
+"""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+WORD: Final = 64
+LEAST_FREQUENT: Final = 64  # documents that make a term worth a bitmap, in a small index
+FREQUENT_RATIO: Final = 1024  # in a large one: one document in so many
+NO_ROW: Final = 0  # the row without any document
+
+
+class TermBitmaps:
+    """Terms of one kind (tags, say) over documents that are numbered as they come.
+
+    Attributes:
+        matrix: (rows, capacity) uint64, a row for each frequent term; row ``NO_ROW`` is empty.
+        sizes: For each document how many distinct terms it has.
+        smallest: Least number of terms among documents that have any.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self._row_of: array[int] = array("q")  # by term; NO_ROW while it is rare
+        self._rare: list[array[int]] = []  # by term: documents, ascending, while it is rare
+        self._n_rows = 1
+        self.matrix = np.zeros((8, 16), dtype=np.uint64)
+        self.sizes: array[int] = array("q")
+        self.smallest = 1
+
+    def extend(self, documents: Iterable[Iterable[str]], *, expected: int = 0) -> None:
+        """Number the next documents and note their terms.
+
+        Args:
+            expected: How many will come in all, where that is known: room is made at once.
+        """
+        first = len(self.sizes)
+        terms, numbers = array("q"), array("q")
+        ids, sizes = self._ids, self.sizes
+        for number, document in enumerate(documents, start=first):
+            distinct = set(document)
+            for term in distinct:
+                terms.append(ids.setdefault(term, len(ids)))
+                numbers.append(number)
+            sizes.append(len(distinct))
+        held = np.frombuffer(sizes, dtype=np.int64)[first:]
+        held = held[held > 0]
+        if held.size:
+            least = int(held.min())
+            self.smallest = least if first == 0 else min(self.smallest, least)
+        new = len(ids) - len(self._rare)
+        self._row_of.extend([NO_ROW] * new)
+        self._rare += [array("q") for _ in range(new)]
+        self._note(
+            np.frombuffer(terms, dtype=np.int64),
+            np.frombuffer(numbers, dtype=np.int64),
+            max(len(sizes), expected),
+        )
+
+    def _note(self, terms: np.ndarray, numbers: np.ndarray, n_documents: int) -> None:
+        self._make_room(0, n_documents // WORD + 1)
+        order = np.argsort(terms, kind="stable")  # documents stay ascending within a term
+        terms, numbers = terms[order], numbers[order]
+        edges = (np.flatnonzero(np.diff(terms)) + 1).tolist()
+        limit = max(LEAST_FREQUENT, len(self.sizes) // FREQUENT_RATIO)
+        bounds = pairwise([0, *edges, len(terms)]) if len(terms) else ()
+        for start, stop in bounds:
+            term, found = int(terms[start]), numbers[start:stop]
+            if self._row_of[term] == NO_ROW:
+                rare = self._rare[term]
+                rare.extend(found.tolist())
+                if len(rare) < limit:
+                    continue
+                self._make_room(1, 0)
+                self._row_of[term] = self._n_rows
+                self._n_rows += 1
+                found = np.array(rare, dtype=np.int64)
+                self._rare[term] = array("q")
+            row = self.matrix[self._row_of[term]]
+            np.bitwise_or.at(row, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
+
+    def _make_room(self, n_rows: int, n_words: int) -> None:
+        rows, words = self.matrix.shape
+        if self._n_rows + n_rows <= rows and n_words <= words:
+            return
+        if self._n_rows + n_rows > rows:
+            rows *= 2
+        larger = np.zeros((rows, words if n_words <= words else n_words + words // 4), np.uint64)
+        larger[: self._n_rows, :words] = self.matrix[: self._n_rows]
+        self.matrix = larger
+
+    def look_up(self, terms: Iterable[str]) -> tuple[list[int], list[np.ndarray]]:
+        """Rows of the frequent terms and document lists of the rare ones; unknown terms none."""
+        rows, rare = [], []
+        for term in terms:
+            number = self._ids.get(term)
+            if number is None:
+                continue
+            if (row := self._row_of[number]) != NO_ROW:
+                rows.append(row)
+            else:
+                rare.append(np.array(self._rare[number], dtype=np.int64))
+        return rows, rare
+
+
+def count_planes(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Binary digits, lowest first, of how many of ``rows`` have each bit set.
+
+    Args:
+        rows: Any number of uint64 arrays of one shape. Full and half adders add all at once.
+
+    >>> [int(p[0]) for p in count_planes([np.array([b], dtype=np.uint64) for b in (1, 3, 3)])]
+    [1, 3]
+    """
+    planes: list[np.ndarray] = []
+    level = list(rows)
+    while level:
+        carries: list[np.ndarray] = []
+        while len(level) > 2:
+            a, b, c = level.pop(), level.pop(), level.pop()
+            differ = a ^ b
+            both = a & b
+            both |= differ & c
+            carries.append(both)
+            differ ^= c
+            level.append(differ)
+        if len(level) == 2:
+            a, b = level
+            carries.append(a & b)
+            level = [a ^ b]
+        planes.append(level[0])
+        level = carries
+    return planes
+
+
+def at_least(planes: Sequence[np.ndarray], k: int) -> np.ndarray:
+    """uint64 with a bit where the count that ``planes`` spell is ``k`` or more.
+
+    Raises:
+        ValueError: ``k`` is below 1, or more digits long than ``planes``.
+    """
+    if not 0 < k < 1 << len(planes):
+        raise ValueError(f"no count of {len(planes)} digits can be told from {k}")
+    more: np.ndarray | None = None
+    equal: np.ndarray | None = None
+    for digit in range(len(planes) - 1, -1, -1):
+        plane = planes[digit]
+        if k >> digit & 1:
+            equal = plane if equal is None else equal & plane
+        else:
+            above = plane if equal is None else equal & plane
+            more = above if more is None else more | above
+    if more is None:
+        assert equal is not None
+        return equal
+    return more if equal is None else more | equal
+
+
+def positions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where bits are set in a uint64 array: (P,) ascending word numbers of the flattened array,
+    and (P,) bit numbers, both int64.
+    """
+    flat = mask.ravel()
+    words = np.flatnonzero(flat)
+    bits = np.unpackbits(flat[words].view(np.uint8), bitorder="little")
+    found = np.flatnonzero(bits.view(bool))
+    return words[found >> 6], found & 63

@@ -1,0 +1,138 @@
+"""Retrieval against ten naive lines: thousands of queries full of ties, on every path of the search.
+
+The limit between listed and bitmapped terms and the size of a block are lowered, so that a few
+hundred runs meet what a hundred thousand would.
+"""
+
+import random
+
+import pytest
+
+from planner_runtime import bitmaps, search
+from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
+from planner_runtime.similar_runs import DAY_MS, Query, RunIndex, SimilarityWeights
+from tests.reference.retrieval import naive_similar_runs
+
+ABLATED = {
+    "all": SimilarityWeights(),
+    "without tags": SimilarityWeights(tags=0),
+    "without failures": SimilarityWeights(failures=0),
+    "without keywords": SimilarityWeights(keywords=0),
+    "without same issue": SimilarityWeights(same_issue=0),
+    "without recency": SimilarityWeights(recency=(0, 0, 0, 0, 0)),
+    "the older the better": SimilarityWeights(recency=(0, 10, 20, 30, 40_000)),
+    "one bucket": SimilarityWeights(recency=(7,), recency_days=()),
+}
+
+
+def some(luck: random.Random, letters: str, most: int) -> tuple[str, ...]:
+    return tuple(luck.choices(letters, k=luck.randint(0, most)))
+
+
+def maybe(luck: random.Random, letters: str) -> str | None:
+    return luck.choice(letters) if luck.random() < 0.7 else None
+
+
+def a_history(luck: random.Random, n: int) -> list[RunSummary]:
+    """Runs of two domains with few distinct moments, tags and groups: ties everywhere."""
+    history = []
+    for number in range(n):
+        started = luck.randrange(40) * luck.choice((1, DAY_MS // 2, 5 * DAY_MS))
+        ended = started + luck.choice((-1, 0, 1, DAY_MS, 9 * DAY_MS))
+        history.append(
+            RunSummary(
+                run_id=f"{luck.randrange(10**6)}-{number}", started_ms=started,
+                ended_ms=None if luck.random() < 0.1 else ended,
+                job_type="code", domain=luck.choice(("code", "fab_asset")),
+                group_id=maybe(luck, "ghijkl"), issue_id=maybe(luck, "123456789"),
+                world_id=maybe(luck, "vw"), objective_id=maybe(luck, "op"),
+                tags=some(luck, "aaaaabbbbcccdde", 5), keywords=some(luck, "kkkklllmmnopqrs", 8),
+                action_executed=ActionExecuted(), runtime=Runtime(),
+                outcome=Outcome(status="failed", fail_codes=some(luck, "xxxyyz", 3)),
+            )
+        )  # fmt: skip
+    return history
+
+
+def a_question(luck: random.Random) -> Query:
+    return Query(
+        job_type="code", domain=luck.choice(("code", "fab_asset")),
+        cutoff_ms=luck.randrange(45) * luck.choice((1, DAY_MS // 2, 5 * DAY_MS)),
+        issue_id=maybe(luck, "123456789"), group_id=maybe(luck, "ghijkl"),
+        world_id=luck.choice((None, None, "v", "w", "unknown")),
+        objective_id=luck.choice((None, None, "o")),
+        tags=frozenset(some(luck, "abcdez", 5)), keywords=frozenset(some(luck, "klmnopqrsz", 8)),
+        failure_signals=luck.choice((None, None, frozenset("xy"), frozenset())),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABLATED)
+@pytest.mark.parametrize(("least", "block"), [(2, 2), (20, 1), (64, 4096)])
+def test_every_path_of_the_search_is_the_naive_loop(
+    monkeypatch: pytest.MonkeyPatch, name: str, least: int, block: int
+) -> None:
+    monkeypatch.setattr(bitmaps, "LEAST_FREQUENT", least)
+    monkeypatch.setattr(search, "LEAST_WORDS", block)
+    monkeypatch.setattr(search, "BLOCK_WORDS", block)
+    monkeypatch.setattr(search, "BAR_WORDS", max(1, block // 2))
+    monkeypatch.setattr(search, "BATCH", 7)
+    luck = random.Random(f"{name} {least}")
+    for n in (3, 90, 700):
+        history = a_history(luck, n)
+        window = luck.choice((None, 1, 50, n // 2))
+        index = RunIndex(history[: n // 2], weights=ABLATED[name], window=window)
+        questions = [a_question(luck) for _ in range(60)]
+        index.similar_runs_of(questions[:5], n=2)
+        for run in history[n // 2 :]:
+            index.add(run)
+        for count in (8, 3):
+            found = index.similar_runs_of(questions, n=count)
+            for question, runs in zip(questions, found, strict=True):
+                expected = naive_similar_runs(
+                    history, question, n=count, weights=ABLATED[name], window=window
+                )
+                assert [run.run_id for run in runs] == expected
+
+
+def test_runs_in_the_order_of_their_starts_are_added_to_what_is_there() -> None:
+    luck = random.Random(5)
+    history = sorted(a_history(luck, 300), key=lambda run: run.run_id, reverse=True)
+    history.sort(key=lambda run: run.started_ms)
+    index, questions = RunIndex(), [a_question(luck) for _ in range(40)]
+    for start in range(0, 300, 25):
+        for run in history[start : start + 25]:
+            index.add(run)
+        for question in questions:
+            expected = naive_similar_runs(
+                history[: start + 25], question, n=8, weights=SimilarityWeights()
+            )
+            assert [run.run_id for run in index.similar_runs(question, n=8)] == expected
+
+
+def test_a_run_added_again_replaces_what_was_known_of_it() -> None:
+    luck = random.Random(6)
+    history = a_history(luck, 60)
+    index = RunIndex(history)
+    index.similar_runs(a_question(luck), n=1)
+    changed = [
+        type(run)(**{f: getattr(run, f) for f in run.__struct_fields__} | {"tags": ("z",)})
+        for run in history[::3]
+    ]
+    for run in changed:
+        index.add(run)
+    now = {run.run_id: run for run in [*history, *changed]}
+    for question in (a_question(luck) for _ in range(50)):
+        expected = naive_similar_runs(
+            list(now.values()), question, n=8, weights=SimilarityWeights()
+        )
+        assert [run.run_id for run in index.similar_runs(question, n=8)] == expected
+    assert len(index) == 60
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"tags": -1}, {"recency": (1, 2)}, {"recency_days": (7, 1, 30, 90)}, {"tags": 1 << 30}],
+)
+def test_weights_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"must|needs"):
+        SimilarityWeights(**wrong)  # type: ignore[arg-type]
