@@ -6,7 +6,7 @@ Belongs here: bounds that rule runs out, scores of those that remain. Does not: 
 Runs are looked at in blocks, newest first. Bitmaps count the tags and failure signals that every
 run of a block shares with every query; a run whose counts and age cannot lift it above the query's
 n-th best so far is ruled out unseen, the others are scored. Exact, since every bound is one.
-Shapes: B queries, W words of a block, R bitmaps of a query, P pairs of a query and a run, n results.
+Shapes: B queries, W words of a block, R bitmaps of a query, P pairs of query and run, n results.
 """
 
 from collections.abc import Sequence

@@ -118,18 +118,27 @@ def vocab_hash() -> str:
     return document_hash(vocab_document())
 
 
+_ENTRIES: Final = {
+    (key, value): (TOKEN_IDS[f"[KEY:{key}]"], _EQUALS, TOKEN_IDS[f"[VAL:{value}]"])
+    for key, values in KEYS.items()
+    for value in values
+}
+_FAMILIES: Final = {
+    key: (TOKEN_IDS[f"[KEY:{key}]"], TOKEN_IDS[f"[{family}_0]"], size)
+    for key, (family, size) in HASHED.items()
+}
+
+
 def _closed(key: str, value: str | None) -> Entry:
-    values = KEYS[key]
-    if value is None:
-        value = UNKNOWN
-    if value not in values:
-        value = "other" if "other" in values else UNKNOWN
-    return TOKEN_IDS[f"[KEY:{key}]"], _EQUALS, TOKEN_IDS[f"[VAL:{value}]"]
+    entry = _ENTRIES.get((key, UNKNOWN if value is None else value))
+    if entry is None:
+        entry = _ENTRIES.get((key, "other")) or _ENTRIES[key, UNKNOWN]
+    return entry
 
 
 def _hashed(key: str, name: str) -> Entry:
-    family, size = HASHED[key]
-    return TOKEN_IDS[f"[KEY:{key}]"], _EQUALS, TOKEN_IDS[f"[{family}_{bucket(name, size)}]"]
+    key_id, first, size = _FAMILIES[key]
+    return key_id, _EQUALS, first + bucket(name, size)
 
 
 def _count(n: int) -> str:
@@ -162,15 +171,38 @@ def _run_entries(run: RunSummary) -> Iterable[Entry]:
         yield _hashed("TAG", tag)
 
 
-def run_block(run: RunSummary, *, now_ms: int, issue_id: str, per_run: int) -> list[int]:
-    """Token ids of one past run, at most ``per_run``; whole entries are dropped from the end."""
-    entries = [
-        _closed("SAME_ISSUE", "yes" if run.issue_id == issue_id else "no"),
-        _closed("AGE", _binned(now_ms - run.started_ms, AGE_EDGES_MS, AGE_BINS)),
-        *_run_entries(run),
-    ]
-    kept = entries[: max(0, per_run - 1) // 3]
-    return [_RUN, *(token for entry in kept for token in entry)]
+class RunBlocks:
+    """Blocks of past runs, each made once however many decisions see the run.
+
+    Args:
+        per_run: Most tokens of a block. Spec: section 6.4.
+    """
+
+    def __init__(self, per_run: int) -> None:
+        self.per_run = per_run
+        self._n_entries = max(0, per_run - 1) // 3
+        self._told: dict[str, list[int]] = {}  # by run id: what is the same in every query
+
+    def block(self, run: RunSummary, *, age_ms: int, is_own: bool) -> list[int]:
+        """Token ids of one past run, at most ``per_run``; whole entries are dropped from the end.
+
+        Args:
+            age_ms: Since its start.
+            is_own: Whether it was an attempt at the issue that the decision is about.
+        """
+        told = self._told.get(run.run_id)
+        if told is None:
+            n_told = max(0, self._n_entries - 2)
+            entries = list(_run_entries(run))[:n_told]
+            told = self._told[run.run_id] = [token for entry in entries for token in entry]
+        if self._n_entries >= 2:
+            age = _ENTRIES["AGE", AGE_BINS[bisect_right(AGE_EDGES_MS, age_ms)]]
+            return [_RUN, *(_OWN if is_own else _OTHERS), *age, *told]
+        return [_RUN, *(_OWN if is_own else _OTHERS)][: 1 + 3 * self._n_entries]
+
+
+_OWN: Final = _ENTRIES["SAME_ISSUE", "yes"]
+_OTHERS: Final = _ENTRIES["SAME_ISSUE", "no"]
 
 
 def _issue_entries(planner_input: PlannerInput) -> Iterable[Entry]:
@@ -211,21 +243,34 @@ def _system_entries(planner_input: PlannerInput) -> Iterable[Entry]:
         yield _hashed("TOOLCHAIN", name)
 
 
-def tokenize(planner_input: PlannerInput, *, budget: TokenBudget = DEFAULT_BUDGET) -> list[int]:
+def tokenize(
+    planner_input: PlannerInput,
+    *,
+    budget: TokenBudget = DEFAULT_BUDGET,
+    blocks: RunBlocks | None = None,
+) -> list[int]:
     """Token ids of one decision: universe, issue, system state, then runs, most recent first.
 
     A section's entries are dropped whole from its end, runs whole from the last, so that the
     sequence is at most ``budget.seq_len`` long and never splits a key from its value.
 
+    Args:
+        blocks: Keeps the blocks of runs between calls, where many inputs share runs that no two
+            inputs tell differently; made with the budget's ``per_run``.
+
     Returns:
         (T,) ids below ``len(VOCABULARY)``, from [BOS] to [EOS].
 
     Raises:
-        ValueError: ``created_at`` names no moment of the calendar, or the budget is below the five
-            tokens that every sequence has.
+        ValueError: ``created_at`` names no moment of the calendar, the budget is below the five
+            tokens that every sequence has, or ``blocks`` were made for another.
     """
     if budget.seq_len < MIN_SEQ_LEN:
         raise ValueError(f"a sequence needs {MIN_SEQ_LEN} tokens, the budget is {budget.seq_len}")
+    if blocks is None:
+        blocks = RunBlocks(budget.per_run)
+    elif blocks.per_run != budget.per_run:
+        raise ValueError(f"blocks of {blocks.per_run} tokens, the budget is {budget.per_run}")
     now_ms = epoch_ms(planner_input.created_at)
     ids = [TOKEN_IDS["[BOS]"]]
     room = budget.seq_len - 1  # for [EOS]
@@ -237,11 +282,10 @@ def tokenize(planner_input: PlannerInput, *, budget: TokenBudget = DEFAULT_BUDGE
                 break
             ids.extend(entry)
         ids.append(_SEP)
+    issue_id = planner_input.issue.issue_id
     runs = planner_input.history.last_n_similar_runs
     for run in sorted(runs, key=lambda run: (-run.started_ms, run.run_id)):
-        block = run_block(
-            run, now_ms=now_ms, issue_id=planner_input.issue.issue_id, per_run=budget.per_run
-        )
+        block = blocks.block(run, age_ms=now_ms - run.started_ms, is_own=run.issue_id == issue_id)
         if len(ids) + len(block) + 1 > room:
             break
         ids.extend(block)
