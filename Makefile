@@ -34,7 +34,7 @@ check: $(READY) ## style, types, import rules, then the slow tests
 	$(BIN)/python -m pytest -q -m slow
 
 bench: $(READY) ## how long a decision and its parts take
-	$(BIN)/python -m tests.bench.decisions --bundle $(DEMO)/out/bundle --examples $(DEMO)/out/assets/examples.parquet
+	$(BIN)/python -m tests.bench.decisions --bundle $(DEMO)/out/bundle --dataset $(DEMO)/out/dataset
 
 ui: $(READY) ## Dagster's and MLflow's pages on loopback, on the demo's output
 	$(BIN)/cyntra-planner ui --repo $(DEMO)/workspace --out $(DEMO)/out

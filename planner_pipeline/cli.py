@@ -35,6 +35,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a percentage")
+    return value
+
+
 def _print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, sort_keys=True), flush=True)
 
@@ -78,12 +88,30 @@ def _need_workspace(repo: Path, out: Path) -> None:
         raise CommandError("--out must not be the workspace itself")
 
 
+def _dataset_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "n_similar": arguments.n_similar,
+        "window": arguments.window,
+        "epoch": arguments.epoch,
+        "max_quarantined": arguments.max_quarantined / 100,
+    }
+
+
+def _say_made(n_made: int) -> None:
+    _say("nothing new: everything was up to date" if n_made == 0 else f"made {n_made} assets")
+
+
 def run_build(arguments: argparse.Namespace) -> int:
     """``build``: the data set alone."""
-    from planner_pipeline.materialize import dataset_summary, materialize
+    from planner_pipeline.materialize import dataset_summary, materialize, materialize_by_month
 
     _need_workspace(arguments.repo, arguments.out)
-    materialize(arguments.repo, arguments.out, dataset_only=True, n_similar=arguments.n_similar)
+    settings = _dataset_settings(arguments)
+    if arguments.by_month:
+        months = materialize_by_month(arguments.repo, arguments.out, **settings)
+        _say(f"made {len(months)} months one by one")
+    else:
+        _say_made(materialize(arguments.repo, arguments.out, dataset_only=True, **settings))
     _print_json(dataset_summary(arguments.out))
     return 0
 
@@ -95,13 +123,9 @@ def run_run(arguments: argparse.Namespace) -> int:
     _need_workspace(arguments.repo, arguments.out)
     started = time.monotonic()
     _say(f"materializing {arguments.repo} into {arguments.out}")
-    materialize(
-        arguments.repo,
-        arguments.out,
-        n_similar=arguments.n_similar,
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-    )
+    settings = _dataset_settings(arguments)
+    settings |= {"seed": arguments.seed, "epochs": arguments.epochs}
+    _say_made(materialize(arguments.repo, arguments.out, **settings))
     _print_json(summary(arguments.out) | {"seconds": round(time.monotonic() - started, 1)})
     return 0
 
@@ -159,6 +183,21 @@ def build_parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--n-similar", type=_count, default=8, metavar="N", help="past runs a decision may see"
         )
+        one.add_argument(
+            "--window", type=_positive, metavar="N",
+            help="newest runs of a kind that retrieval looks at (default: all)",
+        )  # fmt: skip
+        one.add_argument(
+            "--epoch", default="all", metavar="ID", help="settings epoch: all, latest or an id"
+        )
+        one.add_argument(
+            "--max-quarantined", type=_percent, default=1.0, metavar="PERCENT",
+            help="of a source's files or lines that may be refused",
+        )  # fmt: skip
+        if name == "build":
+            one.add_argument(
+                "--by-month", action="store_true", help="runs and examples a month at a time"
+            )
         if name == "run":
             one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
             one.add_argument(
@@ -189,9 +228,11 @@ def main(argv: list[str] | None = None) -> int:
         _say("interrupted")
         return 1
     except Exception as error:
+        details = getattr(error, "details", "")
         if arguments.debug:
             traceback.print_exc()
-            _say(getattr(error, "details", ""))
+        if details and (arguments.debug or not details.startswith("Traceback")):
+            _say(details[:4_000])
         name = getattr(error, "name", None)
         if isinstance(error, ModuleNotFoundError) and name not in (None, "planner_pipeline"):
             _say(f"error: this command needs pip install 'cyntra-planner[pipeline]' ({error})")

@@ -5,39 +5,60 @@ Belongs here: wiring, the same for production, tests and notebooks. Does not: as
 
 import os
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from planner_pipeline.defs import checks
-from planner_pipeline.defs.assets import dataset, evaluation, history, raw, release, training
+from planner_pipeline.defs.assets import dataset, history, raw
 from planner_pipeline.defs.io_managers import BytesIO, RecordIO, TableIO
 from planner_pipeline.defs.progress import progress_logger
 from planner_pipeline.defs.resources import Settings, Tracking
 
 EVERYTHING = "everything"
 DATASET_ONLY = "dataset_only"
+RAW = dg.AssetSelection.groups("raw")
+UNTIL_DATASET = dg.AssetSelection.groups("raw", "history", "dataset")
+MONTHS = dg.DynamicPartitionsDefinition(name="months")
 DEFAULT_REPO = ".planner/demo/workspace"
 DEFAULT_OUT = ".planner/demo/out"
 
 
 def build_defs(
-    *, repo: Path, out: Path, n_similar: int = 8, seed: int = 0, epochs: int = 120
+    *, repo: Path, out: Path, dataset_only: bool = False, by_month: bool = False, **settings: Any
 ) -> dg.Definitions:
-    """Definitions that read the workspace ``repo`` and write everything below ``out``."""
+    """Definitions that read the workspace ``repo`` and write everything below ``out``.
+
+    Args:
+        dataset_only: Leave out what needs a model, and the libraries for it.
+        by_month: ``run_summaries`` and ``examples`` are partitioned by month.
+        settings: Fields of ``Settings``.
+    """
     from upath import UPath
 
     base = UPath(out) / "assets"
-    settings = Settings(repo=str(repo), out=str(out), n_similar=n_similar, seed=seed, epochs=epochs)
-    until_dataset = dg.AssetSelection.groups("raw", "history", "dataset")
+    months = MONTHS if by_month else None
+    assets = [
+        *dg.load_assets_from_modules([raw, history, dataset]),
+        history.run_summaries_asset(months),
+        dataset.examples_asset(months),
+    ]
+    found_checks = [*dg.load_asset_checks_from_modules([checks])]
+    jobs = [dg.define_asset_job(DATASET_ONLY, selection=UNTIL_DATASET)]
+    if not dataset_only:
+        from planner_pipeline.defs import release_checks
+        from planner_pipeline.defs.assets import evaluation, release, training
+
+        assets += dg.load_assets_from_modules([training, evaluation, release])
+        found_checks += dg.load_asset_checks_from_modules([release_checks])
+        if not by_month:
+            jobs.append(dg.define_asset_job(EVERYTHING, selection=dg.AssetSelection.all()))
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([raw, history, dataset, training, evaluation, release]),
-        asset_checks=dg.load_asset_checks_from_modules([checks]),
-        jobs=[
-            dg.define_asset_job(EVERYTHING, selection=dg.AssetSelection.all()),
-            dg.define_asset_job(DATASET_ONLY, selection=until_dataset),
-        ],
+        assets=assets,
+        asset_checks=found_checks,
+        jobs=[] if by_month else jobs,
         resources={
-            "settings": settings,
+            "settings": Settings(repo=str(repo), out=str(out), **settings),
             "tracking": Tracking(folder=str(out)),
             "table_io": TableIO(base_path=base),
             "record_io": RecordIO(base_path=base),

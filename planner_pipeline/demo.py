@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import polars as pl
 
+from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.materialize import materialize, summary
+from planner_pipeline.parts import Parts
 from planner_pipeline.release.explain import explain
 from planner_pipeline.sample.workspace import SIMULATED_MARK, write_workspace
 from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.tables import read_records
-from planner_runtime.actions import ActionSpace
+from planner_pipeline.tables import RUNS, polars_schema, read_records
 from planner_runtime.inputs import domain_of, issue_document, job_type_of
 from planner_runtime.planner import Planner
 
@@ -29,11 +29,13 @@ def open_question(repo: Path, out: Path) -> tuple[dict[str, object], str]:
     Raises:
         ValueError: no issue is open.
     """
-    runs = read_records(pl.read_parquet(out / "assets" / "runs.parquet"), RunRecord)
-    space = msgspec.json.decode(
-        (out / "assets" / "action_space.json").read_bytes(), type=ActionSpace
+    table = Parts.load(out / "parts" / "run_summaries").table(
+        ["decided_ms", "ended_ms", "summary_json", "record_json"], polars_schema(RUNS)
     )
-    now_ms = max(run.ended_ms or run.decided_ms or 0 for run in runs) + 1
+    moments = [*table["decided_ms"].drop_nulls(), *table["ended_ms"].drop_nulls()]
+    now_ms = max(moments, default=0) + 1
+    newest = table.drop_nulls("decided_ms").sort("decided_ms").tail(50)
+    states = [run.system_state for run in read_records(newest, RunRecord) if run.system_state]
     for record in read_issues(repo).issues:
         if record.status in ("open", "ready"):
             issue = issue_document(record.raw)
@@ -47,10 +49,14 @@ def open_question(repo: Path, out: Path) -> tuple[dict[str, object], str]:
                 domain=domain_of(job_type, issue["tags"]),
                 issue=issue,
                 has_attempts=True,
-                system_state=next((r.system_state for r in reversed(runs) if r.system_state), None),
+                system_state=states[-1] if states else None,
                 decided_ms=now_ms,
             )
-            builder = InputBuilder(runs, space=space, n_similar=8)
+            builder = InputBuilder(
+                table["summary_json"].drop_nulls(),
+                space=Dataset(out / "dataset").space,
+                n_similar=8,
+            )
             return builder.planner_input(asked), record.issue_id
     raise ValueError(f"no issue of {repo} is open")
 

@@ -12,8 +12,12 @@ from typing import Any
 
 import dagster as dg
 
-from planner_pipeline.definitions import DATASET_ONLY, EVERYTHING, build_defs
+from planner_pipeline.dataset.build import assembly_of
+from planner_pipeline.definitions import DATASET_ONLY, EVERYTHING, MONTHS, RAW, build_defs
+from planner_pipeline.sources.workspace import read_workspace
+from planner_pipeline.staleness import stale_assets
 
+RECIPE = dg.AssetSelection.assets("recipe")
 DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
@@ -21,7 +25,7 @@ class PipelineError(Exception):
     """A materialization failed; the text names the step and why.
 
     Attributes:
-        details: The step's own traceback, where it has one.
+        details: The step's own traceback, or what its check has to list.
     """
 
     def __init__(self, message: str, details: str = "") -> None:
@@ -41,6 +45,13 @@ def prepare_dagster_home(out: Path) -> Path:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> PipelineError:
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            told = {name: value.value for name, value in evaluation.metadata.items()}
+            listed = [line for value in told.values() if isinstance(value, list) for line in value]
+            verdict = told.get("verdict", told)
+            name = evaluation.check_name.replace("_", " ")
+            return PipelineError(f"check '{name}' failed: {verdict}", "\n".join(map(str, listed)))
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
@@ -49,11 +60,18 @@ def _failure(result: dg.ExecuteInProcessResult) -> PipelineError:
             why = re.sub(r"^[\w.]+\.\w+: ", "", why)  # the exception's class, for programs only
             details = "" if cause is None else cause.to_string()
             return PipelineError(f"{event.step_key}: {why}", details)
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
-            told = dict(evaluation.metadata)
-            return PipelineError(f"check {evaluation.check_name} failed: {told}")
     return PipelineError("the run did not succeed")
+
+
+def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selected: Any) -> None:
+    result = job.execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+        **selected,
+    )
+    if not result.success:
+        raise _failure(result)
 
 
 def materialize(
@@ -61,28 +79,84 @@ def materialize(
     out: Path,
     *,
     dataset_only: bool = False,
-    n_similar: int = 8,
-    seed: int = 0,
-    epochs: int = 120,
     instance: dg.DagsterInstance | None = None,
-) -> None:
-    """Materialize every asset, or those up to the data set, into ``out``.
+    **settings: Any,
+) -> int:
+    """Bring every asset, or those up to the data set, up to date in ``out``.
+
+    The workspace is always looked at; what is made of it only where something changed, or is gone.
+
+    Args:
+        settings: Fields of ``Settings``.
+
+    Returns:
+        How many assets were made again beyond the looking.
 
     Raises:
         PipelineError: a step or a blocking check failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    defs = build_defs(repo=repo, out=out, n_similar=n_similar, seed=seed, epochs=epochs)
+    defs = build_defs(repo=repo, out=out, dataset_only=dataset_only, **settings)
     job = defs.resolve_job_def(DATASET_ONLY if dataset_only else EVERYTHING)
     if instance is None:
         prepare_dagster_home(out)
         instance = dg.DagsterInstance.get()
     with instance:
-        result = job.execute_in_process(
-            instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}}
-        )
-    if not result.success:
-        raise _failure(result)
+        graph = defs.resolve_asset_graph()
+        looking = (RAW | dg.AssetSelection.assets("recipe")).resolve(graph)
+        if not dataset_only:
+            looking |= {dg.AssetKey("train_config")}
+        _execute(job, instance, asset_selection=sorted(looking))
+        others = set(graph.materializable_asset_keys) - looking
+        stale = stale_assets(instance, defs, others)
+        if not is_complete(out, dataset_only=dataset_only):
+            stale = others
+        if stale:
+            _execute(job, instance, asset_selection=sorted(stale))
+    return len(stale)
+
+
+def is_complete(out: Path, *, dataset_only: bool) -> bool:
+    """Whether what people look for is there, unless somebody removed it."""
+    wanted = ["dataset/meta.json"]
+    if not dataset_only:
+        wanted += ["bundle/manifest.json", "report.html", "report.json"]
+    return all((out / name).is_file() for name in wanted)
+
+
+def materialize_by_month(repo: Path, out: Path, **settings: Any) -> list[str]:
+    """The data set with runs and examples made a month at a time, and the months.
+
+    The same files as ``materialize`` makes, in smaller steps that can be repeated one by one.
+
+    Raises:
+        PipelineError: as ``materialize``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    defs = build_defs(repo=repo, out=out, dataset_only=True, by_month=True, **settings)
+    prepare_dagster_home(out)
+    with dg.DagsterInstance.get() as instance:
+
+        def run(selection: dg.AssetSelection, month: str | None = None) -> None:
+            job = dg.define_asset_job("some", selection=selection)
+            whole = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+            _execute(whole.resolve_job_def("some"), instance, partition_key=month)
+
+        monthly = dg.AssetSelection.assets("run_summaries", "examples")
+        run(RAW | dg.AssetSelection.assets("recipe"))
+        months = months_in(repo, out)
+        instance.add_dynamic_partitions(str(MONTHS.name), months)
+        for month in months:
+            run(dg.AssetSelection.assets("run_summaries"), month)
+        for month in months:
+            run(dg.AssetSelection.assets("examples"), month)
+        run(dg.AssetSelection.groups("history", "dataset") - monthly - RECIPE)
+    return months
+
+
+def months_in(repo: Path, out: Path) -> list[str]:
+    """Months of the runs of a workspace, oldest first."""
+    return list(assembly_of(read_workspace(repo, out / "store")).months)
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -105,4 +179,5 @@ def dataset_summary(out: Path) -> dict[str, Any]:
         "examples": meta["n_examples"],
         "splits": meta["splits"],
         "quarantined": meta["quarantined"],
+        "epochs": {e["epoch"]["epoch"]: e["n_examples"] for e in meta["epochs"] if e["n_examples"]},
     }

@@ -28,26 +28,34 @@ def _unique_text() -> pa.Column:
 ISSUES: Final = pa.DataFrameSchema(
     {"issue_id": _unique_text(), "status": _TEXT, **_RECORD}, strict=True, name="issues"
 )
-ARCHIVES: Final = pa.DataFrameSchema(
+PAST_ISSUES: Final = pa.DataFrameSchema(
+    {"issue_id": _TEXT, "status": _TEXT, "committed_ms": pa.Column(pl.Int64), **_RECORD},
+    strict=True,
+    name="past_issues",
+)
+DISPATCHES: Final = pa.DataFrameSchema(
     {
-        "workcell_id": _unique_text(),
-        "issue_id": _MAYBE_TEXT,
-        "has_manifest": pa.Column(pl.Boolean),
-        "has_proof": pa.Column(pl.Boolean),
-        "has_rollout": pa.Column(pl.Boolean),
-        "has_plan": pa.Column(pl.Boolean),
+        "issue_id": _TEXT,
+        "line": pa.Column(pl.Int64),
+        "started_at": _MAYBE_TEXT,
+        "ended_at": _MAYBE_TEXT,
+        "is_success": pa.Column(pl.Boolean, nullable=True),
+        "n_workcells": pa.Column(pl.Int64),
+        "n_create_failures": pa.Column(pl.Int64),
         **_RECORD,
     },
     strict=True,
-    name="archives",
+    name="dispatches",
 )
-WORKCELL_ENDS: Final = pa.DataFrameSchema(
-    {"workcell_id": _unique_text(), "ended_at": _TEXT, **_RECORD}, strict=True, name="workcell_ends"
-)
-WORLD_RUNS: Final = pa.DataFrameSchema(
-    {"run_id": _unique_text(), "is_evolution": pa.Column(pl.Boolean), **_RECORD},
+SETTINGS_STATES: Final = pa.DataFrameSchema(
+    {
+        "committed_ms": pa.Column(pl.Int64),
+        "kernel_config": _MAYBE_TEXT,
+        "universe": _MAYBE_TEXT,
+        "prompt_frontier": _MAYBE_TEXT,
+    },
     strict=True,
-    name="world_runs",
+    name="settings_states",
 )
 UNIVERSES: Final = pa.DataFrameSchema(
     {"universe_id": _unique_text(), "swarm_ids": pa.Column(pl.List(pl.String)), **_RECORD},
@@ -60,6 +68,7 @@ QUARANTINE: Final = pa.DataFrameSchema(
         "file": _TEXT,
         "line": _MAYBE_INT,
         "reason": _TEXT,
+        "is_pending": pa.Column(pl.Boolean),
         "detail": _TEXT,
         "excerpt": _TEXT,
     },
@@ -82,41 +91,65 @@ RUNS: Final = pa.DataFrameSchema(
             pl.String, pa.Check.isin(["success", "failed", "timeout"]), nullable=True
         ),
         "duration_ms": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True),
+        "wall_ms": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True),
         "cost_usd": pa.Column(pl.Float64, nullable=True),
+        "toolchain_version": _MAYBE_TEXT,
+        "row_key": _TEXT,
+        "plan_json": _MAYBE_TEXT,
+        "summary_json": _MAYBE_TEXT,
         **_RECORD,
     },
     strict=True,
     name="runs",
 )
-EXAMPLES: Final = pa.DataFrameSchema(
+RUN_EPOCHS: Final = pa.DataFrameSchema(
     {
-        "example_id": _unique_text(),
-        "group_id": _TEXT,
-        "issue_id": _MAYBE_TEXT,
-        "job_type": _TEXT,
-        "decided_ms": pa.Column(pl.Int64),
-        "split": pa.Column(pl.String, pa.Check.isin(["train", "val", "test"])),
-        "swarm_id": _TEXT,
-        "max_candidates_bin": _TEXT,
-        "max_minutes_bin": _TEXT,
-        "max_iterations_bin": _TEXT,
-        "n_similar": pa.Column(pl.Int64, pa.Check.ge(0)),
-        "newest_seen_ms": pa.Column(pl.Int64),
-        "input_hash": pa.Column(pl.String, pa.Check.str_matches("^[0-9a-f]{64}$")),
-        **_RECORD,
+        "run_id": _unique_text(),
+        "epoch": _TEXT,
+        "kernel_config": _MAYBE_TEXT,
+        "universe": _MAYBE_TEXT,
+        "prompt_frontier": _MAYBE_TEXT,
+        "toolchains": _MAYBE_TEXT,
     },
     strict=True,
-    name="examples",
+    name="run_epochs",
 )
-TOKENS: Final = pa.DataFrameSchema(
+_EXAMPLE: Final = {
+    "example_id": _unique_text(),
+    "group_id": _TEXT,
+    "issue_id": _MAYBE_TEXT,
+    "job_type": _TEXT,
+    "domain": pa.Column(pl.String, pa.Check.isin(["code", "fab_asset", "fab_world"])),
+    "decided_ms": pa.Column(pl.Int64),
+    "swarm_id": _TEXT,
+    "max_candidates_bin": _TEXT,
+    "max_minutes_bin": _TEXT,
+    "max_iterations_bin": _TEXT,
+    "n_similar": pa.Column(pl.Int64, pa.Check.ge(0)),
+    "newest_seen_ms": pa.Column(pl.Int64),
+    "input_hash": pa.Column(pl.String, pa.Check.str_matches("^[0-9a-f]{64}$")),
+}
+EXAMPLES: Final = pa.DataFrameSchema(
     {
-        "example_id": _unique_text(),
+        **_EXAMPLE,
+        "planner_input": _TEXT,
         "n_tokens": pa.Column(pl.Int64, pa.Check.ge(2)),
         "token_ids": pa.Column(pl.List(pl.Int32)),
         "features": pa.Column(pl.List(pl.Float32)),
     },
     strict=True,
-    name="tokens",
+    name="examples",
+)
+INDEX: Final = pa.DataFrameSchema(
+    {
+        **_EXAMPLE,
+        "split": pa.Column(pl.String, pa.Check.isin(["train", "val", "test"])),
+        "epoch": _TEXT,
+        "part": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "row": pa.Column(pl.Int64, pa.Check.ge(0)),
+    },
+    strict=True,
+    name="index",
 )
 LOGITS: Final = pa.DataFrameSchema(
     {

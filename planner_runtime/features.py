@@ -17,6 +17,7 @@ from planner_runtime.contracts.reading import read_document
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.hashing import bucket
 from planner_runtime.inputs import (
+    DEFAULT_SIZE,
     PRIORITIES,
     RISKS,
     SIZES,
@@ -60,7 +61,7 @@ def _issue(planner_input: PlannerInput) -> Iterator[Feature]:
     yield from _one_hot("priority", issue.dk_priority, PRIORITIES)
     yield from _one_hot("risk", issue.dk_risk, RISKS)
     yield from _one_hot("size", issue.dk_size, SIZES)
-    yield "size_rank", float(SIZES.index(issue.dk_size))
+    yield "size_rank", float(SIZES.index(issue.dk_size or DEFAULT_SIZE))
     yield "attempts", min(issue.dk_attempts, 10) / 3
     yield "is_first_attempt", float(issue.dk_attempts == 0)
     yield "n_tags", math.log1p(len(issue.tags))

@@ -21,7 +21,13 @@ from planner_runtime.actions import (
 )
 from planner_runtime.contracts.bins import Bin
 from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.inputs import WORLD_ISSUE_PREFIX, domain_of
+from planner_runtime.inputs import (
+    DEFAULT_PRIORITY,
+    DEFAULT_RISK,
+    DEFAULT_SIZE,
+    WORLD_ISSUE_PREFIX,
+    domain_of,
+)
 from planner_runtime.kernel_config import ExplorationControl, KernelConfig, RoutingRule
 
 SERIAL: Final = "serial_handoff"
@@ -38,9 +44,9 @@ class IssueView(msgspec.Struct, frozen=True, kw_only=True):
     issue_id: str
     title: str = ""
     description: str = ""
-    dk_priority: str = "P2"
-    dk_risk: str = "medium"
-    dk_size: str = "M"
+    dk_priority: str = DEFAULT_PRIORITY
+    dk_risk: str = DEFAULT_RISK
+    dk_size: str = DEFAULT_SIZE
     dk_tool_hint: str | None = None
     dk_speculate: bool = False
     tags: frozenset[str] = frozenset()
@@ -280,9 +286,9 @@ def issue_view(planner_input: PlannerInput) -> IssueView:
     return IssueView(
         issue_id=issue.issue_id,
         title=issue.title,
-        dk_priority=issue.dk_priority,
-        dk_risk=issue.dk_risk,
-        dk_size=issue.dk_size,
+        dk_priority=issue.dk_priority or DEFAULT_PRIORITY,
+        dk_risk=issue.dk_risk or DEFAULT_RISK,
+        dk_size=issue.dk_size or DEFAULT_SIZE,
         dk_tool_hint=issue.dk_tool_hint,
         dk_speculate=issue.dk_speculate is True,
         tags=frozenset(issue.tags),

@@ -17,6 +17,9 @@ from planner_runtime.keywords import extract_keywords, without_repair_block
 PRIORITIES: Final = ("P0", "P1", "P2", "P3")
 RISKS: Final = ("low", "medium", "high", "critical")
 SIZES: Final = ("XS", "S", "M", "L", "XL")
+DEFAULT_PRIORITY: Final = "P2"  # the kernel's, for an issue that does not say. Source: formats 1.2
+DEFAULT_RISK: Final = "medium"
+DEFAULT_SIZE: Final = "M"
 WORLD_ISSUE_PREFIX: Final = "world:"  # a world evolution has no issue; this names its world
 
 
@@ -80,12 +83,16 @@ def count_of(value: Any) -> int:
         return 0
 
 
-def issue_document(raw: Mapping[str, Any], *, attempts: int | None = None) -> dict[str, Any]:
+def issue_document(
+    raw: Mapping[str, Any], *, attempts: int | None = None, has_hints: bool = True
+) -> dict[str, Any]:
     """The ``issue`` section from a Beads issue, with the kernel's aliases and defaults.
 
     Args:
         raw: One line of ``.beads/issues.jsonl``, or a manifest's ``issue``.
         attempts: Failed attempts known at the time; None takes the issue's own count.
+        has_hints: Whether the repair hints that the kernel appends to a description after a failed
+            gate were there at the time; else they are cut off.
     """
     listed = raw.get("tags")
     if not isinstance(listed, list | tuple):
@@ -93,15 +100,19 @@ def issue_document(raw: Mapping[str, Any], *, attempts: int | None = None) -> di
     tags = [tag for tag in listed if isinstance(tag, str) and tag.strip()]
     title = str(raw.get("title") or "")
     description = raw.get("description")
-    text = without_repair_block(description) if isinstance(description, str) else ""
+    text = description if isinstance(description, str) else ""
+    if not has_hints:
+        text = without_repair_block(text)
     hint = raw.get("dk_tool_hint") or raw.get("tool_hint")
     speculates = {"dk_speculate": True} if raw.get("dk_speculate") else {}  # "false" is true: 1.2
     return {
         "issue_id": str(raw.get("issue_id") or raw.get("id") or ""),
         "title": title,
-        "dk_priority": _one_of(raw.get("dk_priority") or raw.get("priority"), PRIORITIES, "P2"),
-        "dk_risk": _one_of(raw.get("dk_risk") or raw.get("risk"), RISKS, "medium"),
-        "dk_size": _one_of(raw.get("dk_size") or raw.get("size"), SIZES, "M"),
+        "dk_priority": _one_of(
+            raw.get("dk_priority") or raw.get("priority"), PRIORITIES, DEFAULT_PRIORITY
+        ),
+        "dk_risk": _one_of(raw.get("dk_risk") or raw.get("risk"), RISKS, DEFAULT_RISK),
+        "dk_size": _one_of(raw.get("dk_size") or raw.get("size"), SIZES, DEFAULT_SIZE),
         "dk_tool_hint": hint if isinstance(hint, str) else None,
         "dk_attempts": count_of(raw.get("dk_attempts")) if attempts is None else attempts,
         "tags": sorted(set(tags)),

@@ -39,9 +39,9 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "JOB_TYPE": ("code", "fab-world", "other"),
     "DOMAIN": ("code", "fab_asset", "fab_world"),
     "DEFAULT_SWARM": ("serial_handoff", "speculate_vote", "other", UNKNOWN),
-    "PRIORITY": PRIORITIES,
-    "RISK": RISKS,
-    "SIZE": SIZES,
+    "PRIORITY": (*PRIORITIES, UNKNOWN),
+    "RISK": (*RISKS, UNKNOWN),
+    "SIZE": (*SIZES, UNKNOWN),
     "ATTEMPTS": COUNTS,
     "ACTIVE_WORKCELLS": ("0", "1_2", "3_5", "6_plus", "other", UNKNOWN),
     "QUEUE_DEPTH": ("0", "1_2", "3_5", "6_plus", "other", UNKNOWN),
@@ -56,6 +56,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "MINUTES": (*(str(b) for b in MINUTES_BINS), "other", UNKNOWN),
     "ITERATIONS": (*(str(b) for b in ITERATIONS_BINS), "other", UNKNOWN),
     "DURATION": (*DURATION_BINS, UNKNOWN),
+    "WALL": (*DURATION_BINS, UNKNOWN),
     "COST": (*COST_BINS, UNKNOWN),
     "GATES_FAILED": COUNTS,
 }
@@ -161,6 +162,7 @@ def _run_entries(run: RunSummary) -> Iterable[Entry]:
     ):
         yield _closed(key, None if budget is None else f"{budget}")
     yield _closed("DURATION", _binned(run.runtime.duration_ms, DURATION_EDGES_MS, DURATION_BINS))
+    yield _closed("WALL", _binned(run.runtime.wall_ms, DURATION_EDGES_MS, DURATION_BINS))
     yield _closed("COST", _binned(run.cost_usd_est, COST_EDGES_USD, COST_BINS))
     yield _closed("GATES_FAILED", _count(sum(not gate.passed for gate in run.outcome.gates)))
     if run.toolchain is not None:

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import polars as pl
 
-from planner_pipeline.dataset.examples import Example
-from planner_runtime.actions import ActionSpace, action_to_indices, head_masks
+from planner_runtime.actions import Action, ActionSpace, action_to_indices, head_masks
 
 
 class Arrays(msgspec.Struct, frozen=True):
@@ -34,29 +32,28 @@ class Arrays(msgspec.Struct, frozen=True):
 
 
 def build_arrays(
-    examples: Sequence[Example], tokens: pl.DataFrame, space: ActionSpace, *, n_features: int
+    features: np.ndarray, labels: Sequence[Action], job_types: Sequence[str], space: ActionSpace
 ) -> Arrays:
-    """Arrays of ``examples`` in their order.
+    """Arrays of examples in their order.
+
+    Args:
+        features: (N, F) float32.
 
     Raises:
-        KeyError: an example has no row in ``tokens``.
         ValueError: a label is not in ``space``.
     """
-    row_of = {example_id: i for i, example_id in enumerate(tokens["example_id"])}
-    rows = [row_of[example.example_id] for example in examples]
-    features = np.asarray(tokens["features"].to_list(), dtype=np.float32).reshape(-1, n_features)
-    labels = [action_to_indices(space, example.label) for example in examples]
-    masks_of = {job: head_masks(space, job) for job in {e.job_type for e in examples}}
+    indices = [action_to_indices(space, label) for label in labels]
+    masks_of = {job: head_masks(space, job) for job in set(job_types)}
     n_heads = len(space.choices)
     masks = tuple(
-        np.array([masks_of[e.job_type][head] for e in examples], dtype=bool).reshape(
-            len(examples), len(space.choices[head])
+        np.array([masks_of[job][head] for job in job_types], dtype=bool).reshape(
+            len(job_types), len(space.choices[head])
         )
         for head in range(n_heads)
     )
     return Arrays(
-        features[rows],
-        np.asarray(labels, dtype=np.int64).reshape(len(examples), n_heads),
+        features,
+        np.asarray(indices, dtype=np.int64).reshape(len(labels), n_heads),
         masks,
-        tuple(example.job_type for example in examples),
+        tuple(job_types),
     )

@@ -1,149 +1,185 @@
-"""The data set on disk: Parquet shards, and ``meta.json`` that says what is in them.
+"""The data set on disk: an index with splits, the examples in parts, ``meta.json`` about them all.
 
-Belongs here: encoding examples, writing and reading the directory. Does not: building examples.
+Belongs here: choosing epochs, splitting, writing the directory. Does not: making examples
+(``blocks``), reading the directory (``reader``).
 Spec: section 6; architecture law: the dataset hash ignores file order, mtime and locale.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import polars as pl
 
-from planner_pipeline.artifacts import staged_directory, write_parquet
-from planner_pipeline.dataset.examples import Example, dataset_hash
-from planner_pipeline.dataset.splits import SPLITS
+from planner_pipeline.artifacts import staged_directory, write_bytes, write_parquet
+from planner_pipeline.dataset.examples import label_counts
+from planner_pipeline.dataset.splits import SPLITS, time_splits
+from planner_pipeline.history.epochs import Epoch
+from planner_pipeline.parts import Parts, read_verified
 from planner_pipeline.sources.files import SourceCount
-from planner_pipeline.tables import (
-    EXAMPLES,
-    TOKENS,
-    build_table,
-    check_table,
-    fields,
-    polars_schema,
-)
-from planner_runtime.actions import HEADS, ActionSpace
-from planner_runtime.contracts.canonical import sha256_hex
-from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.contracts.reading import read_document
-from planner_runtime.features import feature_spec_hash, feature_vector
-from planner_runtime.similar_runs import SimilarityWeights
-from planner_runtime.tokenizer import DEFAULT_BUDGET, TokenBudget, tokenize, vocab_hash
+from planner_pipeline.tables import INDEX, check_table, polars_schema
+from planner_runtime.actions import HEADS
+from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 
-SHARD_ROWS: Final = 8_192
 META: Final = "meta.json"
+INDEX_FILE: Final = "index.parquet"
+ALL_EPOCHS: Final = "all"
+LATEST_EPOCH: Final = "latest"
+NARROW: Final = tuple(
+    name for name in INDEX.columns if name not in ("split", "epoch", "part", "row")
+)
+
+
+class EpochShare(msgspec.Struct, frozen=True, kw_only=True):
+    """An epoch and how many examples it has."""
+
+    epoch: Epoch
+    n_examples: int
+    is_chosen: bool
 
 
 class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What a data set holds, on what settings, and what was left out."""
+    """What a data set holds, on what settings, and what was left out.
 
-    schema_version: str = "cyntra.planner_dataset.v1"
+    Attributes:
+        version: Equal for equal files.
+        not_examples: How many runs are no example, by reason.
+        parts: Files of examples, numbered as the index does.
+        files: sha256 of every file but this one.
+    """
+
+    schema_version: Literal["cyntra.planner_dataset.v2"] = "cyntra.planner_dataset.v2"
     dataset_hash: str
     n_examples: int
     splits: dict[str, int]
     labels: dict[str, dict[str, int]]
     job_types: dict[str, int]
+    domains: dict[str, int]
     not_examples: dict[str, int]
-    sources: list[SourceCount]
+    epochs: tuple[EpochShare, ...]
+    sources: tuple[SourceCount, ...]
     quarantined: int
     quarantined_by_reason: dict[str, int]
     settings: dict[str, Any]
+    parts: tuple[str, ...]
     files: dict[str, str]
 
-
-def examples_table(examples: Sequence[Example]) -> pl.DataFrame:
-    """Examples as a table, in the order given."""
-    heads = {head: (lambda e, i=i: str(e.label[i])) for i, head in enumerate(HEADS)}
-    return build_table(
-        EXAMPLES,
-        examples,
-        {
-            **fields("example_id", "group_id", "issue_id", "job_type", "decided_ms", "split"),
-            **heads,
-            "n_similar": lambda e: len(e.planner_input["history"]["last_n_similar_runs"]),
-            **fields("newest_seen_ms", "input_hash"),
-        },
-    )
+    @property
+    def mixes_epochs(self) -> bool:
+        """Whether examples of more than one epoch are in it."""
+        return sum(share.is_chosen and share.n_examples > 0 for share in self.epochs) > 1
 
 
-def tokens_table(
-    examples: Sequence[Example], *, budget: TokenBudget = DEFAULT_BUDGET
-) -> pl.DataFrame:
-    """Token ids and features of every example, exactly as the runtime would make them."""
-    rows = []
-    for example in examples:
-        question = read_document(example.planner_input, PlannerInput)
-        ids = tokenize(question, budget=budget)
-        rows.append(
-            {
-                "example_id": example.example_id,
-                "n_tokens": len(ids),
-                "token_ids": ids,
-                "features": feature_vector(question).tolist(),
-            }
+class UnknownEpochError(ValueError):
+    """No run belongs to the epoch that was asked for.
+
+    Attributes:
+        epoch: What was asked for.
+        known: What there is.
+    """
+
+    def __init__(self, epoch: str, known: Sequence[str]) -> None:
+        super().__init__(f"no epoch {epoch}; there are {', '.join(known) or 'none'}")
+        self.epoch, self.known = epoch, tuple(known)
+
+
+def chosen_epochs(choice: str, epochs: Sequence[Epoch]) -> set[str]:
+    """Ids of the epochs that are meant by ``all``, ``latest`` or an id.
+
+    Raises:
+        UnknownEpochError: it is none of those.
+    """
+    if choice == ALL_EPOCHS:
+        return {one.epoch for one in epochs}
+    dated = [one for one in epochs if one.last_ms is not None]
+    if choice == LATEST_EPOCH:
+        return {max(dated, key=lambda one: one.last_ms or 0).epoch} if dated else set()
+    if choice not in {one.epoch for one in epochs}:
+        raise UnknownEpochError(choice, [one.epoch for one in epochs])
+    return {choice}
+
+
+def build_index(examples: Parts, run_epochs: pl.DataFrame, chosen: set[str]) -> pl.DataFrame:
+    """Every chosen example without its input, in the order of decisions, with its split."""
+    tables = [
+        table.with_columns(
+            part=pl.lit(number, dtype=pl.Int64), row=pl.int_range(pl.len(), dtype=pl.Int64)
         )
-    table = pl.DataFrame(rows, schema=polars_schema(TOKENS), orient="row")
-    return check_table(TOKENS, table)
+        for number, table in enumerate(examples.tables(NARROW))
+    ]
+    schema = polars_schema(INDEX)
+    if not tables:
+        return pl.DataFrame(schema=schema)
+    epochs = run_epochs.select(pl.col("run_id").alias("example_id"), "epoch")
+    rows = (
+        pl.concat(tables)
+        .join(epochs, on="example_id", how="left", maintain_order="left")
+        .filter(pl.col("epoch").is_in(list(chosen)))
+        .sort("decided_ms", "example_id")
+    )
+    splits = time_splits(list(rows.select("decided_ms", "group_id").iter_rows()))
+    split = pl.Series("split", splits, dtype=pl.String)
+    return check_table(INDEX, rows.with_columns(split).select(list(schema)))
 
 
-def dataset_settings(
-    *,
-    space: ActionSpace,
-    n_similar: int,
-    weights: SimilarityWeights,
-    budget: TokenBudget = DEFAULT_BUDGET,
-) -> dict[str, Any]:
-    """Everything besides the runs that decides what the data set holds."""
-    return {
-        "action_space": space.to_document(),
-        "n_similar": n_similar,
-        "similarity_weights": msgspec.to_builtins(weights),
-        "token_budget": msgspec.to_builtins(budget),
-        "vocab_hash": vocab_hash(),
-        "feature_spec_hash": feature_spec_hash(),
-    }
+def dataset_hash(index: pl.DataFrame, settings: dict[str, Any]) -> str:
+    """sha256 of everything a model could learn from, and of nothing else.
 
-
-def label_counts(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
-    """How often every choice of every head was executed."""
-    return {
-        head: dict(sorted(Counter(str(e.label[i]) for e in examples).items()))
-        for i, head in enumerate(HEADS)
-    }
+    Args:
+        index: In any order.
+        settings: What the tokens and features depend on: action space, vocabulary, weights.
+    """
+    digest = sha256(canonical_json(settings))
+    columns = ["decided_ms", "example_id", "split", *HEADS, "input_hash"]
+    for row in index.select(columns).sort("decided_ms", "example_id").iter_rows():
+        digest.update("\0".join(str(cell) for cell in row).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def write_dataset(
     folder: Path,
-    examples: Sequence[Example],
-    tokens: pl.DataFrame,
+    examples: Parts,
+    index: pl.DataFrame,
     *,
     settings: dict[str, Any],
+    epochs: Sequence[EpochShare],
     not_examples: dict[str, int],
     sources: Sequence[SourceCount],
     quarantined_by_reason: dict[str, int],
 ) -> DatasetMeta:
-    """Write the data set so that it takes the place of an earlier one whole."""
-    table = examples_table(examples)
+    """Write the data set so that it takes the place of an earlier one whole.
+
+    Raises:
+        DamagedPartError: a part of ``examples`` is not what was written.
+    """
     files: dict[str, str] = {}
+    parts = []
     with staged_directory(folder) as staging:
-        for name, rows in (("examples", table), ("tokens", tokens)):
-            for number in range(max(1, -(-rows.height // SHARD_ROWS))):
-                path = staging / name / f"part-{number:05d}.parquet"
-                write_parquet(rows.slice(number * SHARD_ROWS, SHARD_ROWS), path)
-                files[path.relative_to(staging).as_posix()] = sha256_hex(path.read_bytes())
+        for part in examples.parts:
+            data = read_verified(Path(examples.folder) / part.file, part.sha256)
+            name = f"examples/{part.month}-{part.key}.parquet"
+            write_bytes(data, staging / name)
+            files[name] = part.sha256
+            parts.append(name)
+        write_parquet(index, staging / INDEX_FILE)
+        files[INDEX_FILE] = sha256_hex((staging / INDEX_FILE).read_bytes())
         meta = DatasetMeta(
-            dataset_hash=dataset_hash(examples, settings),
-            n_examples=len(examples),
-            splits={split: sum(e.split == split for e in examples) for split in SPLITS},
-            labels=label_counts(examples),
-            job_types=dict(sorted(Counter(e.job_type for e in examples).items())),
+            dataset_hash=dataset_hash(index, settings),
+            n_examples=index.height,
+            splits={split: index.filter(pl.col("split") == split).height for split in SPLITS},
+            labels=label_counts(index.select(HEADS).rows()),
+            job_types=dict(sorted(Counter(index["job_type"]).items())),
+            domains=dict(sorted(Counter(index["domain"]).items())),
             not_examples=not_examples,
-            sources=list(sources),
+            epochs=tuple(epochs),
+            sources=tuple(sources),
             quarantined=sum(quarantined_by_reason.values()),
             quarantined_by_reason=quarantined_by_reason,
             settings=settings,
+            parts=tuple(parts),
             files=files,
         )
         text = msgspec.json.format(msgspec.json.encode(meta), indent=2)
@@ -152,7 +188,7 @@ def write_dataset(
 
 
 def altered_files(folder: Path, meta: DatasetMeta) -> list[str]:
-    """Shards that are missing or not what ``meta`` says: a flipped bit reads back wrong."""
+    """Files that are missing or not what ``meta`` says: a flipped bit reads back wrong."""
     altered = []
     for name, digest in meta.files.items():
         path = folder / name

@@ -1,13 +1,32 @@
 """Progress for people: one line on stderr for every asset and every failed check.
 
-Belongs here: the console logger of our jobs. Does not: the event log, which Dagster keeps.
+Belongs here: the console logger of our jobs, the bar of long work. Does not: the event log, which
+Dagster keeps.
 """
 
 import logging
 import sys
+from typing import NoReturn
 
 import dagster as dg
 from dagster import DagsterEventType
+from tqdm import tqdm
+
+_BARS: dict[str, "tqdm[NoReturn]"] = {}
+
+
+def show_progress(what: str, done: int, of: int) -> None:
+    """A bar on a terminal's stderr for work of more than a few seconds; elsewhere nothing."""
+    bar = _BARS.get(what)
+    if bar is None:
+        if done >= of:
+            return
+        bar = _BARS[what] = tqdm(
+            total=of, desc=f"  {what}", leave=False, delay=2, disable=not sys.stderr.isatty()
+        )
+    bar.update(done - bar.n)
+    if done >= of:
+        _BARS.pop(what).close()
 
 
 class ProgressHandler(logging.Handler):
@@ -26,7 +45,10 @@ class ProgressHandler(logging.Handler):
         elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed:
-                line = f"  FAILED {check.check_name} {check.metadata}"
+                verdict = check.metadata.get("verdict")
+                told = check.metadata if verdict is None else verdict.value
+                grade = "note" if check.severity.value == "WARN" else "FAILED"
+                line = f"  {grade} {check.check_name.replace('_', ' ')}: {told}"
         if line is not None:
             print(line.rstrip(), file=sys.stderr, flush=True)
 

@@ -17,6 +17,9 @@ class Settings(dg.ConfigurableResource):
         repo: The workspace to read.
         out: The directory everything is written to.
         n_similar: Similar runs a planner input may hold.
+        window: Newest runs of a kind that retrieval looks at; None for all.
+        epoch: Settings epoch the data set is made of: all, latest, or an id.
+        max_quarantined: Share of a source's things that may be refused.
         seed: Of training.
         epochs: Most epochs to train.
     """
@@ -24,6 +27,9 @@ class Settings(dg.ConfigurableResource):
     repo: str
     out: str
     n_similar: int = 8
+    window: int | None = None
+    epoch: str = "all"
+    max_quarantined: float = 0.01
     seed: int = 0
     epochs: int = 120
 
@@ -36,6 +42,26 @@ class Settings(dg.ConfigurableResource):
     def out_dir(self) -> Path:
         """The output directory as a path."""
         return Path(self.out)
+
+    @property
+    def dataset_dir(self) -> Path:
+        """The data set's directory."""
+        return self.out_dir / "dataset"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where the run table is kept in parts."""
+        return self.out_dir / "parts" / "run_summaries"
+
+    @property
+    def examples_dir(self) -> Path:
+        """Where the example table is kept in parts."""
+        return self.out_dir / "parts" / "examples"
+
+
+def months_of(context: dg.AssetExecutionContext) -> list[str] | None:
+    """The months a partitioned asset is asked for; None for an asset in one piece."""
+    return list(context.partition_keys) if context.has_partition_key else None
 
 
 class Tracking(dg.ConfigurableResource):

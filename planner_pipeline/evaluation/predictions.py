@@ -5,7 +5,7 @@ Belongs here: one row an example, from logits and labels. Does not: summing rows
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -60,11 +60,13 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 class Prior:
     """The most frequent executed action of each job type, with add-one smoothed probabilities."""
 
-    def __init__(self, train: Sequence[Example], space: ActionSpace) -> None:
+    def __init__(
+        self, labels: Iterable[Action], job_types: Iterable[str], space: ActionSpace
+    ) -> None:
         self._space = space
         self._counts: dict[str, Counter[Action]] = {}
-        for example in train:
-            self._counts.setdefault(example.job_type, Counter())[example.label] += 1
+        for label, job_type in zip(labels, job_types, strict=True):
+            self._counts.setdefault(job_type, Counter())[label] += 1
 
     def action(self, job_type: str) -> Action:
         """The likeliest action; ties go to the earlier one in VALID_ACTIONS."""
@@ -79,7 +81,7 @@ class Prior:
 
 
 def predict(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     logits: Sequence[np.ndarray],
     *,
     space: ActionSpace,

@@ -18,7 +18,7 @@ from planner_pipeline.history.moments import (
 )
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.sources.archives import ArchiveRecord, Proof
-from planner_pipeline.sources.events import WorkcellEnd
+from planner_pipeline.sources.events import Dispatch, LoggedWorkcell
 from planner_runtime.contracts.run_summary import GateResult, Status
 
 PROOF: Final = "proof.json"
@@ -67,11 +67,11 @@ def _verdict_of(
     )
 
 
-def verdict(archive: ArchiveRecord, end: WorkcellEnd | None, world: RunRecord | None) -> Verdict:
+def verdict(archive: ArchiveRecord, end: LoggedWorkcell | None, world: RunRecord | None) -> Verdict:
     """What came of a workcell: proof, else rollout, telemetry, its world run, the event log.
 
     Args:
-        end: What the event log says of its end.
+        end: What the event log says of it.
         world: The world run inside a fab-world workcell.
     """
     proof, rollout, telemetry = archive.proof, archive.rollout, archive.telemetry
@@ -97,7 +97,7 @@ def verdict(archive: ArchiveRecord, end: WorkcellEnd | None, world: RunRecord | 
             codes=world.fail_codes,
             gates=world.gates,
         )
-    if end is not None:
+    if end is not None and end.is_success is not None:
         code = "timeout" if is_timeout(end.error) else "error"
         return _verdict_of(end.is_success, () if end.is_success else (code,), {}, EVENTS)
     return Verdict()
@@ -114,7 +114,10 @@ def _gates_ms(proof: Proof) -> int:
 
 
 def ended(
-    archive: ArchiveRecord, end: WorkcellEnd | None, world: RunRecord | None
+    archive: ArchiveRecord,
+    end: LoggedWorkcell | None,
+    dispatch: Dispatch | None,
+    world: RunRecord | None,
 ) -> tuple[int | None, str]:
     """The latest moment that tells an outcome, gates included, and the file it stands in."""
     known: list[tuple[int, str]] = []
@@ -124,6 +127,7 @@ def ended(
             known.append((moment, source))
 
     note(moment_ms(end.ended_at) if end else None, EVENTS)
+    note(moment_ms(dispatch.ended_at) if dispatch else None, EVENTS)
     note(moment_ms(archive.rollout.generated_at) if archive.rollout else None, ROLLOUT)
     if archive.proof is not None:
         completed = moment_ms(archive.proof.metadata.completed_at)

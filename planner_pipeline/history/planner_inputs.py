@@ -1,16 +1,20 @@
 """Planner inputs of past decisions, holding only what was known when they were made.
 
-Belongs here: the history a decision could see, and its failed attempts by then. Does not: labels
-and splits (``dataset``). Spec: sections 3.1 and 5.3.
+Belongs here: the history a decision could see, its failed attempts by then, the document joined
+from what is the same in many. Does not: labels and splits (``dataset``). Spec: sections 3.1, 5.3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from planner_pipeline.history.runs import RunRecord, run_summary
+import msgspec
+
+from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import ActionSpace
+from planner_runtime.contracts.canonical import canonical_json, sha256_hex
+from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.run_summary import RunSummary
-from planner_runtime.inputs import build_planner_input
+from planner_runtime.inputs import rfc3339
 from planner_runtime.similar_runs import (
     DEFAULT_WEIGHTS,
     Query,
@@ -20,29 +24,53 @@ from planner_runtime.similar_runs import (
 )
 
 
+class BuiltInput(msgspec.Struct, frozen=True):
+    """The input of one decision.
+
+    Attributes:
+        text: The document as canonical JSON.
+        input_hash: Of the document without ``created_at``. Source: formats 7.4.
+        question: The same, read by its contract.
+        newest_seen_ms: Latest end among the runs in its history; 0 without any.
+    """
+
+    text: str
+    input_hash: str
+    question: PlannerInput
+    newest_seen_ms: int
+
+
 class InputBuilder:
-    """Builds the planner input of any run's decision from all runs of a workspace.
+    """Builds the planner inputs of decisions from the summaries of all runs of a workspace.
 
     Args:
-        runs: Every run, in any order; a run without known start, outcome or end is never shown.
+        summaries: Canonical JSON of every run's summary, in any order.
         n_similar: Similar runs an input may hold.
+        window: Of retrieval; None for all earlier runs.
     """
 
     def __init__(
         self,
-        runs: Sequence[RunRecord],
+        summaries: Iterable[str],
         *,
         space: ActionSpace,
         n_similar: int,
         weights: SimilarityWeights = DEFAULT_WEIGHTS,
+        window: int | None = None,
     ) -> None:
-        self._space, self._n_similar = space, n_similar
-        summaries = [summary for run in runs if (summary := run_summary(run)) is not None]
-        self._index = RunIndex(summaries, weights=weights)
-        self._by_issue: dict[str, list[RunSummary]] = {}
-        for summary in summaries:
+        self._n_similar = n_similar
+        self._space_text = canonical_json(space.to_document())
+        self._texts: dict[str, str] = {}
+        self._of_issue: dict[str, list[RunSummary]] = {}
+        self._index = RunIndex(weights=weights, window=window)
+        self._reader = msgspec.json.Decoder(PlannerInput)
+        decoder = msgspec.json.Decoder(RunSummary)
+        for text in summaries:
+            summary = decoder.decode(text)
+            self._texts[summary.run_id] = text
+            self._index.add(summary)
             if summary.issue_id is not None:
-                self._by_issue.setdefault(summary.issue_id, []).append(summary)
+                self._of_issue.setdefault(summary.issue_id, []).append(summary)
 
     def query(self, run: RunRecord) -> Query:
         """What the decision behind ``run`` asks of history.
@@ -68,24 +96,48 @@ class InputBuilder:
     def failed_attempts(self, query: Query) -> int:
         """Dispatches of the issue that had ended by then without any success among their runs."""
         own = [
-            run for run in self._by_issue.get(query.issue_id or "", ()) if is_visible(run, query)
+            run for run in self._of_issue.get(query.issue_id or "", ()) if is_visible(run, query)
         ]
         passed = {run.group_id for run in own if run.outcome.status == "success"}
         return len({run.group_id for run in own} - passed)
 
+    def planner_inputs(self, runs: Sequence[RunRecord]) -> list[BuiltInput]:
+        """The ``planner_input.v1`` of the decisions behind ``runs``. Raises as ``query``."""
+        queries = [self.query(run) for run in runs]
+        similar = self._index.similar_runs_of(queries, n=self._n_similar)
+        return [
+            self._built(run, query, seen)
+            for run, query, seen in zip(runs, queries, similar, strict=True)
+        ]
+
     def planner_input(self, run: RunRecord) -> dict[str, Any]:
-        """The ``planner_input.v1`` of the decision behind ``run``. Raises as ``query``."""
-        query = self.query(run)
+        """One of them as a document. Raises as ``query``."""
+        document: dict[str, Any] = msgspec.json.decode(self.planner_inputs([run])[0].text)
+        return document
+
+    def _built(self, run: RunRecord, query: Query, seen: Sequence[RunSummary]) -> BuiltInput:
         issue = dict(run.issue)
         if not run.has_attempts:
             issue["dk_attempts"] = self.failed_attempts(query)
-        return build_planner_input(
-            created_at_ms=query.cutoff_ms,
-            universe_id=run.universe_id,
-            job_type=run.job_type,
-            universe_defaults=run.universe_defaults,
-            issue=issue,
-            similar_runs=self._index.similar_runs(query, n=self._n_similar),
-            space=self._space,
-            system_state=run.system_state,
+        after = canonical_json(
+            {
+                "issue": issue,
+                "job_type": run.job_type,
+                "schema_version": "cyntra.planner_input.v1",
+                "system_state": run.system_state,
+                "universe_defaults": run.universe_defaults,
+                "universe_id": run.universe_id,
+            }
+        )
+        runs = ",".join([self._texts[past.run_id] for past in seen])
+        # keys in their order: action_space, created_at, history, then what ``after`` holds
+        before = b'{"action_space":%b,' % self._space_text
+        rest = b'"history":{"last_n_similar_runs":[%b]},%b' % (runs.encode(), after[1:])
+        created = b'"created_at":"%b",' % rfc3339(query.cutoff_ms).encode()
+        text = before + created + rest
+        return BuiltInput(
+            text=text.decode(),
+            input_hash=sha256_hex(before + rest),
+            question=self._reader.decode(text),
+            newest_seen_ms=max((past.ended_ms or 0 for past in seen), default=0),
         )

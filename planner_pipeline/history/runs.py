@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from planner_runtime.actions import NA
+from planner_runtime.contracts.canonical import canonical_json
 from planner_runtime.contracts.executed_plan import ExecutedPlan
+from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import (
     ActionExecuted,
     Domain,
@@ -22,6 +24,12 @@ from planner_runtime.contracts.run_summary import (
 
 MAX_FAIL_CODES: Final = 8
 MAX_GATES: Final = 12
+
+COLUMNS: Final = (
+    "run_id", "kind", "group_id", "issue_id", "job_type", "domain", "toolchain", "decided_ms",
+    "started_ms", "ended_ms", "status", "duration_ms", "wall_ms", "cost_usd", "toolchain_version",
+)  # fmt: skip
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 RunKind = Literal["workcell", "world", "evolution"]
 
@@ -60,6 +68,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     fail_codes: tuple[str, ...] = ()
     gates: tuple[GateResult, ...] = ()
     duration_ms: int | None = None  # the toolchain's own time, without gates
+    wall_ms: int | None = None  # the whole dispatch: hooks, gates and vote included
+    toolchain_version: str | None = None
+    prompt_genome_id: str | None = None
     cost_usd: float | None = None
     tokens: int | None = None
     action_executed: ActionExecuted = ActionExecuted()
@@ -90,9 +101,29 @@ def run_summary(run: RunRecord) -> RunSummary | None:
             fail_codes=run.fail_codes[:MAX_FAIL_CODES],
             gates=run.gates[:MAX_GATES],
         ),
-        runtime=Runtime(duration_ms=run.duration_ms),
+        runtime=Runtime(duration_ms=run.duration_ms, wall_ms=run.wall_ms),
         cost_usd_est=run.cost_usd,
     )
+
+
+def run_row(run: RunRecord, *, row_key: str) -> dict[str, Any]:
+    """A run as a row of the run table, with its plan and summary as they are asked for later."""
+    summary = run_summary(run)
+    return {
+        **{name: getattr(run, name) for name in COLUMNS},
+        "row_key": row_key,
+        "plan_json": None if run.plan is None else _text(run.plan),
+        "summary_json": None
+        if summary is None
+        else canonical_json(
+            {"schema_version": summary.schema_version, **to_document(summary)}
+        ).decode(),
+        "record_json": _text(run),
+    }
+
+
+def _text(value: msgspec.Struct) -> str:
+    return _ENCODER.encode(value).decode()
 
 
 def action_of_plan(plan: ExecutedPlan) -> ActionExecuted:

@@ -1,12 +1,14 @@
 """Archived workcells -> run records.
 
 Belongs here: one archive with everything around it as one run, each field with its source.
-Does not: deciding which file to believe for an outcome (``evidence``), world runs (``worlds``).
+Does not: deciding which file to believe for an outcome (``evidence``), workcells that only the
+event log knows (``logged``), world runs (``worlds``).
 """
 
-from typing import Any
+from typing import Any, Final
 
 from planner_pipeline.history.evidence import (
+    EVENTS,
     MANIFEST,
     PROOF,
     ROLLOUT,
@@ -16,11 +18,11 @@ from planner_pipeline.history.evidence import (
     first_known,
     verdict,
 )
-from planner_pipeline.history.moments import moment_ms, stamp_ms
+from planner_pipeline.history.issues_then import IssueTimeline
+from planner_pipeline.history.moments import moment_ms, span_between, stamp_ms
 from planner_pipeline.history.runs import RunRecord, action_of_plan
 from planner_pipeline.sources.archives import ArchiveRecord, RecordedPlan
-from planner_pipeline.sources.beads import IssueRecord
-from planner_pipeline.sources.events import WorkcellEnd
+from planner_pipeline.sources.events import Dispatch, LoggedWorkcell
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import ActionExecuted
@@ -45,13 +47,36 @@ def executed_plan(recorded: RecordedPlan) -> ExecutedPlan:
     )
 
 
+UNKNOWN_STATE: Final = ("dk_priority", "dk_risk", "dk_size", "dk_tool_hint")
+ISSUES: Final = "issues.jsonl"
+
+
+def issue_at(
+    timeline: IssueTimeline, issue_id: str | None, told: dict[str, Any], moment: int | None
+) -> tuple[dict[str, Any], str]:
+    """An issue at a past moment, and the source; what is not known of its state is null.
+
+    Args:
+        told: What its manifest says of it, as it was when it was dispatched; may be empty.
+    """
+    state = None if moment is None else timeline.at(issue_id, moment)
+    if state is None or moment is None:
+        document = issue_document({**told, "id": issue_id}, attempts=0)
+        document |= dict.fromkeys(UNKNOWN_STATE)
+        return document, MANIFEST if told else ""
+    proven = state.is_proven_at(moment)
+    raw = {**state.raw, **told, "id": issue_id}
+    document = issue_document(raw, attempts=0, has_hints=proven or "description" in told)
+    source = f"{ISSUES}@git" if proven else ISSUES
+    return document, f"{MANIFEST}+{source}" if told else source
+
+
 def _issue_then(
-    archive: ArchiveRecord, beads: IssueRecord | None, decided_ms: int | None
+    archive: ArchiveRecord, timeline: IssueTimeline, decided_ms: int | None
 ) -> tuple[dict[str, Any], bool, str]:
     """The issue at decision time, whether its attempts are of that time, and the source.
 
-    Recorded at dispatch, else the manifest's text completed by Beads where they did not change
-    since, else completed by the kernel's defaults.
+    Recorded at dispatch; else the manifest's text, and from Beads the newest state not after it.
     """
     recorded = archive.planner.planner_input
     if recorded is not None and recorded.issue:
@@ -60,32 +85,26 @@ def _issue_then(
         if isinstance(keywords, list) and all(isinstance(word, str) for word in keywords):
             issue["keywords"] = keywords  # the kernel saw a description that we do not have
         return issue, "dk_attempts" in recorded.issue, f"{MANIFEST}:planner"
-    raw: dict[str, Any] = {} if archive.manifest is None else dict(archive.manifest.issue)
-    source = MANIFEST if raw else "defaults"
-    if beads is not None and decided_ms is not None:
-        written = beads.raw.get("updated")
-        updated_ms = moment_ms(written) if isinstance(written, str) else None
-        if updated_ms is not None and updated_ms <= decided_ms:
-            raw = {**beads.raw, **raw}
-            source = f"{source}+issues.jsonl"
-    raw["id"] = archive.issue_id
-    return issue_document(raw, attempts=0), False, source
+    told = {} if archive.manifest is None else dict(archive.manifest.issue)
+    issue, source = issue_at(timeline, archive.issue_id, told, decided_ms)
+    return issue, False, source
 
 
 def workcell_run(
     archive: ArchiveRecord,
     *,
-    beads: IssueRecord | None,
-    end: WorkcellEnd | None,
-    world: RunRecord | None,
+    timeline: IssueTimeline,
+    dispatch: Dispatch | None = None,
+    world: RunRecord | None = None,
 ) -> RunRecord:
     """One archived workcell as a run.
 
     Args:
-        beads: The issue as it stands now, used only where it has not changed since.
-        end: What the event log says of the workcell's end.
+        timeline: What the issue was when, for archives that do not record it.
+        dispatch: What the event log says of the dispatch it belongs to.
         world: The world run inside a fab-world workcell.
     """
+    end = _logged(dispatch, archive.workcell_id)
     proof, rollout, telemetry = archive.proof, archive.rollout, archive.telemetry
     recorded = archive.planner.planner_input
     metadata = None if proof is None else proof.metadata
@@ -96,19 +115,20 @@ def workcell_run(
     started_ms, started_from = first_known(
         (moment_ms(metadata.started_at) if metadata else None, PROOF),
         (moment_ms(telemetry.started_at) if telemetry else None, TELEMETRY),
+        (moment_ms(end.started_at) if end else None, EVENTS),
         (world.started_ms if world else None, "runs"),
         (decided_ms, decided_from),
     )
-    dispatch = archive.workcell_id if decided_ms is None else f"{archive.issue_id}@{decided_ms}"
+    group_id = archive.workcell_id if decided_ms is None else f"{archive.issue_id}@{decided_ms}"
     if decided_ms is None:
         decided_ms, decided_from = started_ms, started_from
     if decided_ms is not None and started_ms is not None:
         decided_ms = min(decided_ms, started_ms)
-    issue, has_attempts, issue_source = _issue_then(archive, beads, decided_ms)
+    issue, has_attempts, issue_source = _issue_then(archive, timeline, decided_ms)
     job_type = archive.manifest.job_type if archive.manifest else None
     job_type = job_type or (rollout.job_type if rollout else None) or job_type_of(issue["tags"])
     outcome = verdict(archive, end, world)
-    ended_ms, ended_from = ended(archive, end, world)
+    ended_ms, ended_from = ended(archive, end, dispatch, world)
     if ended_ms is not None and started_ms is not None and ended_ms < started_ms:
         ended_ms, ended_from = None, "clock went backwards"
     duration_ms, duration_from = duration(archive, world)
@@ -116,6 +136,11 @@ def workcell_run(
         (metadata.cost_usd if metadata else None, PROOF),
         (rollout.scores.cost_usd if rollout else None, ROLLOUT),
     )
+    wall_ms = None
+    if dispatch is not None and ended_ms is not None:
+        wall_ms = span_between(moment_ms(dispatch.started_at), moment_ms(dispatch.ended_at))
+    config = archive.manifest.toolchain_config if archive.manifest else {}
+    genome = config.get("prompt_genome_id")
     plan = archive.planner.executed_plan
     evidence = {
         "issue": issue_source,
@@ -124,13 +149,14 @@ def workcell_run(
         "ended_ms": ended_from,
         "status": outcome.source,
         "duration_ms": duration_from,
+        "wall_ms": EVENTS if wall_ms is not None else "",
         "cost_usd": cost_from,
         "plan": f"{MANIFEST}:planner" if plan else "",
     }
     return RunRecord(
         run_id=archive.workcell_id,
         kind="workcell",
-        group_id=dispatch,  # candidates of one dispatch share issue and moment
+        group_id=group_id,  # candidates of one dispatch share issue and moment
         issue_id=archive.issue_id,
         job_type=job_type,
         domain=domain_of(job_type, issue["tags"]),
@@ -148,12 +174,20 @@ def workcell_run(
         fail_codes=outcome.codes,
         gates=outcome.gates,
         duration_ms=duration_ms,
+        wall_ms=wall_ms,
+        toolchain_version=metadata.toolchain_version if metadata else None,
+        prompt_genome_id=genome if isinstance(genome, str) else None,
         cost_usd=cost_usd,
         tokens=metadata.tokens_used if metadata else None,
         action_executed=_action(archive, plan),
         plan=None if plan is None else executed_plan(plan),
         evidence={field: source for field, source in evidence.items() if source},
     )
+
+
+def _logged(dispatch: Dispatch | None, workcell_id: str) -> LoggedWorkcell | None:
+    workcells = dispatch.workcells if dispatch is not None else ()
+    return next((one for one in workcells if one.workcell_id == workcell_id), None)
 
 
 def _toolchain(archive: ArchiveRecord) -> str | None:

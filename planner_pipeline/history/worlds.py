@@ -6,7 +6,7 @@ candidates are its group.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,7 @@ from planner_pipeline.history.runs import RunRecord, action_of_plan
 from planner_pipeline.sources.world_runs import Stage, WorldRunRecord
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.run_summary import ActionExecuted, GateResult, Status
-from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document
+from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document, rfc3339
 
 WORKCELL_PREFIX: Final = "fab-world_"
 CANDIDATE_PREFIX: Final = "evo_"
@@ -181,25 +181,32 @@ def _evolution_run(record: WorldRunRecord) -> RunRecord:
     )
 
 
-def world_runs(records: Sequence[WorldRunRecord]) -> list[RunRecord]:
-    """Every world run; candidates of an evolution share its group, its population and its end.
+def world_run(record: WorldRunRecord, evolution: WorldRunRecord | None) -> RunRecord | None:
+    """One run directory as a run; None for a desktop job that built no world.
 
-    A candidate is not shown before its evolution has ended: until then nobody could tell from the
-    files which evolution it belongs to, or how large it is. An evolution's universe defaults stay
-    unknown: the universe's file says what they are today.
+    A candidate shares its evolution's group, population and end. It is not shown before its
+    evolution has ended: until then nobody could tell from the files which evolution it belongs to,
+    or how large it is. An evolution's universe defaults stay unknown: the universe's file says what
+    they are today.
+
+    Args:
+        evolution: The evolution that names this run as a candidate.
     """
-    evolutions = [_evolution_run(r) for r in records if r.evolution is not None]
-    by_candidate: dict[str, RunRecord] = {}
-    for record, run in zip((r for r in records if r.evolution), evolutions, strict=True):
-        assert record.evolution is not None
-        for generation in record.evolution.history:
-            by_candidate |= {candidate.run_id: run for candidate in generation.candidates}
-    builds = [
-        _of_evolution(_build_run(record), by_candidate.get(record.run_id))
-        for record in records
-        if record.evolution is None and record.manifest is not None
-    ]
-    return [*evolutions, *builds]
+    if record.evolution is not None:
+        return _evolution_run(record)
+    if record.manifest is None:
+        return None
+    parent = None if evolution is None else _evolution_run(evolution)
+    return _of_evolution(_build_run(record), parent)
+
+
+def started_month(run_id: str) -> str | None:
+    """``YYYY-MM`` of a world run by its own name; None where that does not tell."""
+    stamp, job = _STAMP.search(run_id), _JOB_MS.match(run_id)
+    if stamp:
+        return f"{stamp[1][:4]}-{stamp[1][4:6]}"
+    moment = bounded_moment(int(job[1])) if job else None
+    return None if moment is None else rfc3339(moment)[:7]
 
 
 def _of_evolution(build: RunRecord, evolution: RunRecord | None) -> RunRecord:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import polars as pl
 
 from planner_pipeline.artifacts import staged_directory
 from planner_pipeline.dataset.examples import Example
+from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.release.onnx_export import OPSET, OUTPUT_NAMES
-from planner_runtime.actions import ActionSpace
+from planner_runtime.actions import HEADS, ActionSpace
 from planner_runtime.bundle import (
     ACTION_SPACE,
     CALIBRATION,
@@ -41,12 +43,14 @@ from planner_runtime.tokenizer import vocab_document
 MAX_GOLDEN: Final = 32
 
 
-def golden_examples(examples: Sequence[Example]) -> list[Example]:
+def golden_examples(dataset: Dataset) -> list[Example]:
     """At most 32 examples spread over time, the first of every label among them."""
-    by_label = {example.label: example for example in reversed(examples)}
-    step = max(1, len(examples) // MAX_GOLDEN)
-    chosen = {e.example_id: e for e in (*by_label.values(), *examples[::step])}
-    return sorted(chosen.values(), key=lambda e: (e.decided_ms, e.example_id))[:MAX_GOLDEN]
+    index = dataset.index
+    first = index.unique(HEADS, keep="first", maintain_order=True)
+    spread = index.gather_every(max(1, index.height // MAX_GOLDEN))
+    chosen = pl.concat([first, spread]).unique("example_id", keep="first", maintain_order=True)
+    rows = chosen.sort("decided_ms", "example_id").head(MAX_GOLDEN)
+    return list(dataset.examples_of(rows))
 
 
 def tool_versions() -> dict[str, str]:
@@ -119,17 +123,16 @@ def write_bundle(
     *,
     onnx_bytes: bytes,
     checkpoint: bytes,
-    space: ActionSpace,
     calibration: Calibration,
     kernel_config: KernelConfig,
-    dataset_hash: str,
-    examples: Sequence[Example],
+    dataset: Dataset,
 ) -> BundleManifest:
     """Write a bundle beside ``folder``, verify it, and move it there whole.
 
     Raises:
         BundleError: what was written does not verify; ``folder`` is then left as it was.
     """
+    space = dataset.space
     members: dict[str, bytes] = {
         MODEL: onnx_bytes,
         VOCAB: canonical_json(vocab_document()),
@@ -137,13 +140,14 @@ def write_bundle(
         CALIBRATION: canonical_json(to_document(calibration)),
         GOLDEN: b"",
     }
-    golden = golden_examples(examples)
+    golden = golden_examples(dataset)
+    newest = dataset.index["decided_ms"].max()
 
     def manifest() -> BundleManifest:
         return _manifest(
             members,
-            dataset_hash=dataset_hash,
-            data_until_ms=max((e.decided_ms for e in examples), default=0),
+            dataset_hash=dataset.meta.dataset_hash,
+            data_until_ms=newest if isinstance(newest, int) else 0,
             checkpoint=checkpoint,
             kernel_config=kernel_config,
             n_golden=len(golden),

@@ -3,6 +3,7 @@
 Belongs here: one decision of a bundle as a record for people. Does not: choosing which to show.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -102,12 +103,14 @@ def explain(
     )
 
 
-def three_to_explain(examples: list[Example], planner: Planner) -> list[ExplainedDecision]:
+def three_to_explain(tests: Sequence[Example], planner: Planner) -> list[ExplainedDecision]:
     """The newest test examples where model and baseline agree and differ, and the least sure one.
 
-    Fewer where the test split does not hold that many.
+    Fewer where there are not that many.
+
+    Args:
+        tests: Of the test split, in the order of decisions.
     """
-    tests = [e for e in examples if e.split == "test"] or examples[-3:]
     decisions = [(e, planner.decide(e.planner_input, now_ms=0)) for e in reversed(tests)]
 
     def agrees(decision: Decision) -> bool:

@@ -4,7 +4,6 @@ Belongs here: gathering what a run is worth telling. Does not: computing it, or 
 (``report.html.jinja``).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,28 +12,33 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.artifacts import write_bytes
+from planner_pipeline.dataset.drift import DriftReport
 from planner_pipeline.dataset.examples import Example
-from planner_pipeline.dataset.shards import DatasetMeta
+from planner_pipeline.dataset.feasibility import Feasibility
+from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.evaluation.diagnostics import Diagnostics, Evaluation
 from planner_pipeline.evaluation.plots import losses_plot, reliability_plot
 from planner_pipeline.release.explain import three_to_explain
 from planner_pipeline.training.fit import TrainingRecord
+from planner_runtime.actions import HEADS
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.planner import Planner
 
 TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
 MAX_QUARANTINE_ROWS: Final = 50
+MAX_TESTS_SHOWN: Final = 2_000  # newest, among which decisions to explain are chosen
 
 
 class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the report tells of."""
 
-    dataset: DatasetMeta
+    dataset: Dataset
+    feasibility: Feasibility
+    drift: DriftReport
     has_default_config: bool
     is_simulated: bool
     quarantine: pl.DataFrame
-    examples: Sequence[Example]
     training: TrainingRecord
     calibration: Calibration
     evaluation: Evaluation
@@ -79,7 +83,7 @@ def verdict(test: Diagnostics, n_labels: int) -> str:
 
 
 def _n_labels(inputs: ReportInputs) -> int:
-    return len({example.label for example in inputs.examples})
+    return inputs.dataset.index.select(HEADS).unique().height
 
 
 def _warnings(inputs: ReportInputs) -> list[str]:
@@ -98,7 +102,7 @@ def _warnings(inputs: ReportInputs) -> list[str]:
             "Full accuracy on a single action is no achievement. Learning to choose needs runs "
             "with different swarms or budgets."
         )
-    if not any(e.planner_input["history"]["last_n_similar_runs"] for e in inputs.examples):
+    if not inputs.dataset.index["n_similar"].sum():
         notes.append(
             "No decision sees any past run: for none of them is it known when it ended. Histories "
             "and attempt counts are therefore empty, not zero."
@@ -110,9 +114,17 @@ def _warnings(inputs: ReportInputs) -> list[str]:
             f"{test.ece.value:.3f}, and would stay below {test.ece_null[1]:.3f} if they did. "
             "The temperatures were fitted on an earlier and small validation split."
         )
-    if inputs.training.n_train < 500:
+    if not inputs.feasibility.passed:
+        notes.append(inputs.feasibility.verdict)
+    if inputs.dataset.meta.mixes_epochs:
         notes.append(
-            f"Only {inputs.training.n_train} training examples; the spec asks for 500 or more."
+            "The data set mixes settings epochs: "
+            + ", ".join(
+                f"{share.epoch.epoch} ({share.n_examples} examples)"
+                for share in inputs.dataset.meta.epochs
+                if share.n_examples
+            )
+            + ". Build with --epoch to keep them apart."
         )
     return notes
 
@@ -129,7 +141,9 @@ def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
             "schema_version": "cyntra.planner_report.v1",
             "warnings": _warnings(inputs),
             "verdict": verdict(inputs.evaluation.test, _n_labels(inputs)),
-            "dataset": inputs.dataset,
+            "dataset": inputs.dataset.meta,
+            "feasibility": inputs.feasibility,
+            "drift": inputs.drift,
             "training": inputs.training,
             "calibration": inputs.calibration,
             "evaluation": inputs.evaluation,
@@ -138,10 +152,17 @@ def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
                 "data_until": inputs.manifest.data_until,
                 "versions": inputs.manifest.versions,
             },
-            "decisions": three_to_explain(list(inputs.examples), planner),
+            "decisions": three_to_explain(_newest_tests(inputs.dataset), planner),
         }
     )
     return document
+
+
+def _newest_tests(dataset: Dataset) -> list[Example]:
+    tests = dataset.rows("test")
+    if not tests.height:
+        tests = dataset.index.tail(3)
+    return list(dataset.examples_of(tests.tail(MAX_TESTS_SHOWN)))
 
 
 def _page(document: dict[str, Any], inputs: ReportInputs) -> str:

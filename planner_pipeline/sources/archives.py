@@ -13,16 +13,15 @@ import msgspec
 from planner_pipeline.sources.files import (
     FolderReader,
     Quarantine,
-    SourceCount,
     as_text,
     excerpt,
-    read_directories,
-    read_json_lines,
     relative,
 )
 from planner_runtime.contracts.planner_input import SystemState
 
 SOURCE: Final = "archives"
+FOLDER: Final = ".cyntra/archives"
+PARTS: Final = ("manifest.json", "proof.json", "rollout.json", "telemetry.jsonl")
 PartT = TypeVar("PartT")
 
 _STAMP: Final = re.compile(r"-(\d{8}T\d{6}Z)")
@@ -77,6 +76,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     issue: dict[str, Any] = {}
     job_type: str = "code"
     toolchain: str | None = None
+    toolchain_config: dict[str, Any] = {}
     speculate_mode: bool = False
     speculate_tag: str | None = None
 
@@ -104,6 +104,7 @@ class ProofMetadata(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     tokens_used: int | None = None
     cost_usd: float | None = None
+    toolchain_version: str | None = None
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,14 +175,6 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     telemetry: TelemetryEnds | None = None
 
 
-class ArchiveRead(msgspec.Struct, frozen=True, kw_only=True):
-    """All archives of a workspace and what could not be read."""
-
-    archives: tuple[ArchiveRecord, ...]
-    quarantined: tuple[Quarantine, ...]
-    count: SourceCount
-
-
 def split_workcell_id(workcell_id: str) -> tuple[str | None, str | None]:
     """Issue id and creation stamp inside a workcell id. Source: formats 2.1.
 
@@ -222,46 +215,42 @@ def _read_planner(raw: msgspec.Raw, file: str) -> tuple[RecordedPlanner, list[Qu
     return RecordedPlanner(planner_input=recorded, executed_plan=plan), refused
 
 
-def _read_telemetry(repo: Path, path: Path) -> tuple[TelemetryEnds | None, list[Quarantine]]:
-    refused: list[Quarantine] = []
+def _telemetry_ends(lines: list[_TelemetryLine]) -> TelemetryEnds | None:
+    if not lines:
+        return None
     started = ended = error = None
-    n = 0
-    for _, line in read_json_lines(repo, path, _TelemetryLine, SOURCE):
-        if isinstance(line, Quarantine):
-            refused.append(line)
-            continue
-        n += 1
+    for line in lines:
         if line.type == "started":
             started = line.timestamp
         elif line.type in ("completed", "error"):
             ended = line.timestamp
             error = str(line.error) if line.type == "error" else None
-    ends = TelemetryEnds(started_at=started, ended_at=ended, error=error) if n else None
-    return ends, refused
+    return TelemetryEnds(started_at=started, ended_at=ended, error=error)
 
 
 def read_archive(repo: Path, folder: Path) -> tuple[ArchiveRecord | None, list[Quarantine]]:
-    """One archive; None when neither manifest nor rollout nor proof can be read."""
+    """One archive; None while a part of it is still being written, and when neither manifest nor
+    rollout nor proof can be read.
+    """
     parts = FolderReader(repo, folder, SOURCE)
     manifest_file = parts.read("manifest.json", _ManifestFile)
     proof = parts.read("proof.json", Proof)
     rollout = parts.read("rollout.json", Rollout)
-    telemetry, bad_lines = _read_telemetry(repo, folder / "telemetry.jsonl")
-    refused = [*parts.refused, *bad_lines]
+    telemetry = _telemetry_ends(parts.read_lines("telemetry.jsonl", _TelemetryLine))
+    if parts.is_unfinished:
+        return None, parts.refused
     if manifest_file is None and proof is None and rollout is None:
-        refused.append(
-            Quarantine(
-                source=SOURCE, file=relative(repo, folder), reason="no_manifest",
-                detail="neither manifest.json nor proof.json nor rollout.json can be read",
-            )
-        )  # fmt: skip
-        return None, refused
+        if parts.refused:
+            parts.refuse("", "no_content", "no part of it can be used")
+        else:
+            parts.refuse("", "nothing_yet", "neither manifest.json nor proof nor rollout")
+        return None, parts.refused
     issue_id, stamp = split_workcell_id(folder.name)
     planner, manifest = RecordedPlanner(), None
     if manifest_file is not None:
         name = relative(repo, folder / "manifest.json")
         planner, bad_parts = _read_planner(manifest_file.planner, name)
-        refused += bad_parts
+        parts.refused += bad_parts
         manifest = msgspec.convert(manifest_file, Manifest, from_attributes=True)
         issue_id = as_text(manifest.issue.get("id")) or issue_id
     for part in (proof, rollout):
@@ -276,12 +265,4 @@ def read_archive(repo: Path, folder: Path) -> tuple[ArchiveRecord | None, list[Q
         rollout=rollout,
         telemetry=telemetry,
     )
-    return record, refused
-
-
-def read_archives(repo: Path) -> ArchiveRead:
-    """All archives, by name."""
-    records, refused, count = read_directories(
-        repo, repo / ".cyntra" / "archives", SOURCE, read_archive
-    )
-    return ArchiveRead(archives=tuple(records), quarantined=tuple(refused), count=count)
+    return record, parts.refused

@@ -1,11 +1,11 @@
-"""``.beads/issues.jsonl``: the issues as they stand now.
+"""``.beads/issues.jsonl``: the issues as they stand now, and as git remembers them.
 
-Belongs here: reading the file as the kernel does. Does not: what an issue was at a past moment
-(``history``). Source: formats 1.1 and 1.2.
+Belongs here: reading the file as the kernel does, in every version there is. Does not: which
+version held at a past moment (``history``). Source: formats 1.1 and 1.2.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,29 +13,64 @@ from planner_pipeline.sources.files import (
     Quarantine,
     SourceCount,
     as_text,
+    count_rows,
+    decode,
     excerpt,
     read_json_lines,
     relative,
 )
+from planner_pipeline.sources.git_history import commits_of, contents
 
-SOURCE = "issues"
+SOURCE: Final = "issues"
+FILE: Final = ".beads/issues.jsonl"
 
 
 class IssueRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One issue: its id, where it stands, and the line as it was written."""
+    """One issue as some version of the file has it.
+
+    Attributes:
+        line: Of the file, 1-based; of a past version 0.
+        committed_ms: When the version was committed; None for the file as it stands.
+        after_ms: When the version before it was committed, which did not hold this line yet.
+        raw: The line as it was written.
+    """
 
     issue_id: str
-    line: int
-    status: str
+    line: int = 0
+    status: str = "open"
+    committed_ms: int | None = None
+    after_ms: int | None = None
     raw: dict[str, Any]
 
 
 class IssueRead(msgspec.Struct, frozen=True, kw_only=True):
-    """All issues of a workspace and what could not be read."""
+    """All issues of a workspace and what could not be read.
+
+    Attributes:
+        issues: As they stand, in file order.
+        past: Every line that a commit added, in the order of the commits.
+    """
 
     issues: tuple[IssueRecord, ...]
+    past: tuple[IssueRecord, ...]
     quarantined: tuple[Quarantine, ...]
     count: SourceCount
+
+
+def _issue(
+    raw: dict[str, Any], *, line: int = 0, committed_ms: int | None = None, after_ms: int | None
+) -> IssueRecord | None:
+    issue_id, status = as_text(raw.get("id")), raw.get("status")
+    if not issue_id:
+        return None
+    return IssueRecord(
+        issue_id=issue_id,
+        line=line,
+        status=status if isinstance(status, str) else "open",
+        committed_ms=committed_ms,
+        after_ms=after_ms,
+        raw=raw,
+    )
 
 
 def read_issues(repo: Path) -> IssueRead:
@@ -43,40 +78,60 @@ def read_issues(repo: Path) -> IssueRead:
 
     An issue without a usable id is quarantined, as is the line a later one replaces.
     """
-    path = repo / ".beads" / "issues.jsonl"
+    path = repo / FILE
+    name = relative(repo, path)
+    past, last_commit_ms = read_past_issues(repo)
     by_id: dict[str, IssueRecord] = {}
     refused: list[Quarantine] = []
-    n = 0
     for number, row in read_json_lines(repo, path, dict[str, Any], SOURCE):
-        n += 1
         if isinstance(row, Quarantine):
             refused.append(row)
             continue
-        issue_id = as_text(row.get("id"))
-        text = excerpt(msgspec.json.encode(row))
-        name = relative(repo, path)
-        if not issue_id:
+        issue = _issue(row, line=number, after_ms=last_commit_ms)
+        if issue is None:
             refused.append(
                 Quarantine(
                     source=SOURCE, file=name, line=number, reason="bad_value",
-                    detail="an issue needs an id", excerpt=text,
+                    detail="an issue needs an id", excerpt=excerpt(msgspec.json.encode(row)),
                 )
             )  # fmt: skip
             continue
-        if (earlier := by_id.pop(issue_id, None)) is not None:
+        if (earlier := by_id.pop(issue.issue_id, None)) is not None:
             refused.append(
                 Quarantine(
                     source=SOURCE, file=name, line=earlier.line, reason="duplicate_id",
-                    detail=f"issue {issue_id} is written again in line {number}",
+                    detail=f"issue {issue.issue_id} is written again in line {number}",
                     excerpt=excerpt(msgspec.json.encode(earlier.raw)),
                 )
             )  # fmt: skip
-        status = row.get("status")
-        by_id[issue_id] = IssueRecord(
-            issue_id=issue_id,
-            line=number,
-            status=status if isinstance(status, str) else "open",
-            raw=row,
-        )
-    count = SourceCount(source=SOURCE, discovered=n, accepted=len(by_id), quarantined=len(refused))
-    return IssueRead(issues=tuple(by_id.values()), quarantined=tuple(refused), count=count)
+        by_id[issue.issue_id] = issue
+    return IssueRead(
+        issues=tuple(by_id.values()),
+        past=tuple(past),
+        quarantined=tuple(refused),
+        count=count_rows(SOURCE, len(by_id), refused),
+    )
+
+
+def read_past_issues(repo: Path) -> tuple[list[IssueRecord], int | None]:
+    """Every line that some commit added to the file, oldest first, and when the last one was made.
+
+    A line that no version could use is left out: it is history, nobody can mend it.
+    """
+    commits = commits_of(repo, FILE)
+    before: set[bytes] = set()
+    after_ms: int | None = None
+    past: list[IssueRecord] = []
+    for commit, data in zip(commits, contents(repo, commits, FILE), strict=True):
+        lines = {line.strip() for line in (data or b"").split(b"\n")}
+        for line in sorted(lines - before):
+            if not line or line.startswith(b"#"):
+                continue
+            raw = decode(line, dict[str, Any], source=SOURCE, file=FILE, line=0)
+            if isinstance(raw, Quarantine):
+                continue
+            issue = _issue(raw, committed_ms=commit.committed_ms, after_ms=after_ms)
+            if issue is not None:
+                past.append(issue)
+        before, after_ms = lines, commit.committed_ms
+    return past, after_ms

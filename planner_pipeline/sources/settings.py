@@ -22,6 +22,7 @@ from planner_pipeline.sources.files import (
     relative,
     subdirectories,
 )
+from planner_pipeline.sources.git_history import commits_of, object_ids
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig, kernel_config_of
 
 CONFIG_SOURCE: Final = "config"
@@ -55,6 +56,35 @@ class UniverseRead(msgspec.Struct, frozen=True, kw_only=True):
     universes: tuple[UniverseRecord, ...]
     quarantined: tuple[Quarantine, ...]
     count: SourceCount
+
+
+class SettingsState(msgspec.Struct, frozen=True, kw_only=True):
+    """What governed decisions from a commit on: content hashes, null where nothing was there.
+
+    Attributes:
+        prompt_frontier: Of ``prompts/``, which the kernel copies into every workcell.
+    """
+
+    committed_ms: int
+    kernel_config: str | None = None
+    universe: str | None = None
+    prompt_frontier: str | None = None
+
+
+SETTINGS_PATHS: Final = (".cyntra/config.yaml", "universes", "prompts")
+
+
+def read_settings_history(repo: Path) -> list[SettingsState]:
+    """Every change of configuration, universes or prompts that git remembers, oldest first."""
+    commits = commits_of(repo, *SETTINGS_PATHS)
+    hashes = [object_ids(repo, commits, path) for path in SETTINGS_PATHS]
+    return [
+        SettingsState(
+            committed_ms=commit.committed_ms,
+            kernel_config=config, universe=universe, prompt_frontier=prompts,
+        )
+        for commit, config, universe, prompts in zip(commits, *hashes, strict=True)
+    ]  # fmt: skip
 
 
 def _read_yaml(repo: Path, path: Path, source: str) -> dict[str, Any] | Quarantine:

@@ -9,15 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.files import (
-    FolderReader,
-    Quarantine,
-    SourceCount,
-    read_directories,
-    relative,
-)
+from planner_pipeline.sources.files import FolderReader, Quarantine
 
 SOURCE: Final = "world_runs"
+FOLDER: Final = ".cyntra/runs"
+PARTS: Final = (
+    "context.json", "manifest.json", "verdict/gate_verdict.json", "evolve_world.json",
+    "run_meta.json", "job_result.json",
+)  # fmt: skip
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,43 +106,27 @@ class WorldRunRecord(msgspec.Struct, frozen=True, kw_only=True):
     result: JobResult | None = None
 
 
-class WorldRunRead(msgspec.Struct, frozen=True, kw_only=True):
-    """All world runs of a workspace and what could not be read."""
-
-    runs: tuple[WorldRunRecord, ...]
-    quarantined: tuple[Quarantine, ...]
-    count: SourceCount
-
-
 def read_world_run(repo: Path, folder: Path) -> tuple[WorldRunRecord | None, list[Quarantine]]:
-    """One run directory; None when it holds neither a manifest nor an evolution."""
+    """One run directory; None while a part of it is still being written, or while it holds nothing.
+
+    A desktop job that ended without a world is a record that tells of no run.
+    """
     parts = FolderReader(repo, folder, SOURCE)
-    manifest = parts.read("manifest.json", WorldManifest)
-    evolution = parts.read("evolve_world.json", Evolution)
     record = WorldRunRecord(
         run_id=folder.name,
         context=parts.read("context.json", Context),
-        manifest=manifest,
+        manifest=parts.read("manifest.json", WorldManifest),
         verdict=parts.read("verdict/gate_verdict.json", Verdict),
-        evolution=evolution,
+        evolution=parts.read("evolve_world.json", Evolution),
         meta=parts.read("run_meta.json", RunMeta),
         result=parts.read("job_result.json", JobResult),
     )
-    refused = parts.refused
-    if manifest is None and evolution is None:
-        refused.append(
-            Quarantine(
-                source=SOURCE, file=relative(repo, folder), reason="no_content",
-                detail="neither manifest.json nor evolve_world.json can be read",
-            )
-        )  # fmt: skip
-        return None, refused
-    return record, refused
-
-
-def read_world_runs(repo: Path) -> WorldRunRead:
-    """All run directories, by name."""
-    records, refused, count = read_directories(
-        repo, repo / ".cyntra" / "runs", SOURCE, read_world_run
-    )
-    return WorldRunRead(runs=tuple(records), quarantined=tuple(refused), count=count)
+    if parts.is_unfinished:
+        return None, parts.refused
+    if record.manifest is None and record.evolution is None and record.result is None:
+        if parts.refused:
+            parts.refuse("", "no_content", "no part of it can be used")
+        else:
+            parts.refuse("", "nothing_yet", "neither manifest.json nor evolve_world.json")
+        return None, parts.refused
+    return record, parts.refused

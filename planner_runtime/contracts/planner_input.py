@@ -39,12 +39,12 @@ class UniverseDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
-    """The issue at the moment of decision."""
+    """The issue at the moment of decision; null where nobody knows what it was then."""
 
     issue_id: str
-    dk_priority: Priority
-    dk_risk: Risk
-    dk_size: Size
+    dk_priority: Priority | None
+    dk_risk: Risk | None
+    dk_size: Size | None
     dk_tool_hint: str | None
     dk_attempts: SafeCount  # attempts that had failed before now
     tags: tuple[str, ...]

@@ -41,9 +41,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How long the toolchain worked, in milliseconds; None when nobody measured it."""
+    """How long it took, in milliseconds; None when nobody measured it.
+
+    Attributes:
+        duration_ms: The toolchain's own time.
+        wall_ms: Of the whole dispatch, from its start to its end: hooks, gates and vote included.
+    """
 
     duration_ms: SafeCount | None = None
+    wall_ms: SafeCount | None = None
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
-from planner_pipeline.dataset.examples import Example
-from planner_pipeline.tables import read_records
+from planner_pipeline.dataset.reader import Dataset
 from planner_runtime import Planner
 from planner_runtime.contracts import PlannerInput, canonical_json, input_hash, read_document
 from planner_runtime.features import feature_vector
@@ -33,12 +31,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--examples", type=Path, required=True)
+    parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--n", type=int, default=2_000)
     arguments = parser.parse_args()
-    if not arguments.examples.exists():
+    if not arguments.dataset.exists():
         parser.exit(1, "no demo output yet: run `make demo` first\n")
-    examples = read_records(pl.read_parquet(arguments.examples), Example)
+    examples = Dataset(arguments.dataset).examples("train", "val", "test")
     documents = [example.planner_input for example in examples]
     texts = [canonical_json(document) for document in documents]
     inputs = [read_document(document, PlannerInput) for document in documents]

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from planner_pipeline.cli import main
+from planner_pipeline.parts import Parts
 from planner_runtime.contracts import PlannerAction, read_document
+from tests.building import records_of
 
 HEADER = (
     "dataset,issue_id,repo,system,model,attempt,passed,cost_usd,duration_ms,tokens_in,tokens_out,"
@@ -122,15 +124,18 @@ def test_trials_become_a_workspace_and_nothing_vanishes(
     trials = pl.read_parquet(tmp_path / "w" / "trials.parquet")
     assert trials["duration_ms"].to_list() == [60_000, 1_200_000, None]
     assert trials["cost_usd"].to_list() == [0.5, None, None]
-    assert main(["build", "--repo", str(tmp_path / "w"), "--out", str(tmp_path / "o")]) == 0
+    build = ["build", "--repo", str(tmp_path / "w"), "--out", str(tmp_path / "o")]
+    assert main(build) == 1
+    told = capsys.readouterr()
+    assert "6 of 9 trials are quarantined" in told.err
+    assert "t.csv:5: bad value" in told.err
+    assert main([*build, "--max-quarantined", "70"]) == 0
     built = json.loads(capsys.readouterr().out)
     assert built["examples"] == 2  # the third attempt has no known start
     assert built["quarantined"] == 6
-    runs = pl.read_parquet(tmp_path / "o" / "assets" / "runs.parquet").sort(
-        "decided_ms", nulls_last=True
-    )
-    assert runs["status"].to_list() == ["success", "timeout", "failed"]
-    assert runs["ended_ms"].to_list()[2] is None
+    runs = records_of(Parts.load(tmp_path / "o/parts/run_summaries"))
+    assert [run.status for run in runs] == ["success", "timeout", "failed"]
+    assert runs[2].ended_ms is None
 
 
 def test_parquet_trials_read_as_csv_does(tmp_path: Path) -> None:

@@ -12,30 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner_pipeline.cli import main
-from planner_pipeline.dataset.examples import Example, build_examples
-from planner_pipeline.dataset.shards import examples_table, tokens_table
-from planner_pipeline.history.runs import RunRecord
-from planner_pipeline.history.tables import assemble_runs_table
-from planner_pipeline.sources.workspace import Workspace, read_workspace
-from planner_pipeline.tables import read_records
-from planner_runtime.actions import ActionSpace
-from planner_runtime.contracts import PlannerInput, canonical_json, read_document
-
-
-def build(repo: Path) -> tuple[Workspace, list[Example]]:
-    """Everything up to tokens, checked on the way."""
-    workspace = read_workspace(repo)
-    for count in workspace.source_report.counts:
-        assert count.discovered == count.accepted + count.quarantined, count
-    runs = assemble_runs_table(
-        workspace.issues, workspace.archives, workspace.workcell_ends, workspace.world_runs
-    )
-    examples = build_examples(read_records(runs, RunRecord), space=ActionSpace())
-    examples_table(examples)
-    tokens_table(examples)
-    for example in examples:
-        read_document(example.planner_input, PlannerInput)
-    return workspace, examples
+from planner_runtime.contracts import canonical_json
+from tests.building import build
 
 
 @pytest.fixture
@@ -186,6 +164,7 @@ def test_a_huge_line_is_refused_and_the_rest_of_the_log_read(repo: Path) -> None
         "type": "issue.failed",
         "timestamp": "2026-01-01T00:00:00Z",
         "workcell_id": "w",
+        "issue_id": "1",
         "data": {},
     }
     lines = [b'{"type": "' + b"x" * 5_000_000 + b'"}', json.dumps(end).encode(), b""]
@@ -193,7 +172,7 @@ def test_a_huge_line_is_refused_and_the_rest_of_the_log_read(repo: Path) -> None
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"\n".join(lines))
     workspace, _ = build(repo)
-    assert workspace.workcell_ends.height == 1
+    assert workspace.dispatches.height == 1
     assert "too_large" in workspace.quarantine["reason"].to_list()
 
 

@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import jsonschema
-import polars as pl
 import pytest
 
-from planner_pipeline.dataset.examples import Example
-from planner_pipeline.tables import read_records
+from planner_pipeline.dataset.reader import Dataset
+from tests.building import all_examples
 
 TEXT, TEXT_OR_NULL = {"type": "string"}, {"type": ["string", "null"]}
 BINS = {"type": "array", "items": {"type": ["integer", "string"]}, "minItems": 1}
@@ -100,7 +99,7 @@ KERNEL_SCHEMA = {
 
 def test_every_input_of_the_sample_keeps_the_kernels_rules(built: Path) -> None:
     validator = jsonschema.Draft202012Validator(KERNEL_SCHEMA)
-    examples = read_records(pl.read_parquet(built / "assets" / "examples.parquet"), Example)
+    examples = all_examples(Dataset(built / "dataset"))
     assert len(examples) > 150
     for example in examples:
         validator.validate(example.planner_input)

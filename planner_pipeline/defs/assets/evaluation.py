@@ -6,30 +6,25 @@ Belongs here: doorways to ``evaluation``. Does not: models.
 import dagster as dg
 import polars as pl
 
-from planner_pipeline.dataset.arrays import build_arrays
-from planner_pipeline.dataset.examples import Example
+from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.markdown import first_rows, markdown_table
+from planner_pipeline.defs.resources import Settings
 from planner_pipeline.defs.table_types import table_type
 from planner_pipeline.evaluation.calibration import fit_calibration
 from planner_pipeline.evaluation.diagnostics import Evaluation, evaluate
 from planner_pipeline.evaluation.predictions import Prior, logits_of, predict, predictions_table
-from planner_pipeline.tables import PREDICTIONS, read_records
-from planner_runtime.actions import ActionSpace
+from planner_pipeline.tables import PREDICTIONS
 from planner_runtime.calibration import Calibration
-from planner_runtime.features import N_FEATURES
 from planner_runtime.kernel_config import KernelConfig
 
 
 @dg.asset(group_name="evaluation", code_version="1", io_manager_key="record_io")
 def calibration(
-    held_out_logits: pl.DataFrame,
-    examples: pl.DataFrame,
-    tokens: pl.DataFrame,
-    action_space: ActionSpace,
+    held_out_logits: pl.DataFrame, dataset: DatasetMeta, settings: Settings
 ) -> dg.MaterializeResult[Calibration]:
     """One temperature a head, fitted on the validation split."""
-    rows = [e for e in read_records(examples, Example) if e.split == "val"]
-    arrays = build_arrays(rows, tokens, action_space, n_features=N_FEATURES)
+    arrays = Dataset(settings.dataset_dir).arrays("val")
     logits = logits_of(held_out_logits.filter(pl.col("split") == "val"))
     fitted = fit_calibration(logits, arrays)
     temperatures = {f"temperature_{head}": t for head, t in fitted.temperatures.items()}
@@ -44,20 +39,21 @@ def calibration(
 )
 def predictions(
     held_out_logits: pl.DataFrame,
-    examples: pl.DataFrame,
-    action_space: ActionSpace,
+    dataset: DatasetMeta,
     calibration: Calibration,
     kernel_config: KernelConfig,
+    settings: Settings,
 ) -> dg.MaterializeResult:
     """What model, heuristic and prior say of every held-out example."""
-    rows = read_records(examples, Example)
+    data = Dataset(settings.dataset_dir)
+    train = data.rows("train")
     table = predictions_table(
         predict(
-            [e for e in rows if e.split != "train"],
+            data.examples_of(data.rows("val", "test")),
             logits_of(held_out_logits),
-            space=action_space,
+            space=data.space,
             calibration=calibration,
-            prior=Prior([e for e in rows if e.split == "train"], action_space),
+            prior=Prior(data.labels(train), train["job_type"], data.space),
             kernel_config=kernel_config,
         )
     )

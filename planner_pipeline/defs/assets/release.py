@@ -7,7 +7,9 @@ import dagster as dg
 import msgspec
 import polars as pl
 
-from planner_pipeline.dataset.examples import Example
+from planner_pipeline.dataset.drift import DriftReport
+from planner_pipeline.dataset.feasibility import Feasibility
+from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.evaluation.diagnostics import Evaluation
@@ -16,10 +18,8 @@ from planner_pipeline.release.onnx_export import OPSET, export_onnx
 from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
 from planner_pipeline.sample.workspace import SIMULATED_MARK
 from planner_pipeline.sources.workspace import SourceReport
-from planner_pipeline.tables import read_records
 from planner_pipeline.training.checkpoint import decode_checkpoint
 from planner_pipeline.training.fit import TrainingRecord
-from planner_runtime.actions import ActionSpace
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts import BundleManifest
 from planner_runtime.kernel_config import KernelConfig
@@ -36,8 +36,6 @@ def planner_onnx(mlp_checkpoint: bytes) -> dg.MaterializeResult[bytes]:
 def planner_bundle(
     planner_onnx: bytes,
     mlp_checkpoint: bytes,
-    examples: pl.DataFrame,
-    action_space: ActionSpace,
     calibration: Calibration,
     kernel_config: KernelConfig,
     dataset: DatasetMeta,
@@ -48,11 +46,9 @@ def planner_bundle(
         settings.out_dir / "bundle",
         onnx_bytes=planner_onnx,
         checkpoint=mlp_checkpoint,
-        space=action_space,
         calibration=calibration,
         kernel_config=kernel_config,
-        dataset_hash=dataset.dataset_hash,
-        examples=read_records(examples, Example),
+        dataset=Dataset(settings.dataset_dir),
     )
     sizes = {file.path: file.size for file in manifest.files}
     return dg.MaterializeResult(value=manifest, metadata={"bundle_id": manifest.bundle_id, **sizes})
@@ -63,7 +59,8 @@ def report(
     dataset: DatasetMeta,
     source_report: SourceReport,
     quarantine: pl.DataFrame,
-    examples: pl.DataFrame,
+    feasibility: Feasibility,
+    drift: DriftReport,
     training_record: TrainingRecord,
     calibration: Calibration,
     diagnostics: Evaluation,
@@ -73,11 +70,12 @@ def report(
 ) -> dg.MaterializeResult[dict]:
     """``report.html`` for people, ``report.json`` for programs."""
     inputs = ReportInputs(
-        dataset=dataset,
+        dataset=Dataset(settings.dataset_dir),
+        feasibility=feasibility,
+        drift=drift,
         has_default_config=source_report.has_default_config,
         is_simulated=(settings.repo_dir / SIMULATED_MARK).exists(),
         quarantine=quarantine,
-        examples=read_records(examples, Example),
         training=training_record,
         calibration=calibration,
         evaluation=diagnostics,

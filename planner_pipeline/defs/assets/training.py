@@ -7,17 +7,27 @@ from collections.abc import Iterator
 
 import dagster as dg
 import msgspec
-import polars as pl
 
-from planner_pipeline.dataset.examples import Example
+from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.defs.table_types import table_type
-from planner_pipeline.tables import LOGITS, read_records
+from planner_pipeline.defs.versions import content_version
+from planner_pipeline.tables import LOGITS
 from planner_pipeline.training.fit import TrainingRecord, fit_checkpoint
 from planner_pipeline.training.fit import held_out_logits as compute_logits
 from planner_pipeline.training.loop import EpochMetrics, TrainConfig
-from planner_runtime.actions import ActionSpace
+
+
+@dg.asset(group_name="training", code_version="1", io_manager_key="record_io")
+def train_config(settings: Settings) -> dg.MaterializeResult[TrainConfig]:
+    """How the model is trained."""
+    config = TrainConfig(seed=settings.seed, epochs=settings.epochs)
+    return dg.MaterializeResult(
+        value=config,
+        metadata=msgspec.to_builtins(config),
+        data_version=dg.DataVersion(content_version(config)),
+    )
 
 
 @dg.multi_asset(
@@ -34,28 +44,24 @@ from planner_runtime.actions import ActionSpace
     },
 )  # fmt: skip
 def mlp_training(
-    examples: pl.DataFrame,
-    tokens: pl.DataFrame,
-    action_space: ActionSpace,
-    dataset: DatasetMeta,
-    settings: Settings,
-    tracking: Tracking,
+    dataset: DatasetMeta, train_config: TrainConfig, settings: Settings, tracking: Tracking
 ) -> Iterator[dg.MaterializeResult]:
     """Feature MLP on executed plans, stopped on validation loss."""
-    config = TrainConfig(seed=settings.seed, epochs=settings.epochs)
-    params = msgspec.to_builtins(config) | {"arch": "mlp", "dataset_hash": dataset.dataset_hash}
+    params = msgspec.to_builtins(train_config)
+    params |= {"arch": "mlp", "dataset_hash": dataset.dataset_hash}
     with tracking.tracker().start("mlp", params) as run:
 
         def log_epoch(epoch: EpochMetrics) -> None:
             run.log_metrics(epoch_metrics(epoch), step=epoch.epoch)
 
-        checkpoint, record = fit_checkpoint(
-            read_records(examples, Example), tokens, action_space, config, log_epoch
-        )
-        run.log_file(settings.out_dir / "dataset" / "meta.json", folder="dataset")
+        checkpoint, record = fit_checkpoint(Dataset(settings.dataset_dir), train_config, log_epoch)
+        run.log_file(settings.dataset_dir / "meta.json", folder="dataset")
     best = epoch_metrics(record.epochs[record.best_epoch])
     yield dg.MaterializeResult(
-        asset_key="mlp_checkpoint", value=checkpoint, metadata={"bytes": len(checkpoint)}
+        asset_key="mlp_checkpoint",
+        value=checkpoint,
+        metadata={"bytes": len(checkpoint)},
+        data_version=dg.DataVersion(content_version(checkpoint)),
     )
     yield dg.MaterializeResult(
         asset_key="training_record", value=record, metadata=best | {"epochs": len(record.epochs)}
@@ -75,9 +81,8 @@ def epoch_metrics(epoch: EpochMetrics) -> dict[str, float]:
     io_manager_key="table_io",
 )
 def held_out_logits(
-    mlp_checkpoint: bytes, examples: pl.DataFrame, tokens: pl.DataFrame, action_space: ActionSpace
+    mlp_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
 ) -> dg.MaterializeResult:
     """Raw logits of every validation and test example."""
-    rows = read_records(examples, Example)
-    table = compute_logits(mlp_checkpoint, rows, tokens, action_space)
+    table = compute_logits(mlp_checkpoint, Dataset(settings.dataset_dir))
     return dg.MaterializeResult(value=table, metadata={"rows": table.height})

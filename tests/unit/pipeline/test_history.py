@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from planner_pipeline.dataset.examples import build_examples
-from planner_pipeline.history.assemble import assemble_runs
 from planner_pipeline.history.runs import RunRecord, run_summary
-from planner_pipeline.sources.archives import read_archives
-from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.sources.events import read_events
-from planner_pipeline.sources.world_runs import read_world_runs
-from planner_runtime.actions import ActionSpace
 from planner_runtime.inputs import epoch_ms
+from tests.building import examples_of, runs_of
 
 WORKCELL = "wc-7-20260105T090000Z"
 AT = "2026-01-05T09:{:02d}:00Z"
@@ -72,12 +66,7 @@ class Workspace:
         return self.put(".cyntra/logs/events.jsonl", "\n".join(lines) + "\n")
 
     def runs(self) -> list[RunRecord]:
-        return assemble_runs(
-            archives=read_archives(self.root).archives,
-            ends=read_events(self.root).ends,
-            worlds=read_world_runs(self.root).runs,
-            issues=read_issues(self.root).issues,
-        )
+        return runs_of(self.root)
 
     def run(self) -> RunRecord:
         (run,) = self.runs()
@@ -242,7 +231,7 @@ def test_what_was_recorded_at_dispatch_wins_over_what_beads_say_now(tmp_path: Pa
     )
     assert run.issue["team"] == "x"
     assert run.universe_id == "medica"
-    (example,) = build_examples([run], space=ActionSpace())
+    (example,) = examples_of([run])
     assert example.planner_input["issue"]["dk_attempts"] == 1
 
 
@@ -258,10 +247,10 @@ def test_without_a_record_text_is_of_dispatch_time_and_attempts_are_counted(tmp_
         ".beads/issues.jsonl", json.dumps(now) + "\n"
     )
     later = Workspace(tmp_path, "wc-7-20260105T100000Z").manifest()
-    first, second = build_examples(later.runs(), space=ActionSpace())
+    first, second = examples_of(later.runs())
     assert first.planner_input["issue"]["title"] == "then"
     assert "rewritten" not in first.planner_input["issue"]["keywords"]
-    assert first.planner_input["issue"]["dk_risk"] == "medium"  # beads changed since: the default
+    assert first.planner_input["issue"]["dk_risk"] is None  # beads do not say since when
     assert [e.planner_input["issue"]["dk_attempts"] for e in (first, second)] == [0, 1]
 
 
@@ -270,7 +259,7 @@ def test_beads_that_did_not_change_since_complete_what_the_manifest_leaves_out(
 ) -> None:
     now = {"id": "7", "dk_risk": "high", "dk_attempts": "3", "updated": "2026-01-05T08:59:00Z"}
     space = Workspace(tmp_path).manifest().put(".beads/issues.jsonl", json.dumps(now) + "\n")
-    (example,) = build_examples(space.runs(), space=ActionSpace())
+    (example,) = examples_of(space.runs())
     assert example.planner_input["issue"]["dk_risk"] == "high"
     assert example.planner_input["issue"]["title"] == "then"
     assert example.planner_input["issue"]["dk_attempts"] == 0
@@ -295,7 +284,7 @@ def test_an_evolution_is_a_decision_and_its_candidates_are_its_group(tmp_path: P
     whole, part = space.runs()
     assert (whole.kind, part.kind) == ("evolution", "world")
     assert whole.group_id == part.group_id
-    (example,) = build_examples([whole, part], space=ActionSpace())
+    (example,) = examples_of([whole, part])
     assert example.label == ("speculate_vote", 3, "NA", "NA")  # five is nearest to three
     assert example.planner_input["issue"]["issue_id"] == "world:w"
     assert example.planner_input["history"]["last_n_similar_runs"] == []

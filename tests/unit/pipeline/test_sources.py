@@ -2,16 +2,32 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from planner_pipeline.sources.archives import read_archives, split_workcell_id
+from planner_pipeline.sources.archives import ArchiveRecord, split_workcell_id
 from planner_pipeline.sources.beads import read_issues
 from planner_pipeline.sources.events import read_events
+from planner_pipeline.sources.files import Quarantine, SourceCount
 from planner_pipeline.sources.settings import read_kernel_config, read_universes
-from planner_pipeline.sources.workspace import read_workspace
-from planner_pipeline.sources.world_runs import read_world_runs
+from planner_pipeline.sources.store import ReaderOf, read_stored
+from planner_pipeline.sources.workspace import ARCHIVES, WORLD_RUNS, read_workspace
+from planner_pipeline.sources.world_runs import WorldRunRecord
 from planner_runtime.kernel_config import SHIPPED_CONFIG
+
+
+def read(
+    reader: ReaderOf[Any], kind: type[Any], root: Path
+) -> tuple[list[Any], list[Quarantine], SourceCount]:
+    """Records by name, what was refused, and the count of a first reading."""
+    stored, refused, count = read_stored(reader, root, root / "store")
+    assert count.is_balanced
+    return list(stored.records(kind, stored.live_table())), refused, count
+
+
+def read_archives(root: Path) -> tuple[list[ArchiveRecord], list[Quarantine], SourceCount]:
+    return read(ARCHIVES, ArchiveRecord, root)
 
 
 def put(root: Path, name: str, content: object) -> Path:
@@ -66,27 +82,25 @@ def test_any_part_of_an_archive_may_be_missing(tmp_path: Path) -> None:
     put(tmp_path, ".cyntra/archives/wc-2-20260105T090000Z/proof.json", {"status": "failed"})
     put(tmp_path, ".cyntra/archives/wc-3-20260105T090000Z/rollout.json", {"issue_id": 3})
     put(tmp_path, ".cyntra/archives/wc-4-20260105T090000Z/logs/x.log", b"")
-    read = read_archives(tmp_path)
-    assert [a.issue_id for a in read.archives] == ["1", "2", "3"]
-    assert [(q.file, q.reason) for q in read.quarantined] == [
-        (".cyntra/archives/wc-4-20260105T090000Z", "no_manifest")
+    archives, refused, count = read_archives(tmp_path)
+    assert [a.issue_id for a in archives] == ["1", "2", "3"]
+    assert [(q.file, q.reason) for q in refused] == [
+        (".cyntra/archives/wc-4-20260105T090000Z", "nothing_yet")
     ]
-    assert (read.count.discovered, read.count.accepted, read.count.quarantined) == (4, 3, 1)
+    assert (count.discovered, count.accepted, count.pending) == (4, 3, 1)
 
 
 def test_a_bad_planner_section_spares_the_rest_of_its_manifest(tmp_path: Path) -> None:
     put(tmp_path, ".cyntra/archives/wc-1-20260105T090000Z/manifest.json", MANIFEST | {"planner": 3})
-    read = read_archives(tmp_path)
-    assert read.archives[0].manifest is not None
-    assert [q.reason for q in read.quarantined] == ["wrong_shape"]
-    assert "planner: Expected" in read.quarantined[0].detail
+    archives, refused, _ = read_archives(tmp_path)
+    assert archives[0].manifest is not None
+    assert [q.reason for q in refused] == ["wrong_shape"]
+    assert "planner: Expected" in refused[0].detail
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "bad_json"),
-        (b'{"workcell_id": "wc', "bad_json"),
         (b'{"workcell_id": NaN}', "bad_json"),
         (b"\xff\xfe{}", "bad_json"),
         (b'{"a":' * 5_000, "bad_json"),
@@ -101,9 +115,24 @@ def test_a_broken_manifest_is_quarantined_and_its_proof_still_counts(
     folder = ".cyntra/archives/wc-1-20260105T090000Z"
     put(tmp_path, f"{folder}/manifest.json", content)
     put(tmp_path, f"{folder}/proof.json", {"status": "failed", "issue_id": "1"})
-    read = read_archives(tmp_path)
-    assert len(read.archives) == 1
-    assert [(q.file, q.reason) for q in read.quarantined] == [(f"{folder}/manifest.json", reason)]
+    archives, refused, _ = read_archives(tmp_path)
+    assert len(archives) == 1
+    assert [(q.file, q.reason) for q in refused] == [(f"{folder}/manifest.json", reason)]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"workcell_id": "wc', b'{"workcell_id": "wc-1", "iss'])
+def test_an_archive_that_is_being_written_waits_until_it_is_whole(
+    tmp_path: Path, content: bytes
+) -> None:
+    folder = ".cyntra/archives/wc-1-20260105T090000Z"
+    put(tmp_path, f"{folder}/proof.json", {"status": "failed", "issue_id": "1"})
+    put(tmp_path, f"{folder}/manifest.json", content)
+    archives, refused, count = read_archives(tmp_path)
+    assert (archives, count.pending, count.quarantined) == ([], 1, 0)
+    assert [(q.file, q.reason) for q in refused] == [(f"{folder}/manifest.json", "unfinished_file")]
+    put(tmp_path, f"{folder}/manifest.json", MANIFEST)
+    archives, refused, count = read_archives(tmp_path)
+    assert (len(archives), refused, count.accepted) == (1, [], 1)
 
 
 def test_links_and_directories_in_place_of_files_are_refused(tmp_path: Path) -> None:
@@ -113,10 +142,10 @@ def test_links_and_directories_in_place_of_files_are_refused(tmp_path: Path) -> 
     (archives / "wc-2-20260105T090000Z").mkdir()
     (archives / "wc-2-20260105T090000Z" / "manifest.json").symlink_to(secret)
     (archives / "loop").symlink_to(archives)
-    read = read_archives(tmp_path)
-    assert read.archives == ()
-    assert read.count.discovered == 3 == read.count.quarantined
-    assert {q.reason for q in read.quarantined} == {"not_regular", "no_manifest"}
+    found, refused, count = read_archives(tmp_path)
+    assert found == []
+    assert count.discovered == 3 == count.quarantined
+    assert {q.reason for q in refused} == {"not_regular", "no_content"}
 
 
 def test_a_line_being_written_is_told_from_a_broken_one(tmp_path: Path) -> None:
@@ -140,7 +169,9 @@ def test_the_last_ending_of_a_workcell_counts(tmp_path: Path) -> None:
         ".cyntra/logs/events.jsonl",
         b"\n".join(json.dumps(x).encode() for x in lines) + b"\n",
     )
-    (end,) = read_events(tmp_path).ends
+    (dispatch,) = read_events(tmp_path).dispatches
+    (end,) = dispatch.workcells
+    assert (dispatch.ended_at, dispatch.is_success) == ("2026-01-03T00:00:00Z", False)
     assert (end.ended_at, end.is_success, end.error) == (
         "2026-01-03T00:00:00Z",
         False,
@@ -182,9 +213,11 @@ def test_world_runs_keep_the_directorys_name(tmp_path: Path) -> None:
         tmp_path, ".cyntra/runs/evo_x/manifest.json", {"world_id": "w", "run_id": "world_w_seed1_x"}
     )
     put(tmp_path, ".cyntra/runs/nothing/terminal.log", b"")
-    read = read_world_runs(tmp_path)
-    assert [r.run_id for r in read.runs] == ["evo_x"]
-    assert [q.reason for q in read.quarantined] == ["no_content"]
+    put(tmp_path, ".cyntra/runs/run_1767603600000_job/job_result.json", {"exit_code": 0})
+    runs, refused, count = read(WORLD_RUNS, WorldRunRecord, tmp_path)
+    assert [r.run_id for r in runs] == ["evo_x", "run_1767603600000_job"]
+    assert [q.reason for q in refused] == ["nothing_yet"]
+    assert (count.accepted, count.pending) == (2, 1)
 
 
 def test_workcell_ids_are_split_at_their_stamp() -> None:
@@ -193,8 +226,8 @@ def test_workcell_ids_are_split_at_their_stamp() -> None:
 
 
 def test_an_empty_workspace_is_an_empty_table_of_everything(tmp_path: Path) -> None:
-    workspace = read_workspace(tmp_path)
-    assert workspace.archives.height == workspace.quarantine.height == 0
+    workspace = read_workspace(tmp_path, tmp_path / "store")
+    assert workspace.archives.live.rows == workspace.quarantine.height == 0
     assert all(count.discovered == 0 for count in workspace.source_report.counts)
     with pytest.raises(NotADirectoryError):
-        read_workspace(tmp_path / "none")
+        read_workspace(tmp_path / "none", tmp_path / "store")

@@ -1,0 +1,133 @@
+"""A workspace -> a data set on disk, in one call.
+
+Belongs here: the order of the steps, for tests, notebooks and measurements. Dagster's assets call
+the same steps one by one. Does not: any step.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from planner_pipeline.dataset.blocks import Recipe, write_examples
+from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.dataset.shards import (
+    ALL_EPOCHS,
+    DatasetMeta,
+    EpochShare,
+    build_index,
+    chosen_epochs,
+    write_dataset,
+)
+from planner_pipeline.history.assemble import RunAssembly, write_runs
+from planner_pipeline.history.epochs import run_epochs as find_epochs
+from planner_pipeline.parts import Parts
+from planner_pipeline.sources.files import SourceCount
+from planner_pipeline.sources.settings import SettingsState
+from planner_pipeline.sources.store import Progress, no_progress
+from planner_pipeline.sources.workspace import Workspace, read_workspace
+from planner_pipeline.tables import RUNS, polars_schema
+from planner_runtime.actions import action_space_for_swarms
+
+
+def gather_dataset(
+    folder: Path,
+    *,
+    runs: Parts,
+    examples: Parts,
+    recipe: Recipe,
+    run_epochs: pl.DataFrame,
+    states: Sequence[SettingsState],
+    epoch: str,
+    not_examples: dict[str, int],
+    sources: Sequence[SourceCount],
+    quarantined_by_reason: dict[str, int],
+) -> DatasetMeta:
+    """Write the data set of finished tables.
+
+    Args:
+        epoch: ``all``, ``latest`` or an epoch's id.
+
+    Raises:
+        UnknownEpochError: no run belongs to ``epoch``.
+        DamagedPartError: a part is not what was written.
+    """
+    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
+    _, epochs = find_epochs(runs.table(columns, polars_schema(RUNS)), states)
+    chosen = chosen_epochs(epoch, epochs)
+    everything = build_index(examples, run_epochs, {one.epoch for one in epochs})
+    index = everything
+    if len(chosen) < len(epochs):
+        index = build_index(examples, run_epochs, chosen)
+    counts = Counter(everything["epoch"])
+    shares = [
+        EpochShare(epoch=one, n_examples=counts[one.epoch], is_chosen=one.epoch in chosen)
+        for one in epochs
+    ]
+    return write_dataset(
+        folder,
+        examples,
+        index,
+        settings=recipe.to_document(),
+        epochs=shares,
+        not_examples=not_examples,
+        sources=sources,
+        quarantined_by_reason=quarantined_by_reason,
+    )
+
+
+def assembly_of(workspace: Workspace) -> RunAssembly:
+    """The runs of a workspace that was read."""
+    return RunAssembly.of_tables(
+        archives=workspace.archives,
+        worlds=workspace.world_runs,
+        dispatches=workspace.dispatches,
+        past_issues=workspace.past_issues,
+        issues=workspace.issues,
+    )
+
+
+def recipe_of(workspace: Workspace, *, n_similar: int = 8, window: int | None = None) -> Recipe:
+    """The usual recipe: version 1 bins with the swarms of all universes."""
+    swarms = [swarm for swarms in workspace.universes["swarm_ids"] for swarm in swarms]
+    return Recipe(space=action_space_for_swarms(swarms), n_similar=n_similar, window=window)
+
+
+def build_dataset(
+    repo: Path,
+    out: Path,
+    *,
+    recipe: Recipe | None = None,
+    epoch: str = ALL_EPOCHS,
+    progress: Progress = no_progress,
+) -> Dataset:
+    """The data set of a workspace, everything below ``out``; what is there already is used again.
+
+    Raises:
+        NotADirectoryError: ``repo`` is no directory.
+        UnknownEpochError, DamagedPartError: as ``gather_dataset``.
+    """
+    workspace = read_workspace(repo, out / "store", progress)
+    recipe = recipe or recipe_of(workspace)
+    runs = write_runs(assembly_of(workspace), out / "parts" / "runs", progress=progress)
+    examples, not_examples = write_examples(
+        runs, recipe, out / "parts" / "examples", progress=progress
+    )
+    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
+    states = [msgspec.convert(row, SettingsState) for row in workspace.settings_states.to_dicts()]
+    epochs, _ = find_epochs(runs.table(columns, polars_schema(RUNS)), states)
+    gather_dataset(
+        out / "dataset",
+        runs=runs,
+        examples=examples,
+        recipe=recipe,
+        run_epochs=epochs,
+        states=states,
+        epoch=epoch,
+        not_examples=not_examples,
+        sources=workspace.source_report.counts,
+        quarantined_by_reason=dict(sorted(Counter(workspace.quarantine["reason"]).items())),
+    )
+    return Dataset(out / "dataset")

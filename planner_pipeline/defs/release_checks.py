@@ -1,0 +1,40 @@
+"""Asset checks of what is shipped, each named as the sentence that is true when it passes.
+
+Belongs here: checks that need the model. Does not: checks of the data (``checks``).
+"""
+
+import dagster as dg
+import msgspec
+
+from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.dataset.shards import DatasetMeta
+from planner_pipeline.defs.resources import Settings
+from planner_pipeline.release.onnx_export import compare_with_torch
+from planner_pipeline.training.checkpoint import decode_checkpoint
+from planner_runtime import verify_bundle
+from planner_runtime.contracts import BundleManifest
+
+ONNX_TOLERANCE = 1e-4
+
+
+@dg.asset_check(
+    asset="planner_onnx",
+    blocking=True,
+    additional_ins={name: dg.AssetIn(name) for name in ("mlp_checkpoint", "dataset")},
+)
+def onnx_chooses_as_torch_does(
+    planner_onnx: bytes, mlp_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
+) -> dg.AssetCheckResult:
+    """On every held-out example the same action, from logits that differ by 1e-4 at most."""
+    data = Dataset(settings.dataset_dir)
+    model = decode_checkpoint(mlp_checkpoint)
+    parity = compare_with_torch(model, planner_onnx, data.arrays("val", "test"), data.space)
+    passed = parity.n_different_choices == 0 and parity.worst_difference <= ONNX_TOLERANCE
+    return dg.AssetCheckResult(passed=passed, metadata=msgspec.to_builtins(parity))
+
+
+@dg.asset_check(asset="planner_bundle", blocking=True)
+def the_bundle_verifies(planner_bundle: BundleManifest, settings: Settings) -> dg.AssetCheckResult:
+    """The runtime opens the bundle and every golden case is answered as shipped."""
+    faults = [str(fault) for fault in verify_bundle(settings.out_dir / "bundle")]
+    return dg.AssetCheckResult(passed=not faults, metadata={"faults": faults})

@@ -1,0 +1,153 @@
+"""Tables kept in parts: one Parquet file for some rows, named by what is in it.
+
+Belongs here: writing, finding and reading parts, with the sha256 of every one. Does not: what the
+rows mean. A part whose key is known already is not made again; one that is no longer part of a
+table is removed when the table is complete.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import polars as pl
+
+from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_runtime.contracts.canonical import sha256_hex
+
+MANIFEST: Final = "manifest.json"
+
+
+class DamagedPartError(Exception):
+    """A file of ours is not what its manifest says.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: not the bytes that were written; delete it and build again")
+        self.path = path
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a table.
+
+    Attributes:
+        month: Of its rows, ``YYYY-MM`` or ``undated``.
+        key: Hash of all that decides what is in it.
+        counts: Numbers about its rows that are asked for without reading it.
+    """
+
+    month: str
+    key: str
+    rows: int
+    sha256: str
+    counts: dict[str, int] = {}
+
+    @property
+    def file(self) -> str:
+        """Its name below the table's folder."""
+        return f"{self.month}/{self.key}.parquet"
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """A table in parts, in the order of its rows.
+
+    Attributes:
+        n_reused: Parts that were there already.
+    """
+
+    folder: str
+    parts: tuple[Part, ...] = ()
+    n_reused: int = 0
+
+    @classmethod
+    def load(cls, folder: Path) -> "Parts":
+        """The table in a folder; without parts where there is none.
+
+        Raises:
+            msgspec.DecodeError: its manifest cannot be read.
+        """
+        path = folder / MANIFEST
+        kept = (
+            msgspec.json.decode(path.read_bytes(), type=tuple[Part, ...]) if path.exists() else ()
+        )
+        return cls(folder=str(folder), parts=kept)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def version(self) -> str:
+        """Equal for equal tables."""
+        return sha256_hex("\n".join(f"{p.month} {p.key}" for p in self.parts).encode())
+
+    def count(self, name: str) -> int:
+        """The sum of one of the parts' numbers."""
+        return sum(part.counts.get(name, 0) for part in self.parts)
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """One table a part. Raises ``DamagedPartError``."""
+        for part in self.parts:
+            yield read_part(Path(self.folder), part, columns)
+
+    def table(self, columns: Sequence[str], schema: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+        """Some columns of all parts together. Raises ``DamagedPartError``."""
+        tables = list(self.tables(columns))
+        if not tables:
+            return pl.DataFrame(schema={name: schema[name] for name in columns})
+        return pl.concat(tables)
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """The bytes of a file of ours. Raises ``DamagedPartError`` when they are not those written.
+
+    A flipped bit in compressed Parquet mostly reads back as other values, without an error
+    (reference/reliability.md 3).
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedPartError(path) from error
+    if sha256_hex(data) != sha256:
+        raise DamagedPartError(path)
+    return data
+
+
+def read_part(folder: Path, part: Part, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows of a part. Raises ``DamagedPartError``."""
+    data = read_verified(folder / part.file, part.sha256)
+    return pl.read_parquet(data, columns=None if columns is None else list(columns))
+
+
+def write_part(
+    folder: Path, month: str, key: str, table: pl.DataFrame, counts: dict[str, int] | None = None
+) -> Part:
+    """Write the rows of a part."""
+    part = Part(month=month, key=key, rows=table.height, sha256="", counts=counts or {})
+    path = folder / part.file
+    write_parquet(table, path)
+    return msgspec.structs.replace(part, sha256=sha256_hex(path.read_bytes()))
+
+
+def reusable(folder: Path, parts: Iterable[Part]) -> dict[tuple[str, str], Part]:
+    """By month and key the parts whose files are still what was written."""
+    found = {}
+    for part in parts:
+        path = folder / part.file
+        if path.is_file() and sha256_hex(path.read_bytes()) == part.sha256:
+            found[part.month, part.key] = part
+    return found
+
+
+def keep_parts(table: Parts) -> None:
+    """Write the table's manifest, then remove files of its folder that are no part of it."""
+    folder = Path(table.folder)
+    write_bytes(msgspec.json.encode(table.parts), folder / MANIFEST)
+    kept = {folder / part.file for part in table.parts}
+    for path in folder.glob("*/*.parquet"):
+        if path not in kept:
+            path.unlink()

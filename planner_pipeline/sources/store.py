@@ -1,0 +1,316 @@
+"""Artifact directories, each read once: what was read is kept and found again by content.
+
+Belongs here: which directories are new or changed, reading those on all cores, keeping the records.
+Does not: what is in a directory (``archives``, ``world_runs``).
+A directory is read again when size, mtime or ctime of one of its parts differ from last time. Those
+are a hint where to look; every version is made from content alone.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import polars as pl
+
+from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_pipeline.parts import read_verified
+from planner_pipeline.sources.files import Quarantine, SourceCount, subdirectories
+from planner_runtime.contracts.canonical import sha256_hex
+
+RecordT = TypeVar("RecordT", bound=msgspec.Struct)
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+CHUNK: Final = 500  # directories a worker reads at a time
+SEGMENT_ROWS: Final = 8_000
+WORTH_WORKERS: Final = 6_000  # directories to read before starting another process pays
+MOST_SEGMENTS: Final = 40
+MOST_DEAD: Final = 0.25  # share of rows that no directory has any more, or that were read again
+INDEX: Final = "index.json"
+_STAMP: Final = re.compile(r"\d{8}T\d{6}Z")
+_KNOWN: Final = {
+    "name": pl.String, "signature": pl.String, "record_sha": pl.String, "note": pl.String,
+}  # fmt: skip
+_ROW: Final = _KNOWN | {"record_json": pl.String, "refused_json": pl.String}
+_LIVE: Final = _KNOWN | {"segment": pl.Int32, "row": pl.Int32}
+
+
+def no_progress(_what: str, _done: int, _of: int) -> None:
+    """Tell nobody."""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """One Parquet file of rows."""
+
+    file: str
+    rows: int
+    sha256: str
+
+
+class _Index(msgspec.Struct, frozen=True, kw_only=True):
+    version: str  # of the reader that made the rows
+    segments: tuple[Segment, ...] = ()
+
+
+class ReaderOf(msgspec.Struct, Generic[RecordT], frozen=True, kw_only=True):
+    """How the directories of one source are read.
+
+    Attributes:
+        parts: Files whose change makes a directory worth reading again.
+        read_one: (workspace, directory) -> its record, or None, and what was refused.
+        note_of: What a record needs of others, kept beside it, so that it can be asked without
+            decoding the record.
+        version: Raised when ``read_one`` starts to read differently.
+    """
+
+    source: str
+    folder: str
+    parts: tuple[str, ...]
+    read_one: Callable[[Path, Path], tuple[RecordT | None, list[Quarantine]]]
+    note_of: Callable[[RecordT], str]
+    version: str
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """The records of one source as they stand, kept in files.
+
+    Attributes:
+        folder: Where the files are.
+        live: Parquet of ``name``, ``record_sha``, ``note``, ``segment`` and ``row`` of every usable
+            directory, by name.
+        version: sha256 of names and contents; equal for equal workspaces.
+    """
+
+    folder: str
+    segments: tuple[Segment, ...]
+    live: Segment
+    version: str
+
+    def live_table(self) -> pl.DataFrame:
+        """What is there, without the records. Raises ``DamagedPartError``."""
+        return pl.read_parquet(read_verified(Path(self.folder) / self.live.file, self.live.sha256))
+
+    def records(self, kind: type[RecordT], wanted: pl.DataFrame) -> Iterator[RecordT]:
+        """Records of some rows of ``live_table``, one segment in memory at a time.
+
+        They come in the order of the segments, within one in that of ``wanted``.
+
+        Raises:
+            DamagedPartError: a segment is not what was written.
+        """
+        decoder = msgspec.json.Decoder(kind)
+        for (number,), group in wanted.sort("segment", maintain_order=True).group_by(
+            "segment", maintain_order=True
+        ):
+            segment = self.segments[int(str(number))]
+            data = read_verified(Path(self.folder) / segment.file, segment.sha256)
+            texts = pl.read_parquet(data, columns=["record_json"])["record_json"]
+            for text in texts.gather(group["row"]):
+                yield decoder.decode(text)
+
+
+def _store_live(folder: Path, segments: Sequence[Segment], usable: pl.DataFrame) -> Stored:
+    digest = hashlib.sha256()
+    for name, sha in usable.select("name", "record_sha").iter_rows():
+        digest.update(f"{name}\0{sha}\n".encode())
+    path = folder / "live.parquet"
+    write_parquet(usable.drop("signature"), path)
+    live = Segment(file=path.name, rows=usable.height, sha256=sha256_hex(path.read_bytes()))
+    return Stored(
+        folder=str(folder), segments=tuple(segments), live=live, version=digest.hexdigest()
+    )
+
+
+def _stamp(name: str) -> tuple[str, str]:
+    found = _STAMP.search(name)
+    return found[0] if found else "", name
+
+
+def _signature(folder: str, parts: Sequence[str]) -> str:
+    found = []
+    for name in parts:
+        try:
+            info = os.lstat(f"{folder}/{name}")
+        except OSError:
+            continue
+        found.append(
+            f"{name}:{info.st_mode:o}:{info.st_size}:{info.st_mtime_ns}:{info.st_ctime_ns}"
+        )
+    return ";".join(found)
+
+
+def _read_chunk(reader: ReaderOf[Any], repo: Path, folders: list[Path]) -> list[tuple[Any, ...]]:
+    encoder = msgspec.json.Encoder(order="deterministic")
+    rows = []
+    for folder in folders:
+        signature = _signature(str(folder), reader.parts)
+        record, refused = reader.read_one(repo, folder)
+        text = None if record is None else encoder.encode(record)
+        rows.append(
+            (
+                folder.name,
+                signature,
+                None if text is None else hashlib.sha256(text).hexdigest(),
+                None if record is None else reader.note_of(record),
+                None if text is None else text.decode(),
+                encoder.encode(refused).decode() if refused else None,
+            )
+        )
+    return rows
+
+
+def _read_all(
+    reader: ReaderOf[Any], repo: Path, folders: list[Path], progress: Progress
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of many directories, chunk by chunk, on all cores when there are enough of them."""
+    chunks = [folders[i : i + CHUNK] for i in range(0, len(folders), CHUNK)]
+    done = 0
+    n_workers = min(os.cpu_count() or 1, 8)
+    if len(folders) < WORTH_WORKERS or n_workers < 2:
+        for chunk in chunks:
+            yield _read_chunk(reader, repo, chunk)
+            done += len(chunk)
+            progress(reader.source, done, len(folders))
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
+    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
+        jobs = (pool.submit(_read_chunk, reader, repo, chunk) for chunk in chunks)
+        for job in list(jobs):
+            rows = job.result()
+            yield rows
+            done += len(rows)
+            progress(reader.source, done, len(folders))
+
+
+def _write_segment(folder: Path, number: int, rows: list[tuple[Any, ...]]) -> Segment:
+    table = pl.DataFrame(rows, schema=_ROW, orient="row")
+    path = folder / f"segment-{number:05d}.parquet"
+    write_parquet(table, path)
+    return Segment(file=path.name, rows=len(rows), sha256=sha256_hex(path.read_bytes()))
+
+
+def read_stored(
+    reader: ReaderOf[RecordT], repo: Path, store: Path, progress: Progress = no_progress
+) -> tuple[Stored, list[Quarantine], SourceCount]:
+    """Every directory of a source: new and changed ones are read, the others are known.
+
+    Args:
+        store: Where records are kept between builds; a damaged one is read anew.
+    """
+    folder = store / reader.source
+    index = _load_index(folder, reader.version)
+    found, strays = subdirectories(repo, repo / reader.folder, reader.source)
+    known = _live(folder, index)
+    signature_of = dict(known.select("name", "signature").iter_rows())
+    changed = [
+        path for path in found if signature_of.get(path.name) != _signature(str(path), reader.parts)
+    ]
+    changed.sort(key=lambda path: _stamp(path.name))  # a month's records lie together
+    segments = list(index.segments)
+    pending: list[tuple[Any, ...]] = []
+    for rows in _read_all(reader, repo, changed, progress):
+        pending += rows
+        if len(pending) >= SEGMENT_ROWS:
+            segments.append(_write_segment(folder, _next_number(segments), pending))
+            pending = []
+    if pending:
+        segments.append(_write_segment(folder, _next_number(segments), pending))
+    index = _Index(version=reader.version, segments=tuple(segments))
+    names = pl.DataFrame({"name": [path.name for path in found]}, schema={"name": pl.String})
+    live = names.join(_live(folder, index), on="name", how="left", maintain_order="left")
+    n_rows = sum(segment.rows for segment in segments)
+    if len(segments) > MOST_SEGMENTS or n_rows - live.height > MOST_DEAD * n_rows + 100:
+        index, live = _compact(folder, index, live)
+    write_bytes(msgspec.json.encode(index), folder / INDEX)
+    _remove_others(folder, index)
+    refused = strays + _refused(folder, index, live)
+    usable = live.filter(pl.col("record_sha").is_not_null())
+    n_unchanged = usable.filter(~pl.col("name").is_in([p.name for p in changed])).height
+    n_pending = _n_pending(refused, live.height - usable.height, reader.folder)
+    count = SourceCount(
+        source=reader.source,
+        discovered=len(found) + len(strays),
+        accepted=usable.height - n_unchanged,
+        quarantined=len(strays) + live.height - usable.height - n_pending,
+        pending=n_pending,
+        unchanged=n_unchanged,
+    )
+    return _store_live(folder, index.segments, usable), refused, count
+
+
+def _n_pending(refused: Sequence[Quarantine], n_unusable: int, folder: str) -> int:
+    """Directories that are unusable because a part of them is still being written."""
+    depth = folder.count("/") + 2
+    waiting = {"/".join(row.file.split("/")[:depth]) for row in refused if row.is_pending}
+    return min(len(waiting), n_unusable)
+
+
+def _next_number(segments: Sequence[Segment]) -> int:
+    return 1 + max((int(one.file[8:13]) for one in segments), default=0)
+
+
+def _load_index(folder: Path, version: str) -> _Index:
+    """The index of what is kept; an empty one where there is none that can be trusted."""
+    try:
+        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
+    except (OSError, msgspec.DecodeError):
+        return _Index(version=version)
+    whole = index.version == version and all(
+        (folder / one.file).is_file() and sha256_hex((folder / one.file).read_bytes()) == one.sha256
+        for one in index.segments
+    )
+    return index if whole else _Index(version=version)
+
+
+def _live(folder: Path, index: _Index) -> pl.DataFrame:
+    """The newest row of every name, without the records themselves."""
+    tables = [
+        pl.read_parquet(folder / one.file, columns=list(_KNOWN)).with_columns(
+            segment=pl.lit(number, dtype=pl.Int32), row=pl.int_range(pl.len(), dtype=pl.Int32)
+        )
+        for number, one in enumerate(index.segments)
+    ]
+    if not tables:
+        return pl.DataFrame(schema=_LIVE)
+    return pl.concat(tables).unique("name", keep="last", maintain_order=True)
+
+
+def _refused(folder: Path, index: _Index, live: pl.DataFrame) -> list[Quarantine]:
+    rows: list[Quarantine] = []
+    decoder = msgspec.json.Decoder(list[Quarantine])
+    for (number,), group in live.group_by("segment", maintain_order=True):
+        file = index.segments[int(str(number))].file
+        texts = pl.read_parquet(folder / file, columns=["refused_json"])["refused_json"]
+        for text in texts.gather(group["row"]).drop_nulls():
+            rows += decoder.decode(text)
+    return rows
+
+
+def _compact(folder: Path, index: _Index, live: pl.DataFrame) -> tuple[_Index, pl.DataFrame]:
+    """Only the living rows, in few segments."""
+    segments: list[Segment] = []
+    number = _next_number(index.segments)
+    pending: list[tuple[Any, ...]] = []
+    for (old,), group in live.group_by("segment", maintain_order=True):
+        table = pl.read_parquet(folder / index.segments[int(str(old))].file)
+        pending += table[group["row"].to_list()].rows()
+        if len(pending) >= SEGMENT_ROWS:
+            segments.append(_write_segment(folder, number + len(segments), pending))
+            pending = []
+    if pending:
+        segments.append(_write_segment(folder, number + len(segments), pending))
+    smaller = _Index(version=index.version, segments=tuple(segments))
+    names = live.select("name")
+    return smaller, names.join(_live(folder, smaller), on="name", maintain_order="left")
+
+
+def _remove_others(folder: Path, index: _Index) -> None:
+    kept = {one.file for one in index.segments}
+    for path in folder.glob("segment-*.parquet"):
+        if path.name not in kept:
+            path.unlink()
