@@ -23,64 +23,62 @@ from pathlib import Path
 
 import polars as pl
 
-from planner_pipeline.dataset.examples import build_examples, count_not_examples
+from planner_pipeline.dataset.build import build_dataset
 from planner_pipeline.history.runs import RunRecord
-from planner_pipeline.history.tables import assemble_runs_table
+from planner_pipeline.parts import Parts
 from planner_pipeline.sample.workspace import write_workspace
 from planner_pipeline.sources.workspace import read_workspace
-from planner_pipeline.tables import read_records
-from planner_runtime.actions import action_space_for_swarms, valid_actions
-from planner_runtime.contracts import PlannerInput, read_document
-from planner_runtime.tokenizer import VOCABULARY, tokenize
+from planner_pipeline.tables import RUNS, polars_schema, read_records
+from planner_runtime.actions import valid_actions
 
-repo = Path(os.environ.get("CYNTRA_PLANNER_REPO") or Path(tempfile.mkdtemp()) / "workspace")
+here = Path(tempfile.mkdtemp())
+repo = Path(os.environ.get("CYNTRA_PLANNER_REPO") or here / "workspace")
 if not repo.exists():
     print(write_workspace(repo, n_runs=400, seed=7))
+dataset = build_dataset(repo, here / "out")
 
 # %% [markdown]
 # ## What was found, and what could not be read
 #
-# Every reader accounts for everything it met: found = used + quarantined.
+# Every reader accounts for everything it met. What is still being written waits as pending; what
+# was read in an earlier build and did not change is not read again.
 
 # %%
-workspace = read_workspace(repo)
 pl.DataFrame(
     [
         {
             "source": c.source,
             "found": c.discovered,
-            "used": c.accepted,
+            "read": c.accepted,
             "quarantined": c.quarantined,
+            "pending": c.pending,
+            "unchanged": c.unchanged,
         }
-        for c in workspace.source_report.counts
+        for c in dataset.meta.sources
     ]
 )
 
 # %%
-workspace.quarantine.select("file", "line", "reason", "detail")
+again = read_workspace(repo, here / "out" / "store")
+again.quarantine.select("file", "line", "reason", "detail")
 
 # %% [markdown]
 # ## Runs
 #
 # An archive is manifest, proof, rollout and telemetry, any of them missing. Which files exist
-# depends on how the run ended: a serial timeout, for example, leaves no proof.
+# depends on how the run ended: a serial timeout, for example, leaves no proof. Losing candidates
+# leave no archive at all, and are known from the event log alone: nobody can say how they ended.
 
 # %%
-runs = assemble_runs_table(
-    workspace.issues, workspace.archives, workspace.workcell_ends, workspace.world_runs
-)
-runs.group_by("kind", "status").len().sort("kind", "status")
-
-# %%
-workspace.archives.group_by("has_manifest", "has_proof", "has_rollout").len().sort(
-    "len", descending=True
-)
+runs = Parts.load(here / "out" / "parts" / "runs")
+table = runs.table([*RUNS.columns], polars_schema(RUNS))
+table.group_by("kind", "status").len().sort("kind", "status")
 
 # %% [markdown]
 # Where the facts of one timed-out run came from:
 
 # %%
-records = read_records(runs, RunRecord)
+records = read_records(table, RunRecord)
 late = next(run for run in records if run.status == "timeout")
 late.evidence
 
@@ -90,17 +88,11 @@ late.evidence
 # A run is an example when the kernel recorded its executed plan. The label is that plan in bins.
 
 # %%
-swarms = [swarm for swarms in workspace.universes["swarm_ids"] for swarm in swarms]
-space = action_space_for_swarms(swarms)
-examples = build_examples(records, space=space)
-print(len(examples), "examples; runs that are none:", count_not_examples(records, space))
-print("valid actions:", {job: len(valid_actions(space, job)) for job in ("code", "fab-world")})
-pl.DataFrame(
-    {
-        "action": [" ".join(map(str, e.label)) for e in examples],
-        "job": [e.job_type for e in examples],
-    }
-).group_by("job", "action").len().sort("len", descending=True).head(12)
+print(dataset.meta.n_examples, "examples; runs that are none:", dataset.meta.not_examples)
+print("valid actions:", {j: len(valid_actions(dataset.space, j)) for j in ("code", "fab-world")})
+dataset.index.group_by("job_type", "swarm_id", "max_candidates_bin", "max_minutes_bin").len().sort(
+    "len", descending=True
+).head(12)
 
 # %% [markdown]
 # ## What one decision could see
@@ -108,7 +100,7 @@ pl.DataFrame(
 # Only runs that had started and ended before it. The gap to the newest one is never negative.
 
 # %%
-example = examples[-1]
+example = dataset.examples("train", "val", "test")[-1]
 seen = example.planner_input["history"]["last_n_similar_runs"]
 pl.DataFrame(
     [
@@ -122,14 +114,7 @@ pl.DataFrame(
 )
 
 # %%
-gaps = pl.Series([(e.decided_ms - e.newest_seen_ms) / 60_000 for e in examples if e.newest_seen_ms])
+seeing = dataset.index.filter(pl.col("newest_seen_ms") > 0)
+gaps = (seeing["decided_ms"] - seeing["newest_seen_ms"]) / 60_000
 assert gaps.min() >= 0
 gaps.describe()
-
-# %% [markdown]
-# The same decision as a model reads it:
-
-# %%
-ids = tokenize(read_document(example.planner_input, PlannerInput))
-print(len(ids), "tokens")
-print(" ".join(VOCABULARY[i] for i in ids[:90]))

@@ -6,9 +6,16 @@ without a truth value in ``passed`` (``debug_analysis``) are no gates.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from planner_runtime.contracts.run_summary import GateResult
+
+MAX_CODES: Final = 8  # of a kind, of one gate
+
+
+def _codes(failures: Any, kind: str) -> list[str]:
+    listed = failures.get(kind) if isinstance(failures, Mapping) else None
+    return [code for code in listed if isinstance(code, str)] if isinstance(listed, list) else []
 
 
 def gate_results(
@@ -24,12 +31,16 @@ def gate_results(
         score = scores.get("overall") if isinstance(scores, Mapping) else None
         if isinstance(score, bool) or not isinstance(score, int | float):
             score = None
+        hard, soft = (_codes(failures, kind) for kind in ("hard", "soft"))
         results.append(
             GateResult(
-                name=name, passed=gate["passed"], score=None if score is None else float(score)
+                name=name,
+                passed=gate["passed"],
+                score=None if score is None else float(score),
+                hard=tuple(hard[:MAX_CODES]),
+                soft=tuple(soft[:MAX_CODES]),
             )
         )
-        hard = failures.get("hard") if isinstance(failures, Mapping) else None
-        if not gate["passed"] and isinstance(hard, list):
-            codes += [code for code in hard if isinstance(code, str)]
+        if not gate["passed"]:
+            codes += hard
     return tuple(results), tuple(dict.fromkeys(codes))

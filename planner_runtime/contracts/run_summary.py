@@ -25,11 +25,13 @@ class ActionExecuted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One quality gate of a run."""
+    """One quality gate of a run, with the codes its writer gave: hard ones fail it."""
 
     name: str
     passed: bool
     score: float | None = None
+    hard: tuple[str, ...] = ()
+    soft: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,7 +94,8 @@ def test_a_failed_gate_gives_its_codes_and_the_pseudo_gate_none(tmp_path: Path) 
     run = Workspace(tmp_path).manifest().proof(verification=verification).run()
     assert run.status == "failed"
     assert run.fail_codes == ("fab-realism", "MESH")
-    assert [(g.name, g.score) for g in run.gates] == [("fab-realism", 0.4)]
+    (gate,) = run.gates
+    assert (gate.name, gate.score, gate.hard, gate.soft) == ("fab-realism", 0.4, ("MESH",), ("X",))
 
 
 def test_without_gates_the_end_is_the_adapters_plus_the_gates_that_ran(tmp_path: Path) -> None:
