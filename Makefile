@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := .planner/demo
 
-.PHONY: help demo test check bench ui schemas clean
+.PHONY: help demo test check bench bench-dataset ui schemas clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 # torch first and by pip (a CPU build, where the machine offers one, is kept by what follows), the
 # rest by uv, which is several times faster; pip alone where uv cannot do it
@@ -35,6 +35,9 @@ check: $(READY) ## style, types, import rules, then the slow tests
 
 bench: $(READY) ## how long a decision and its parts take
 	$(BIN)/python -m tests.bench.decisions --bundle $(DEMO)/out/bundle --dataset $(DEMO)/out/dataset
+
+bench-dataset: $(READY) ## what building a data set costs at 1k, 10k and 100k runs (about 15 minutes)
+	$(BIN)/python -m tests.bench.dataset
 
 ui: $(READY) ## Dagster's and MLflow's pages on loopback, on the demo's output
 	$(BIN)/cyntra-planner ui --repo $(DEMO)/workspace --out $(DEMO)/out

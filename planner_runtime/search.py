@@ -22,10 +22,10 @@ from planner_runtime.bitmaps import (
     count_planes,
     positions,
 )
-from planner_runtime.shelf import Shelf
+from planner_runtime.shelf import Shelf, group_number
 from planner_runtime.similarity import DAY_MS, Query
 
-BATCH: Final = 64  # queries at a time
+BATCH: Final = 128  # queries at a time
 BLOCK_WORDS: Final = 65_536  # words of a block times queries, at most: what a cache holds
 FEW_KEYWORDS: Final = 2
 LEAST_WORDS: Final = 64
@@ -136,7 +136,7 @@ class _Batch:
         self._started = np.frombuffer(shelf.started, dtype=np.int64)
         self._ended = np.frombuffer(shelf.ended, dtype=np.int64)
         self._groups = np.frombuffer(shelf.groups, dtype=np.int64)
-        self._group = np.array([shelf.group_number(q.group_id) for q in queries], dtype=np.int64)
+        self._group = np.array([group_number(q.group_id) for q in queries], dtype=np.int64)
         self._cutoff = np.array([q.cutoff_ms for q in queries], dtype=np.int64)
         self._high = np.searchsorted(self._started, self._cutoff)
         self._low = np.maximum(0, self._high - window) if window else np.zeros_like(self._high)

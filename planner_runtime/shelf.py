@@ -9,9 +9,24 @@ position wins a tie exactly as the spec's order (score desc, started_ms desc, ru
 
 from array import array
 from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
 
 from planner_runtime.bitmaps import TermBitmaps
 from planner_runtime.similarity import Query, RunKeys, SimilarityWeights
+
+MOST_SIGNALS: Final = 64  # of an issue, before they are pruned
+
+
+def group_number(group_id: str | None) -> int:
+    """A number for a group; 0 for none. Two of a million groups share one with odds of 1 to 10^7.
+
+    Numbers, not names: a million of those would fill the memory that the bitmaps need.
+    """
+    if group_id is None:
+        return 0
+    digest = blake2b(group_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) or 1
 
 
 def sort_runs(runs: Sequence[RunKeys]) -> list[RunKeys]:
@@ -29,8 +44,8 @@ class Shelf:
         self.tags, self.failures, self.keywords = TermBitmaps(), TermBitmaps(), TermBitmaps()
         self.issues, self.worlds, self.objectives = TermBitmaps(), TermBitmaps(), TermBitmaps()
         self._last: tuple[int, str] | None = None
-        self._group_numbers: dict[str, int] = {}
-        self._signals: dict[str, dict[str, list[tuple[int, str | None]]]] = {}
+        # by issue (when it was known, group, code), pruned to what any decision may need
+        self._signals: dict[str, list[tuple[int, int, str]]] = {}
 
     def __len__(self) -> int:
         return len(self.started)
@@ -59,7 +74,7 @@ class Shelf:
         self._last = runs[-1].started_ms, runs[-1].run_id
         self.started.extend([run.started_ms for run in runs])
         self.ended.extend([run.ended_ms for run in runs])
-        self.groups.extend([self.group_number(run.group_id) for run in runs])
+        self.groups.extend([group_number(run.group_id) for run in runs])
         self.tags.extend([run.tags for run in runs], expected=expected)
         self.failures.extend([run.fail_codes for run in runs], expected=expected)
         self.keywords.extend([run.keywords for run in runs], expected=expected)
@@ -72,35 +87,33 @@ class Shelf:
         for run in runs:
             self._note_signals(run)
 
-    def group_number(self, group_id: str | None) -> int:
-        """A number for a group; 0 for none."""
-        if group_id is None:
-            return 0
-        return self._group_numbers.setdefault(group_id, len(self._group_numbers) + 1)
-
     def _note_signals(self, run: RunKeys) -> None:
-        """Keep, for each code of an issue, the two groups that showed it first: one may be the
-        asker's own.
-        """
         if run.issue_id is None or not run.fail_codes:
             return
-        of_issue = self._signals.setdefault(run.issue_id, {})
-        seen_from = max(run.ended_ms, run.started_ms + 1)
-        for code in run.fail_codes:
-            first: dict[str | None, int] = {}
-            for moment, group in [*of_issue.get(code, ()), (seen_from, run.group_id)]:
-                first[group] = min(moment, first.get(group, moment))
-            kept = sorted(first.items(), key=lambda item: (item[1], item[0] or ""))[:2]
-            of_issue[code] = [(moment, group) for group, moment in kept]
+        known = self._signals.setdefault(run.issue_id, [])
+        seen_from, group = max(run.ended_ms, run.started_ms + 1), group_number(run.group_id)
+        known += [(seen_from, group, code) for code in run.fail_codes]
+        if len(known) > MOST_SIGNALS:
+            self._signals[run.issue_id] = _first_two_groups(known)
 
     def failure_signals(self, query: Query) -> frozenset[str]:
         """Fail codes of the issue's own runs that ``query`` may see."""
-        of_issue = self._signals.get(query.issue_id or "", {})
+        own = group_number(query.group_id)
         return frozenset(
             code
-            for code, shown in of_issue.items()
-            if any(
-                moment <= query.cutoff_ms and (group is None or group != query.group_id)
-                for moment, group in shown
-            )
+            for seen_from, group, code in self._signals.get(query.issue_id or "", ())
+            if seen_from <= query.cutoff_ms and (own == 0 or group != own)
         )
+
+
+def _first_two_groups(known: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """For every code the two groups that showed it first: one of them may be the asker's own."""
+    first: dict[str, dict[int, int]] = {}
+    for seen_from, group, code in known:
+        groups = first.setdefault(code, {})
+        groups[group] = min(seen_from, groups.get(group, seen_from))
+    return [
+        (seen_from, group, code)
+        for code, groups in first.items()
+        for seen_from, group in sorted((at, group) for group, at in groups.items())[:2]
+    ]

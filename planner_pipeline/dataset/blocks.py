@@ -32,7 +32,7 @@ from planner_runtime.similar_runs import DEFAULT_WEIGHTS, SimilarityWeights
 from planner_runtime.tokenizer import DEFAULT_BUDGET, RunBlocks, TokenBudget, vocab_hash
 
 VERSION: Final = "1"  # raised when equal runs start to make other examples
-BLOCK_ROWS: Final = 1_024
+BLOCK_ROWS: Final = 512
 _NARROW: Final = (
     "run_id", "job_type", "decided_ms", "started_ms", "ended_ms", "status", "row_key", "plan_json",
 )  # fmt: skip

@@ -5,12 +5,11 @@ Design: reference/reliability.md 2 (quarantine, never crash, never drop silently
 tells whether to read it again; it never stands in for a time.
 """
 
-import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -18,6 +17,7 @@ StructT = TypeVar("StructT")
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
+LINES_CHUNK: Final = 8 * 1024 * 1024
 EXCERPT_CHARS: Final = 160
 _CUT_OFF: Final = "Input data was truncated"  # what msgspec says of JSON that ends too early
 
@@ -125,9 +125,9 @@ def relative(root: Path, path: Path) -> str:
     return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
-def has_plain_name(path: Path) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a file's name is text."""
-    return os.fsencode(path.name).decode("utf-8", "replace") == path.name
+    return name.isascii() or os.fsencode(name).decode("utf-8", "replace") == name
 
 
 def excerpt(data: bytes) -> str:
@@ -294,39 +294,81 @@ def read_json_lines(
     """
     if not os.path.lexists(path):
         return
-    name = relative(root, path)
-
-    def refuse(number: int, reason: Reason, detail: str) -> tuple[int, Quarantine]:
-        line = number or None
-        return number, Quarantine(source=source, file=name, line=line, reason=reason, detail=detail)
-
+    lines = _Lines(relative(root, path), shape, source)
     if path.is_symlink() or not path.is_file():
-        yield refuse(0, "not_regular", "not a regular file")
+        yield lines.refuse(None, "not_regular", "not a regular file")
         return
     try:
         with path.open("rb") as file:
-            for number in itertools.count(1):
-                raw = file.readline(MAX_LINE_BYTES)
-                if not raw:
-                    return
-                if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
-                    yield refuse(number, "too_large", f"a line of over {MAX_LINE_BYTES} bytes")
+            number = 1
+            while chunk := file.read(LINES_CHUNK):
+                chunk += file.readline(MAX_LINE_BYTES)
+                if chunk.endswith(b"\n") or len(chunk) < LINES_CHUNK + MAX_LINE_BYTES:
+                    yield from lines.of_chunk(number, chunk)
+                else:
+                    head, _, rest = chunk.rpartition(b"\n")
+                    yield from lines.of_chunk(number, head + b"\n" if head else b"")
+                    at = number + chunk.count(b"\n")
+                    yield lines.refuse(at, "too_large", f"a line of over {MAX_LINE_BYTES} bytes")
                     while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                         pass
-                    continue
-                text = raw.strip()
-                if not text or text.startswith(b"#"):
-                    continue
-                row = decode(text, shape, source=source, file=name, line=number)
-                if isinstance(row, Quarantine) and row.reason == "bad_json" and raw[-1:] != b"\n":
-                    row = msgspec.structs.replace(row, reason="unfinished_line")
-                yield number, row
+                    number += 1
+                number += chunk.count(b"\n")
     except OSError as error:
-        yield refuse(0, "unreadable", error.strerror or str(error))
+        yield lines.refuse(None, "unreadable", error.strerror or str(error))
 
 
-def subdirectories(root: Path, folder: Path, source: str) -> tuple[list[Path], list[Quarantine]]:
-    """Directories of ``folder`` by name; whatever else lies there is quarantined, links too."""
+class _Lines(Generic[StructT]):
+    """Lines of a file as records: many at once where all are good, else one by one."""
+
+    def __init__(self, name: str, shape: type[StructT], source: str) -> None:
+        self._name, self._shape, self._source = name, shape, source
+
+    def refuse(self, number: int | None, reason: Reason, detail: str) -> tuple[int, Quarantine]:
+        return number or 0, Quarantine(
+            source=self._source, file=self._name, line=number, reason=reason, detail=detail
+        )
+
+    def of_chunk(self, number: int, chunk: bytes) -> Iterator[tuple[int, StructT | Quarantine]]:
+        """Lines of some whole lines, and perhaps of one without its newline.
+
+        Args:
+            number: Of the first line.
+        """
+        n_lines = chunk.count(b"\n")
+        if chunk.endswith(b"\n") and len(chunk) < n_lines * MAX_LINE_BYTES:
+            try:
+                rows = _decoder(self._shape).decode_lines(chunk)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                rows = []
+            if len(rows) == n_lines:  # no blank ones among them
+                yield from enumerate(rows, start=number)
+                return
+        whole, _, unfinished = chunk.rpartition(b"\n")
+        for line in whole.split(b"\n") if n_lines else ():
+            row = self._one(number, line)
+            if row is not None:
+                yield number, row
+            number += 1
+        row = self._one(number, unfinished)
+        if isinstance(row, Quarantine) and row.reason == "bad_json":
+            row = msgspec.structs.replace(row, reason="unfinished_line")
+        if row is not None:
+            yield number, row
+
+    def _one(self, number: int, line: bytes) -> StructT | Quarantine | None:
+        text = line.strip()
+        if not text or text.startswith(b"#"):
+            return None
+        if len(text) > MAX_LINE_BYTES:
+            return self.refuse(number, "too_large", f"a line of over {MAX_LINE_BYTES} bytes")[1]
+        return decode(text, self._shape, source=self._source, file=self._name, line=number)
+
+
+def subdirectories(root: Path, folder: Path, source: str) -> tuple[list[str], list[Quarantine]]:
+    """Names of the directories in ``folder``, in order; whatever else lies there is quarantined,
+    links too.
+    """
     names: list[str] = []
     refused: list[Quarantine] = []
 
@@ -346,11 +388,11 @@ def subdirectories(root: Path, folder: Path, source: str) -> tuple[list[Path], l
                 refuse(Path(entry.path), "a symbolic link")
             elif not entry.is_dir(follow_symlinks=False):
                 refuse(Path(entry.path), "not a directory")
-            elif not has_plain_name(Path(entry.name)):
+            elif not is_plain(entry.name):
                 refuse(Path(entry.path), "its name is not UTF-8")
             else:
                 names.append(entry.name)
-    return [folder / name for name in sorted(names)], sorted(refused, key=lambda row: row.file)
+    return sorted(names), sorted(refused, key=lambda row: row.file)
 
 
 def as_text(value: Any) -> str | None:

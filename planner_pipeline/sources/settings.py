@@ -263,11 +263,11 @@ def _read_universe(repo: Path, folder: Path, refused: list[Quarantine]) -> Unive
 
 def read_universes(repo: Path) -> UniverseRead:
     """All universes with a readable ``universe.yaml``, by directory name; each id once."""
-    folders, refused = subdirectories(repo, repo / "universes", UNIVERSE_SOURCE)
+    names, refused = subdirectories(repo, repo / "universes", UNIVERSE_SOURCE)
     n_refused = len(refused)
-    n = len(folders) + n_refused
+    n = len(names) + n_refused
     records: dict[str, UniverseRecord] = {}
-    for folder in folders:
+    for folder in (repo / "universes" / name for name in names):
         record = _read_universe(repo, folder, refused)
         if record is not None and record.universe_id in records:
             detail = f"universe {record.universe_id} is defined by another directory"

@@ -144,16 +144,17 @@ def _signature(folder: str, parts: Sequence[str]) -> str:
     return ";".join(found)
 
 
-def _read_chunk(reader: ReaderOf[Any], repo: Path, folders: list[Path]) -> list[tuple[Any, ...]]:
+def _read_chunk(reader: ReaderOf[Any], repo: Path, names: list[str]) -> list[tuple[Any, ...]]:
     encoder = msgspec.json.Encoder(order="deterministic")
     rows = []
-    for folder in folders:
+    for name in names:
+        folder = repo / reader.folder / name
         signature = _signature(str(folder), reader.parts)
         record, refused = reader.read_one(repo, folder)
         text = None if record is None else encoder.encode(record)
         rows.append(
             (
-                folder.name,
+                name,
                 signature,
                 None if text is None else hashlib.sha256(text).hexdigest(),
                 None if record is None else reader.note_of(record),
@@ -165,17 +166,17 @@ def _read_chunk(reader: ReaderOf[Any], repo: Path, folders: list[Path]) -> list[
 
 
 def _read_all(
-    reader: ReaderOf[Any], repo: Path, folders: list[Path], progress: Progress
+    reader: ReaderOf[Any], repo: Path, names: list[str], progress: Progress
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Rows of many directories, chunk by chunk, on all cores when there are enough of them."""
-    chunks = [folders[i : i + CHUNK] for i in range(0, len(folders), CHUNK)]
+    chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
     done = 0
     n_workers = min(os.cpu_count() or 1, 8)
-    if len(folders) < WORTH_WORKERS or n_workers < 2:
+    if len(names) < WORTH_WORKERS or n_workers < 2:
         for chunk in chunks:
             yield _read_chunk(reader, repo, chunk)
             done += len(chunk)
-            progress(reader.source, done, len(folders))
+            progress(reader.source, done, len(names))
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
@@ -184,7 +185,7 @@ def _read_all(
             rows = job.result()
             yield rows
             done += len(rows)
-            progress(reader.source, done, len(folders))
+            progress(reader.source, done, len(names))
 
 
 def _write_segment(folder: Path, number: int, rows: list[tuple[Any, ...]]) -> Segment:
@@ -207,10 +208,13 @@ def read_stored(
     found, strays = subdirectories(repo, repo / reader.folder, reader.source)
     known = _live(folder, index)
     signature_of = dict(known.select("name", "signature").iter_rows())
+    base = str(repo / reader.folder)
     changed = [
-        path for path in found if signature_of.get(path.name) != _signature(str(path), reader.parts)
+        name
+        for name in found
+        if signature_of.get(name) != _signature(f"{base}/{name}", reader.parts)
     ]
-    changed.sort(key=lambda path: _stamp(path.name))  # a month's records lie together
+    changed.sort(key=_stamp)  # a month's records lie together
     segments = list(index.segments)
     pending: list[tuple[Any, ...]] = []
     for rows in _read_all(reader, repo, changed, progress):
@@ -221,7 +225,7 @@ def read_stored(
     if pending:
         segments.append(_write_segment(folder, _next_number(segments), pending))
     index = _Index(version=reader.version, segments=tuple(segments))
-    names = pl.DataFrame({"name": [path.name for path in found]}, schema={"name": pl.String})
+    names = pl.DataFrame({"name": found}, schema={"name": pl.String})
     live = names.join(_live(folder, index), on="name", how="left", maintain_order="left")
     n_rows = sum(segment.rows for segment in segments)
     if len(segments) > MOST_SEGMENTS or n_rows - live.height > MOST_DEAD * n_rows + 100:
@@ -230,7 +234,7 @@ def read_stored(
     _remove_others(folder, index)
     refused = strays + _refused(folder, index, live)
     usable = live.filter(pl.col("record_sha").is_not_null())
-    n_unchanged = usable.filter(~pl.col("name").is_in([p.name for p in changed])).height
+    n_unchanged = usable.filter(~pl.col("name").is_in(changed)).height
     n_pending = _n_pending(refused, live.height - usable.height, reader.folder)
     count = SourceCount(
         source=reader.source,

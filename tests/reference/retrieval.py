@@ -5,8 +5,9 @@ Belongs here: sets and sorting. Does not: anything fast.
 
 from collections.abc import Collection, Sequence
 
-from planner_runtime.contracts import RunSummary
+from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
 from planner_runtime.similar_runs import DAY_MS, Query, SimilarityWeights, is_visible
+from planner_runtime.similarity import RunKeys
 
 
 def jaccard_points(a: Collection[str], b: Collection[str], weight: int) -> int:
@@ -54,3 +55,25 @@ def naive_similar_runs(
     ]
     seen.sort(key=lambda run: -naive_score(run, query, signals, weights))  # stable: ties stay
     return [run.run_id for run in seen[:n]]
+
+
+def naive_similar_keys(
+    runs: Sequence[RunKeys],
+    query: Query,
+    *,
+    n: int,
+    weights: SimilarityWeights,
+    window: int | None = None,
+) -> list[str]:
+    """The same for keys of runs, which are all of the query's job type and domain."""
+    whole = [
+        RunSummary(
+            run_id=run.run_id, started_ms=run.started_ms, ended_ms=run.ended_ms,
+            job_type=query.job_type, domain=query.domain, group_id=run.group_id,
+            issue_id=run.issue_id, world_id=run.world_id, objective_id=run.objective_id,
+            tags=run.tags, keywords=run.keywords, action_executed=ActionExecuted(),
+            outcome=Outcome(status="failed", fail_codes=run.fail_codes), runtime=Runtime(),
+        )
+        for run in runs
+    ]  # fmt: skip
+    return naive_similar_runs(whole, query, n=n, weights=weights, window=window)
