@@ -130,6 +130,14 @@ def run_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_show(arguments: argparse.Namespace) -> int:
+    """``show``: one example with where every fact came from."""
+    from planner_pipeline.dataset.show import show_example
+
+    print(json.dumps(show_example(arguments.out, arguments.example), indent=2, ensure_ascii=False))
+    return 0
+
+
 def run_demo(arguments: argparse.Namespace) -> int:
     """``demo``: sample, run, and a decision about an open issue."""
     from planner_pipeline.demo import run_demo as demonstrate
@@ -203,6 +211,10 @@ def build_parser() -> argparse.ArgumentParser:
             one.add_argument(
                 "--epochs", type=_positive, default=120, metavar="N", help="at most, of training"
             )
+
+    show = command("show", "one example in full, with where every fact came from", run_show)
+    show.add_argument("--out", type=Path, required=True, metavar="DIR", help="of build or run")
+    show.add_argument("--example", metavar="ID", help="default: the newest one with a history")
 
     add_commands(commands)
 

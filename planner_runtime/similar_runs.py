@@ -46,7 +46,7 @@ class RunIndex:
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(f"a window holds at least one run, got {window}")
-        self._weights, self._window = weights, window
+        self.weights, self._window = weights, window
         self._shelf_of: dict[str, ShelfKey] = {}  # by run id
         self._shelves: dict[ShelfKey, Shelf] = {}
         self._held: dict[ShelfKey, list[RunSummary]] = {}  # by position on the shelf
@@ -116,10 +116,10 @@ class RunIndex:
         keys = sort_runs([k for run in new.values() if (k := run_keys(run)) is not None])
         if not keys:
             return
-        shelf = self._shelves.setdefault(key, Shelf(self._weights))
+        shelf = self._shelves.setdefault(key, Shelf(self.weights))
         if not shelf.follows(keys[0]):  # an older run came late: every position after it moves
             new |= {run.run_id: run for run in self._held.pop(key)}
             keys = sort_runs([k for run in new.values() if (k := run_keys(run)) is not None])
-            shelf = self._shelves[key] = Shelf(self._weights)
+            shelf = self._shelves[key] = Shelf(self.weights)
         shelf.extend(keys)
         self._held.setdefault(key, []).extend(new[one.run_id] for one in keys)

@@ -6,6 +6,7 @@ keeping runs (``similar_runs``). Spec: section 5.2 (score), 5.3 (leakage). The s
 was known (docs/adr/0002).
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -85,6 +86,31 @@ def is_visible(run: RunSummary, query: Query) -> bool:
         and run.ended_ms <= query.cutoff_ms
         and (run.group_id is None or run.group_id != query.group_id)
     )
+
+
+def score_parts(
+    run: RunKeys, query: Query, signals: frozenset[str], weights: SimilarityWeights
+) -> dict[str, int]:
+    """What a run's score is made of, for people; the search adds up the same (``search``).
+
+    Args:
+        signals: The query's failure signals.
+    """
+
+    def ratio(mine: Collection[str], asked: frozenset[str], weight: int) -> int:
+        shared = len(asked & set(mine))
+        return weight * shared // len(asked | set(mine)) if shared else 0
+
+    age = query.cutoff_ms - run.started_ms
+    bucket = sum(age >= days * DAY_MS for days in weights.recency_days)
+    is_own = query.issue_id is not None and run.issue_id == query.issue_id
+    return {
+        "tags": ratio(run.tags, query.tags, weights.tags),
+        "failures": ratio(run.fail_codes, signals, weights.failures),
+        "keywords": ratio(run.keywords, query.keywords, weights.keywords),
+        "same_issue": weights.same_issue if is_own else 0,
+        "recency": weights.recency[bucket],
+    }
 
 
 def run_keys(run: RunSummary) -> RunKeys | None:

@@ -43,12 +43,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         window: Newest runs of a job type and domain that retrieval looks at; None for all.
+        epoch: Settings epoch of its examples: ``all``, ``latest`` or an id. It chooses among
+            examples and changes none, so it is no part of the settings they depend on.
     """
 
     space: ActionSpace
     n_similar: int = 8
     weights: SimilarityWeights = DEFAULT_WEIGHTS
     window: int | None = None
+    epoch: str = "all"
     budget: TokenBudget = DEFAULT_BUDGET
 
     def to_document(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import polars as pl
 from planner_pipeline.dataset.blocks import Recipe, write_examples
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import (
-    ALL_EPOCHS,
     DatasetMeta,
     EpochShare,
     build_index,
@@ -40,23 +39,19 @@ def gather_dataset(
     recipe: Recipe,
     run_epochs: pl.DataFrame,
     states: Sequence[SettingsState],
-    epoch: str,
     not_examples: dict[str, int],
     sources: Sequence[SourceCount],
     quarantined_by_reason: dict[str, int],
 ) -> DatasetMeta:
     """Write the data set of finished tables.
 
-    Args:
-        epoch: ``all``, ``latest`` or an epoch's id.
-
     Raises:
-        UnknownEpochError: no run belongs to ``epoch``.
+        UnknownEpochError: no run belongs to the recipe's epoch.
         DamagedPartError: a part is not what was written.
     """
     columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
     _, epochs = find_epochs(runs.table(columns, polars_schema(RUNS)), states)
-    chosen = chosen_epochs(epoch, epochs)
+    chosen = chosen_epochs(recipe.epoch, epochs)
     everything = build_index(examples, run_epochs, {one.epoch for one in epochs})
     index = everything
     if len(chosen) < len(epochs):
@@ -100,7 +95,6 @@ def build_dataset(
     out: Path,
     *,
     recipe: Recipe | None = None,
-    epoch: str = ALL_EPOCHS,
     progress: Progress = no_progress,
 ) -> Dataset:
     """The data set of a workspace, everything below ``out``; what is there already is used again.
@@ -125,7 +119,6 @@ def build_dataset(
         recipe=recipe,
         run_epochs=epochs,
         states=states,
-        epoch=epoch,
         not_examples=not_examples,
         sources=workspace.source_report.counts,
         quarantined_by_reason=dict(sorted(Counter(workspace.quarantine["reason"]).items())),

@@ -22,6 +22,7 @@ from planner_runtime.similar_runs import (
     SimilarityWeights,
     is_visible,
 )
+from planner_runtime.similarity import run_keys, score_parts
 
 
 class BuiltInput(msgspec.Struct, frozen=True):
@@ -92,6 +93,20 @@ class InputBuilder:
             tags=frozenset(run.issue.get("tags", ())),
             keywords=frozenset(run.issue.get("keywords", ())),
         )
+
+    def why_similar(self, run: RunRecord) -> list[dict[str, Any]]:
+        """The runs that the decision behind ``run`` sees, best first, with what their scores are
+        made of. Raises as ``query``.
+        """
+        query = self.query(run)
+        signals = self._index.failure_signals(query)
+        told = []
+        for past in self._index.similar_runs(query, n=self._n_similar):
+            keys = run_keys(past)
+            assert keys is not None
+            parts = score_parts(keys, query, signals, self._index.weights)
+            told.append({"run_id": past.run_id, "score": sum(parts.values()), **parts})
+        return told
 
     def failed_attempts(self, query: Query) -> int:
         """Dispatches of the issue that had ended by then without any success among their runs."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sample.kernel import Attempt, Dispatch
+from planner_pipeline.sample.kernel import START_MS, Attempt, Dispatch
 from planner_runtime.actions import NA, ActionSpace
 from planner_runtime.heuristic import plan_to_action
 from planner_runtime.inputs import rfc3339
@@ -23,6 +23,7 @@ MODELS: Final = {
     "fab-world": "local",
 }
 EXIT_CODES: Final = {"success": 0, "partial": 1, "failed": 2}
+UPDATE_DAYS: Final = (3, 9, 27, 81, 243)  # of simulated time, when codex is updated
 LOG_WRITERS: Final = ("codex", "claude")  # adapters that write telemetry
 
 
@@ -130,6 +131,13 @@ def manifest_document(dispatch: Dispatch, attempt: Attempt, *, has_planner: bool
     return document
 
 
+def toolchain_version(attempt: Attempt) -> str:
+    """Codex is updated now and then, later ever more rarely; the others stay as they are."""
+    days = (attempt.started_ms - START_MS) / 86_400_000
+    updates = sum(days >= edge for edge in UPDATE_DAYS) if attempt.toolchain == "codex" else 0
+    return f"simulated-1.{updates}"
+
+
 def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
     """``proof.json`` of one workcell. Source: formats 2.4."""
     gates: dict[str, Any] = {
@@ -153,7 +161,7 @@ def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
         metadata["error"] = ERRORS[attempt.ending]
     else:
         metadata |= {
-            "toolchain_version": "simulated",
+            "toolchain_version": toolchain_version(attempt),
             "model": MODELS[attempt.toolchain],
             "prompt_genome_id": None,
             "sampling": None,

@@ -71,7 +71,7 @@ def build_once(repo: Path, out: Path) -> dict[str, Any]:
         "splits, hash, shards",
         lambda: gather_dataset(
             out / "dataset", runs=runs, examples=examples, recipe=recipe, run_epochs=epochs,
-            states=[], epoch="all", not_examples=not_examples,
+            states=[], not_examples=not_examples,
             sources=workspace.source_report.counts,
             quarantined_by_reason=dict(Counter(workspace.quarantine["reason"])),
         ),

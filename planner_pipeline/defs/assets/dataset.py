@@ -31,7 +31,12 @@ def recipe(universes: pl.DataFrame, settings: Settings) -> dg.MaterializeResult[
     """
     swarm_ids = [swarm for swarms in universes["swarm_ids"] for swarm in swarms]
     space = action_space_for_swarms(swarm_ids)
-    made = Recipe(space=space, n_similar=settings.n_similar, window=settings.window)
+    made = Recipe(
+        space=space,
+        n_similar=settings.n_similar,
+        window=settings.window,
+        epoch=settings.epoch,
+    )
     n_valid = {job: len(valid_actions(space, job)) for job in ("code", "fab-world")}
     return dg.MaterializeResult(
         value=made,
@@ -93,7 +98,6 @@ def dataset(
         recipe=recipe,
         run_epochs=run_epochs,
         states=[SettingsState(**row) for row in settings_states.iter_rows(named=True)],
-        epoch=settings.epoch,
         not_examples=ExamplePlan(runs, recipe).not_examples,
         sources=source_report.counts,
         quarantined_by_reason=dict(sorted(Counter(quarantine["reason"]).items())),
