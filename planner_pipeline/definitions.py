@@ -1,9 +1,9 @@
 """The code location: every asset, check, job and resource in one ``build_defs``.
 
-Belongs here: wiring, the same for production, tests and notebooks. Does not: assets (``defs``).
+Belongs here: wiring, the same for production, tests and notebooks. Does not: assets (``defs``), the
+one instance of it that Dagster's pages load (``code_location``).
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ DATASET_ONLY = "dataset_only"
 RAW = dg.AssetSelection.groups("raw")
 UNTIL_DATASET = dg.AssetSelection.groups("raw", "history", "dataset")
 MONTHS = dg.DynamicPartitionsDefinition(name="months")
-DEFAULT_REPO = ".planner/demo/workspace"
-DEFAULT_OUT = ".planner/demo/out"
 
 
 def build_defs(
@@ -67,9 +65,3 @@ def build_defs(
         loggers={"console": progress_logger},
         executor=dg.in_process_executor,  # a process a step imports everything again each time
     )
-
-
-defs = build_defs(
-    repo=Path(os.environ.get("CYNTRA_PLANNER_REPO", DEFAULT_REPO)),
-    out=Path(os.environ.get("CYNTRA_PLANNER_OUT", DEFAULT_OUT)),
-)

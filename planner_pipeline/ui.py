@@ -84,7 +84,7 @@ def serve(repo: Path, out: Path, *, dagster_port: int, mlflow_port: int) -> int:
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # saves a dozen processes
     location = ("-w", str(WORKSPACE_FILE))
     if not WORKSPACE_FILE.exists():  # installed from a wheel
-        location = ("-m", "planner_pipeline.definitions")
+        location = ("-m", "planner_pipeline.code_location")
     commands = {
         "Dagster": ["dagster", "dev", *location],
         "MLflow": ["mlflow", "server", "--workers", "1", "--backend-store-uri", uri],

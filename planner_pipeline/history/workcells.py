@@ -19,7 +19,7 @@ from planner_pipeline.history.evidence import (
     verdict,
 )
 from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.history.moments import moment_ms, span_between, stamp_ms
+from planner_pipeline.history.moments import bounded_span, moment_ms, span_between, stamp_ms
 from planner_pipeline.history.runs import RunRecord, action_of_plan
 from planner_pipeline.sources.archives import ArchiveRecord, RecordedPlan
 from planner_pipeline.sources.events import Dispatch, LoggedWorkcell
@@ -178,7 +178,7 @@ def workcell_run(
         toolchain_version=metadata.toolchain_version if metadata else None,
         prompt_genome_id=genome if isinstance(genome, str) else None,
         cost_usd=cost_usd,
-        tokens=metadata.tokens_used if metadata else None,
+        tokens=bounded_span(metadata.tokens_used) if metadata else None,
         action_executed=_action(archive, plan),
         plan=None if plan is None else executed_plan(plan),
         evidence={field: source for field, source in evidence.items() if source},

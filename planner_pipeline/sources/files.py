@@ -5,6 +5,7 @@ Design: reference/reliability.md 2 (quarantine, never crash, never drop silently
 tells whether to read it again; it never stands in for a time.
 """
 
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -193,11 +194,22 @@ def decode(
         reason, detail = "wrong_shape", str(error)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         reason, detail = "bad_json", str(error)
-        if line is None and detail == _CUT_OFF:
+        if line is None and detail == _CUT_OFF and not _is_whole(data):
             reason = "unfinished_file"
     return Quarantine(
         source=source, file=file, line=line, reason=reason, detail=detail, excerpt=excerpt(data)
     )
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether Python's reader finds an end: half a surrogate pair looks cut off to msgspec."""
+    try:
+        json.loads(data)
+    except json.JSONDecodeError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return True
 
 
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}

@@ -95,8 +95,8 @@ def hold_back(repo: Path, aside: Path) -> Callable[[], None]:
     moves: list[tuple[Path, Path]] = []
     for name in ("archives", "runs"):
         folder = repo / ".cyntra" / name
-        stamped = sorted(folder.iterdir(), key=lambda p: p.name.partition("-2026")[2] or p.name)
-        for path in stamped[-max(1, len(stamped) // PER_CENT) :]:
+        written = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime_ns)  # as it happened
+        for path in written[-max(1, len(written) // PER_CENT) :]:
             moves.append((path, aside / name / path.name))
     log = repo / ".cyntra/logs/events.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)

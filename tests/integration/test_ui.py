@@ -60,7 +60,7 @@ def test_a_materialization_can_be_started_from_the_pages(workspace: Path, tmp_pa
         ]
         url = f"http://127.0.0.1:{ports[0]}"
         selector = {
-            "repositoryLocationName": "planner_pipeline.definitions",
+            "repositoryLocationName": "planner_pipeline.code_location",
             "repositoryName": "__repository__",
             "pipelineName": "dataset_only",
         }
