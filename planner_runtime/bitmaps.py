@@ -15,6 +15,8 @@ import numpy as np
 WORD: Final = 64
 LEAST_FREQUENT: Final = 64  # documents that make a term worth a bitmap, in a small index
 FREQUENT_RATIO: Final = 1024  # in a large one: one document in so many
+MANY_WORDS: Final = 4_096
+MANY_ROWS: Final = 4_096
 NO_ROW: Final = 0  # the row without any document
 
 
@@ -93,6 +95,8 @@ class TermBitmaps:
             return
         if self._n_rows + n_rows > rows:
             rows *= 2
+        if n_words > MANY_WORDS:  # untouched rows of zeros take no memory, copying them later would
+            rows = max(rows, MANY_ROWS)
         larger = np.zeros((rows, words if n_words <= words else n_words + words // 4), np.uint64)
         larger[: self._n_rows, :words] = self.matrix[: self._n_rows]
         self.matrix = larger

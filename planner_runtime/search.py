@@ -12,6 +12,7 @@ Shapes: B queries, W words of a block, R bitmaps of a query, P pairs of query an
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from planner_runtime.bitmaps import (
@@ -25,6 +26,7 @@ from planner_runtime.bitmaps import (
 from planner_runtime.shelf import Shelf, group_number
 from planner_runtime.similarity import DAY_MS, Query
 
+POOL: Final = 1_024  # queries that are batched together, in the order of their cutoffs
 BATCH: Final = 128  # queries at a time
 BLOCK_WORDS: Final = 65_536  # words of a block times queries, at most: what a cache holds
 FEW_KEYWORDS: Final = 2
@@ -44,13 +46,23 @@ def search(
     """
     if n == 0 or not len(shelf):
         return [[] for _ in queries]
-    order = sorted(range(len(queries)), key=lambda i: queries[i].cutoff_ms)
-    found: list[list[int]] = [[] for _ in queries]
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        batch = _Batch(shelf, [queries[i] for i in chosen], n, window)
-        for i, best in zip(chosen, batch.best(), strict=True):
-            found[i] = best
+    asked = [
+        q
+        if q.failure_signals is not None
+        else msgspec.structs.replace(q, failure_signals=shelf.failure_signals(q))
+        for q in queries
+    ]
+    order = sorted(range(len(asked)), key=lambda i: asked[i].cutoff_ms)
+    found: list[list[int]] = [[] for _ in asked]
+    for pool in range(0, len(order), POOL):  # of about one moment; in a batch as many signals each
+        near = sorted(
+            order[pool : pool + POOL], key=lambda i: (len(asked[i].failure_signals or ()), i)
+        )
+        for start in range(0, len(near), BATCH):
+            chosen = near[start : start + BATCH]
+            batch = _Batch(shelf, [asked[i] for i in chosen], n, window)
+            for i, best in zip(chosen, batch.best(), strict=True):
+                found[i] = best
     return found
 
 
@@ -81,11 +93,6 @@ class _Side:
         """Digits, lowest first, each (B, W): frequent terms that runs of a block share."""
         return count_planes(list(self.bitmaps.matrix[self.rows, words]))
 
-    def levels(self, planes: Sequence[np.ndarray], blank: np.ndarray) -> np.ndarray:
-        """(R + 2, B, W): runs sharing at least 0 (all), 1, ..., R, and more than R (none)."""
-        counts = [at_least(planes, k) for k in range(1, len(self.rows) + 1)]
-        return np.stack([~blank, *counts, blank])
-
     def shared(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """(P,) frequent terms that pairs share, one gather a pair and bitmap."""
         rows = self.rows[:, queries]  # (R, P)
@@ -115,10 +122,7 @@ class _Batch:
     def __init__(self, shelf: Shelf, queries: Sequence[Query], n: int, window: int | None) -> None:
         weights = shelf.weights
         self._shelf, self._n, self._size = shelf, n, len(queries)
-        signals = [
-            shelf.failure_signals(q) if q.failure_signals is None else q.failure_signals
-            for q in queries
-        ]
+        signals = [q.failure_signals or frozenset() for q in queries]
         issues = [frozenset(() if q.issue_id is None else (q.issue_id,)) for q in queries]
         self._tags = _Side(shelf.tags, [q.tags for q in queries], weights.tags)
         self._failures = _Side(shelf.failures, signals, weights.failures)
@@ -185,7 +189,10 @@ class _Batch:
                 break
         place, bits = positions(mask)
         queries, inner = np.divmod(place, mask.shape[1])
-        documents = (inner + words.start) * WORD + bits
+        ends = np.searchsorted(queries, np.arange(self._size), side="right")
+        newest_few = np.arange(len(place)) >= (ends - 4 * self._n)[queries]
+        queries = queries[newest_few]
+        documents = ((inner + words.start) * WORD + bits)[newest_few]
         self._score(queries, documents, [s.shared(queries, documents) for s in self._counted])
 
     def _look_at_listed(self) -> np.ndarray:
@@ -239,24 +246,27 @@ class _Batch:
         if few < len(self._keywords.rows):
             wordy = at_least(self._keywords.planes(words), few + 1)
         spare = ((self._keywords.bounds[:, few], None), (self._keywords.bounds[:, -1], wordy))
-        tags = self._tags.levels(planes[0], blank)
+        levels: dict[int, np.ndarray] = {0: ~blank}
         mask = blank.copy()
+        most = len(self._tags.rows)
         for issue_points, own in _tiers(self._issues, planes[2]):
-            least = np.full(self._size, len(self._tags.rows) + 1)
+            least = np.full(self._size, most + 1)
             for failure_points, failing in _tiers(self._failures, planes[1]):
                 rest = need - issue_points - failure_points
                 found = least
                 for keyword_points, sharing in spare[: 1 if wordy is None else 2]:
                     short = rest - keyword_points
                     enough = (self._tags.bounds < short[:, None]).sum(axis=1)
-                    rows = np.flatnonzero(enough < found)
-                    if not rows.size:
-                        continue
-                    admitted = tags[enough[rows], rows]
-                    for part in (own, failing, sharing):
-                        if part is not None:
-                            admitted &= part[rows]
-                    mask[rows] |= admitted
+                    better = enough < found
+                    for k in np.unique(enough[better]).tolist():
+                        if k not in levels:
+                            levels[k] = at_least(planes[0], k)
+                        rows = np.flatnonzero(better & (enough == k))
+                        admitted = levels[k][rows]
+                        for part in (own, failing, sharing):
+                            if part is not None:
+                                admitted &= part[rows]
+                        mask[rows] |= admitted
                     found = np.minimum(found, enough)
                     if sharing is None:
                         least = found

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -156,11 +156,16 @@ def bench_builds(folder: Path, sizes: list[int]) -> None:
         print(f"\ngrowth exponent {small:,} -> {large:,}: {exponent:.2f}")
 
 
-def synthetic_runs(n: int, seed: int = 0) -> Iterator[Any]:
-    """Runs with 6 tags of a skewed 300-word vocabulary, 8 keywords of 2,000, 40 fail codes."""
+def synthetic_runs(n: int, first: int, of: int) -> list[Any]:
+    """Runs with 6 tags of a skewed 300-word vocabulary, 8 keywords of 2,000, 40 fail codes.
+
+    Args:
+        n: How many.
+        first: Number of the first of them; 180 days hold ``of`` runs.
+    """
     from planner_runtime.similarity import DAY_MS, RunKeys
 
-    luck = np.random.default_rng(seed)
+    luck = np.random.default_rng(first)
 
     def draw(n_words: int, k: int, letter: str) -> list[tuple[str, ...]]:
         shares = np.cumsum(1 / np.arange(1, n_words + 1))
@@ -169,15 +174,18 @@ def synthetic_runs(n: int, seed: int = 0) -> Iterator[Any]:
         return [tuple(names[i] for i in list(dict.fromkeys(row))[:k]) for row in numbers.tolist()]
 
     tags, keywords, codes = draw(300, 6, "t"), draw(2_000, 8, "k"), draw(40, 2, "f")
-    started = np.sort(luck.integers(0, 180 * DAY_MS, n)).tolist()
-    spans = luck.lognormal(math.log(15 * 60_000), 1, n).astype(int).tolist()
-    failed, issues = (luck.random(n) < 0.5).tolist(), luck.integers(0, n // 3 + 1, n).tolist()
-    for i in range(n):
-        yield RunKeys(
-            run_id=f"r{i}", started_ms=started[i], ended_ms=started[i] + spans[i],
-            group_id=f"g{i}", issue_id=f"i{issues[i]}", tags=tags[i], keywords=keywords[i],
+    span = 180 * DAY_MS
+    started = np.sort(luck.integers(span * first // of, span * (first + n) // of, n)).tolist()
+    lasted = luck.lognormal(math.log(15 * 60_000), 1, n).astype(int).tolist()
+    failed, issues = (luck.random(n) < 0.5).tolist(), luck.integers(0, of // 3 + 1, n).tolist()
+    return [
+        RunKeys(
+            run_id=f"r{first + i}", started_ms=started[i], ended_ms=started[i] + lasted[i],
+            group_id=f"g{first + i}", issue_id=f"i{issues[i]}", tags=tags[i], keywords=keywords[i],
             fail_codes=codes[i] if failed[i] else (),
-        )  # fmt: skip
+        )
+        for i in range(n)
+    ]  # fmt: skip
 
 
 def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
@@ -187,17 +195,14 @@ def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
     from planner_runtime.similar_runs import DEFAULT_WEIGHTS, Query
     from tests.reference.retrieval import naive_similar_keys
 
-    shelf, newest, checked = Shelf(DEFAULT_WEIGHTS), [], []
-    batch: list[Any] = []
-    start = time.process_time()
-    for number, run in enumerate(synthetic_runs(n)):
-        batch.append(run)
-        if len(batch) == 50_000 or number == n - 1:
-            shelf.extend(sort_runs(batch), expected=n)
-            newest = batch[-QUERIES:]
-            checked = (checked + batch)[-(window or n) - QUERIES :] if n_checked else []
-            batch = []
-    filled = time.process_time() - start
+    shelf, newest, checked, filled = Shelf(DEFAULT_WEIGHTS), [], [], 0.0
+    for first in range(0, n, 20_000):
+        batch = sort_runs(synthetic_runs(min(20_000, n - first), first, n))
+        start = time.process_time()
+        shelf.extend(batch, expected=n)
+        filled += time.process_time() - start
+        newest = batch[-QUERIES:]
+        checked = (checked + batch)[-(window or n) - QUERIES :] if n_checked else []
     queries = [
         Query(
             job_type="code", domain="code", cutoff_ms=run.started_ms, issue_id=run.issue_id,
@@ -231,6 +236,7 @@ def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
     print(
         f"retrieval, n=8 over {limit} of {n:,} runs: {len(queries) / spent:,.0f} queries per CPU s "
         f"in batches, {300 / one:,.0f} one by one; filled in {filled:.1f} CPU s, {peak_mb():,.0f} MB"
+        f"{' with the runs to check' if n_checked else ''}"
     )
     if n_checked:
         print(
@@ -291,7 +297,9 @@ def main() -> None:
         return
     arguments.folder.mkdir(parents=True, exist_ok=True)
     bench_tokens()
-    for n, window, n_checked in ((100_000, 0, 100), (1_000_000, 262_144, 20)):
+    for n, window, n_checked in (
+        (100_000, 0, 100), (1_000_000, 262_144, 0), (1_000_000, 262_144, 20),
+    ):  # fmt: skip
         command = [sys.executable, "-m", "tests.bench.dataset", "--retrieval"]
         subprocess.run([*command, str(n), str(window), str(n_checked)], check=True)
     bench_builds(arguments.folder, arguments.sizes)
