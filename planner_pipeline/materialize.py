@@ -14,6 +14,7 @@ import dagster as dg
 
 from planner_pipeline.dataset.build import assembly_of
 from planner_pipeline.definitions import DATASET_ONLY, EVERYTHING, MONTHS, RAW, build_defs
+from planner_pipeline.memory import rare_collections
 from planner_pipeline.sources.workspace import read_workspace
 from planner_pipeline.staleness import stale_assets
 
@@ -64,12 +65,13 @@ def _failure(result: dg.ExecuteInProcessResult) -> PipelineError:
 
 
 def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, **selected: Any) -> None:
-    result = job.execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {}}},
-        **selected,
-    )
+    with rare_collections():
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {}}},
+            **selected,
+        )
     if not result.success:
         raise _failure(result)
 

@@ -22,6 +22,7 @@ from planner_pipeline.dataset.shards import (
 )
 from planner_pipeline.history.assemble import RunAssembly, write_runs
 from planner_pipeline.history.epochs import run_epochs as find_epochs
+from planner_pipeline.memory import rare_collections
 from planner_pipeline.parts import Parts
 from planner_pipeline.sources.files import SourceCount
 from planner_pipeline.sources.settings import SettingsState
@@ -103,6 +104,11 @@ def build_dataset(
         NotADirectoryError: ``repo`` is no directory.
         UnknownEpochError, DamagedPartError: as ``gather_dataset``.
     """
+    with rare_collections():
+        return _build(repo, out, recipe, progress)
+
+
+def _build(repo: Path, out: Path, recipe: Recipe | None, progress: Progress) -> Dataset:
     workspace = read_workspace(repo, out / "store", progress)
     recipe = recipe or recipe_of(workspace)
     runs = write_runs(assembly_of(workspace), out / "parts" / "runs", progress=progress)

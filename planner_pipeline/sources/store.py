@@ -19,6 +19,7 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_pipeline.memory import rare_collections
 from planner_pipeline.parts import read_verified
 from planner_pipeline.sources.files import Quarantine, SourceCount, subdirectories
 from planner_runtime.contracts.canonical import sha256_hex
@@ -32,6 +33,7 @@ WORTH_WORKERS: Final = 6_000  # directories to read before starting another proc
 MOST_SEGMENTS: Final = 40
 MOST_DEAD: Final = 0.25  # share of rows that no directory has any more, or that were read again
 INDEX: Final = "index.json"
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _STAMP: Final = re.compile(r"\d{8}T\d{6}Z")
 _KNOWN: Final = {
     "name": pl.String, "signature": pl.String, "record_sha": pl.String, "note": pl.String,
@@ -145,24 +147,23 @@ def _signature(folder: str, parts: Sequence[str]) -> str:
 
 
 def _read_chunk(reader: ReaderOf[Any], repo: Path, names: list[str]) -> list[tuple[Any, ...]]:
-    encoder = msgspec.json.Encoder(order="deterministic")
-    rows = []
-    for name in names:
-        folder = repo / reader.folder / name
-        signature = _signature(str(folder), reader.parts)
-        record, refused = reader.read_one(repo, folder)
-        text = None if record is None else encoder.encode(record)
-        rows.append(
-            (
-                name,
-                signature,
-                None if text is None else hashlib.sha256(text).hexdigest(),
-                None if record is None else reader.note_of(record),
-                None if text is None else text.decode(),
-                encoder.encode(refused).decode() if refused else None,
-            )
-        )
-    return rows
+    with rare_collections():
+        return [_read_row(reader, repo, name) for name in names]
+
+
+def _read_row(reader: ReaderOf[Any], repo: Path, name: str) -> tuple[Any, ...]:
+    folder = repo / reader.folder / name
+    signature = _signature(str(folder), reader.parts)  # first, so that a later write is noticed
+    record, refused = reader.read_one(repo, folder)
+    text = None if record is None else _ENCODER.encode(record)
+    return (
+        name,
+        signature,
+        None if text is None else hashlib.sha256(text).hexdigest(),
+        None if record is None else reader.note_of(record),
+        None if text is None else text.decode(),
+        _ENCODER.encode(refused).decode() if refused else None,
+    )
 
 
 def _read_all(

@@ -22,6 +22,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from planner_pipeline.memory import rare_collections
+
 PER_CENT = 100
 QUERIES = 4_000
 
@@ -289,7 +291,8 @@ def main() -> None:
     parser.add_argument("--retrieval", type=int, nargs=3, metavar=("N", "WINDOW", "CHECKED"))
     arguments = parser.parse_args()
     if arguments.repo is not None:
-        print(json.dumps(build_once(arguments.repo, arguments.out)))
+        with rare_collections():
+            print(json.dumps(build_once(arguments.repo, arguments.out)))
         return
     if arguments.retrieval is not None:
         n, window, n_checked = arguments.retrieval
