@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import msgspec
 
 from planner_pipeline.dataset.build import assembly_of
+from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.dataset.shards import altered_files
 from planner_pipeline.definitions import DATASET_ONLY, EVERYTHING, MONTHS, RAW, build_defs
 from planner_pipeline.memory import rare_collections
 from planner_pipeline.sources.workspace import read_workspace
@@ -119,11 +122,15 @@ def materialize(
 
 
 def is_complete(out: Path, *, dataset_only: bool) -> bool:
-    """Whether what people look for is there, unless somebody removed it."""
-    wanted = ["dataset/meta.json"]
-    if not dataset_only:
-        wanted += ["bundle/manifest.json", "report.html", "report.json"]
-    return all((out / name).is_file() for name in wanted)
+    """Whether what people look for is there whole, unless somebody removed or damaged it."""
+    try:
+        meta = Dataset(out / "dataset").meta
+    except (OSError, msgspec.DecodeError):
+        return False
+    wanted = [] if dataset_only else ["bundle/manifest.json", "report.html", "report.json"]
+    return not altered_files(out / "dataset", meta) and all(
+        (out / name).is_file() for name in wanted
+    )
 
 
 def materialize_by_month(repo: Path, out: Path, **settings: Any) -> list[str]:

@@ -292,8 +292,8 @@ class FolderReader:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether some part looks as if it were still being written."""
-        return any(row.is_pending for row in self.refused)
+        """Whether some part is cut off; a line of a log that is, spares the lines before it."""
+        return any(row.reason == "unfinished_file" for row in self.refused)
 
 
 def read_json_lines(

@@ -236,7 +236,8 @@ def read_stored(
     refused = strays + _refused(folder, index, live)
     usable = live.filter(pl.col("record_sha").is_not_null())
     n_unchanged = usable.filter(~pl.col("name").is_in(changed)).height
-    n_pending = _n_pending(refused, live.height - usable.height, reader.folder)
+    unusable = live.filter(pl.col("record_sha").is_null())["name"]
+    n_pending = _n_pending(refused, set(unusable), reader.folder)
     count = SourceCount(
         source=reader.source,
         discovered=len(found) + len(strays),
@@ -248,11 +249,11 @@ def read_stored(
     return _store_live(folder, index.segments, usable), refused, count
 
 
-def _n_pending(refused: Sequence[Quarantine], n_unusable: int, folder: str) -> int:
+def _n_pending(refused: Sequence[Quarantine], unusable: set[str], folder: str) -> int:
     """Directories that are unusable because a part of them is still being written."""
-    depth = folder.count("/") + 2
-    waiting = {"/".join(row.file.split("/")[:depth]) for row in refused if row.is_pending}
-    return min(len(waiting), n_unusable)
+    depth = folder.count("/") + 1
+    waiting = {row.file.split("/")[depth] for row in refused if row.is_pending}
+    return len(waiting & unusable)
 
 
 def _next_number(segments: Sequence[Segment]) -> int:

@@ -244,8 +244,12 @@ def test_dagster_knows_that_nothing_changed_and_what_a_change_makes_stale(
         assert run(n_similar=3) == 4  # not the runs, nor their epochs
         change_proof(repo)
         assert run(n_similar=3) == 6
+        index = tmp_path / "o" / "dataset" / "index.parquet"
+        index.write_bytes(index.read_bytes()[:-1] + b"x")
+        assert run(n_similar=3) == 6
         shutil.rmtree(tmp_path / "o" / "dataset")
         assert run(n_similar=3) == 6
+        assert run(n_similar=3) == 0
         defs = build_defs(repo=repo, out=tmp_path / "o", dataset_only=True)
         keys = set(defs.resolve_asset_graph().materializable_asset_keys)
         assert stale_assets(instance, defs, keys) == set()
