@@ -93,6 +93,7 @@ def _dataset_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "n_similar": arguments.n_similar,
         "window": arguments.window,
         "epoch": arguments.epoch,
+        "min_examples": arguments.min_examples,
         "max_quarantined": arguments.max_quarantined / 100,
     }
 
@@ -201,6 +202,10 @@ def build_parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--max-quarantined", type=_percent, default=1.0, metavar="PERCENT",
             help="of a source's files or lines that may be refused",
+        )  # fmt: skip
+        one.add_argument(
+            "--min-examples", type=_positive, default=500, metavar="N",
+            help="labelled decisions of code that feasibility asks for",
         )  # fmt: skip
         if name == "build":
             one.add_argument(

@@ -45,6 +45,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         window: Newest runs of a job type and domain that retrieval looks at; None for all.
         epoch: Settings epoch of its examples: ``all``, ``latest`` or an id. It chooses among
             examples and changes none, so it is no part of the settings they depend on.
+        min_examples: Of code, that feasibility asks for; likewise no part of them.
     """
 
     space: ActionSpace
@@ -52,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     weights: SimilarityWeights = DEFAULT_WEIGHTS
     window: int | None = None
     epoch: str = "all"
+    min_examples: int = 500
     budget: TokenBudget = DEFAULT_BUDGET
 
     def to_document(self) -> dict[str, Any]:

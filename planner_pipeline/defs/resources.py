@@ -19,6 +19,7 @@ class Settings(dg.ConfigurableResource):
         n_similar: Similar runs a planner input may hold.
         window: Newest runs of a kind that retrieval looks at; None for all.
         epoch: Settings epoch the data set is made of: all, latest, or an id.
+        min_examples: Labelled decisions of code that feasibility asks for.
         max_quarantined: Share of a source's things that may be refused.
         seed: Of training.
         epochs: Most epochs to train.
@@ -29,6 +30,7 @@ class Settings(dg.ConfigurableResource):
     n_similar: int = 8
     window: int | None = None
     epoch: str = "all"
+    min_examples: int = 500
     max_quarantined: float = 0.01
     seed: int = 0
     epochs: int = 120

@@ -63,6 +63,18 @@ def test_one_epoch_can_be_chosen_and_an_unknown_one_is_refused(
     assert "no epoch nothing; there are" in capsys.readouterr().err
 
 
+def test_the_examples_that_feasibility_asks_for_can_be_set(
+    workspace: Path, out: Path, tmp_path: Path
+) -> None:
+    build = ["build", "--repo", str(workspace), "--out", str(tmp_path)]
+    for wanted in (500, 10):
+        assert main([*build, "--min-examples", str(wanted)]) == 0
+        judged = json.loads((tmp_path / "assets/feasibility.json").read_text())
+        (gate,) = [g for g in judged["gates"] if g["name"] == "enough examples: code"]
+        assert gate["passed"] == (gate["n"] >= wanted)
+        assert f"at least {wanted}" in gate["words"]
+
+
 @pytest.mark.parametrize("share", ["-1", "101", "x"])
 def test_a_share_that_is_none_is_wrong_use(share: str) -> None:
     with pytest.raises(SystemExit, match="2"):

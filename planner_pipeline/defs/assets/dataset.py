@@ -11,7 +11,7 @@ import polars as pl
 from planner_pipeline.dataset.blocks import ExamplePlan, Recipe, write_examples
 from planner_pipeline.dataset.build import gather_dataset
 from planner_pipeline.dataset.drift import DriftReport, drift_report
-from planner_pipeline.dataset.feasibility import Feasibility, gates_table, judge
+from planner_pipeline.dataset.feasibility import MINIMUM, Feasibility, gates_table, judge
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.markdown import counts_table, first_rows, markdown_table
@@ -36,6 +36,7 @@ def recipe(universes: pl.DataFrame, settings: Settings) -> dg.MaterializeResult[
         n_similar=settings.n_similar,
         window=settings.window,
         epoch=settings.epoch,
+        min_examples=settings.min_examples,
     )
     n_valid = {job: len(valid_actions(space, job)) for job in ("code", "fab-world")}
     return dg.MaterializeResult(
@@ -119,9 +120,11 @@ def dataset(
 
 
 @dg.asset(group_name="dataset", code_version="1", io_manager_key="record_io")
-def feasibility(dataset: DatasetMeta, settings: Settings) -> dg.MaterializeResult[Feasibility]:
+def feasibility(
+    dataset: DatasetMeta, recipe: Recipe, settings: Settings
+) -> dg.MaterializeResult[Feasibility]:
     """Whether the data set can teach anything: the gates of phase P0."""
-    judged = judge(Dataset(settings.dataset_dir))
+    judged = judge(Dataset(settings.dataset_dir), MINIMUM | {"code": recipe.min_examples})
     table = first_rows(gates_table(judged), n=20)
     return dg.MaterializeResult(value=judged, metadata={"verdict": judged.verdict, "gates": table})
 
