@@ -27,7 +27,7 @@ from planner_runtime.shelf import Shelf, group_number
 from planner_runtime.similarity import DAY_MS, Query
 
 POOL: Final = 1_024  # queries that are batched together, in the order of their cutoffs
-BATCH: Final = 128  # queries at a time
+BATCH: Final = 64  # queries at a time
 BLOCK_WORDS: Final = 65_536  # words of a block times queries, at most: what a cache holds
 FEW_KEYWORDS: Final = 2
 LEAST_WORDS: Final = 64
