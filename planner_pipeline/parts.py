@@ -117,6 +117,11 @@ def read_verified(path: Path, sha256: str) -> bytes:
     return data
 
 
+def is_intact(path: Path, sha256: str) -> bool:
+    """Whether a file of ours is still what was written."""
+    return path.is_file() and sha256_hex(path.read_bytes()) == sha256
+
+
 def read_part(folder: Path, part: Part, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The rows of a part. Raises ``DamagedPartError``."""
     data = read_verified(folder / part.file, part.sha256)
@@ -135,12 +140,9 @@ def write_part(
 
 def reusable(folder: Path, parts: Iterable[Part]) -> dict[tuple[str, str], Part]:
     """By month and key the parts whose files are still what was written."""
-    found = {}
-    for part in parts:
-        path = folder / part.file
-        if path.is_file() and sha256_hex(path.read_bytes()) == part.sha256:
-            found[part.month, part.key] = part
-    return found
+    return {
+        (part.month, part.key): part for part in parts if is_intact(folder / part.file, part.sha256)
+    }
 
 
 def keep_parts(table: Parts) -> None:

@@ -29,8 +29,8 @@ from planner_runtime.similarity import DAY_MS, Query
 POOL: Final = 1_024  # queries that are batched together, in the order of their cutoffs
 BATCH: Final = 64  # queries at a time
 BLOCK_WORDS: Final = 65_536  # words of a block times queries, at most: what a cache holds
-FEW_KEYWORDS: Final = 2
-LEAST_WORDS: Final = 64
+FEW_KEYWORDS: Final = 2  # many runs share so many by chance; those that share more are told apart
+LEAST_WORDS: Final = 64  # of a block
 BAR_WORDS: Final = 64  # the newest runs, in words, whose best set the bar to begin with
 _POSITION_BITS: Final = 32
 _POSITION_MASK: Final = (1 << _POSITION_BITS) - 1
@@ -121,7 +121,7 @@ class _Batch:
 
     def __init__(self, shelf: Shelf, queries: Sequence[Query], n: int, window: int | None) -> None:
         weights = shelf.weights
-        self._shelf, self._n, self._size = shelf, n, len(queries)
+        self._n, self._size = n, len(queries)
         signals = [q.failure_signals or frozenset() for q in queries]
         issues = [frozenset(() if q.issue_id is None else (q.issue_id,)) for q in queries]
         self._tags = _Side(shelf.tags, [q.tags for q in queries], weights.tags)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import polars as pl
 
 from planner_pipeline.dataset.build import assembly_of, build_dataset
 from planner_pipeline.dataset.examples import Example, label_of
@@ -76,8 +75,3 @@ def build(repo: Path) -> tuple[Workspace, list[Example]]:
 def all_examples(dataset: Dataset) -> list[Example]:
     """Every example of a data set."""
     return dataset.examples("train", "val", "test")
-
-
-def quarantined(workspace: Workspace, reason: str) -> pl.DataFrame:
-    """Rows refused for a reason."""
-    return workspace.quarantine.filter(pl.col("reason") == reason)

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from planner_pipeline.dataset.blocks import Recipe, write_examples
@@ -18,28 +17,26 @@ from planner_pipeline.dataset.shards import (
     EpochShare,
     build_index,
     chosen_epochs,
+    examples_with_epochs,
     write_dataset,
 )
 from planner_pipeline.history.assemble import RunAssembly, write_runs
-from planner_pipeline.history.epochs import run_epochs as find_epochs
+from planner_pipeline.history.epochs import Epoch, epochs_of
 from planner_pipeline.memory import rare_collections
 from planner_pipeline.parts import Parts
 from planner_pipeline.sources.files import SourceCount
-from planner_pipeline.sources.settings import SettingsState
 from planner_pipeline.sources.store import Progress, no_progress
 from planner_pipeline.sources.workspace import Workspace, read_workspace
-from planner_pipeline.tables import RUNS, polars_schema
 from planner_runtime.actions import action_space_for_swarms
 
 
 def gather_dataset(
     folder: Path,
     *,
-    runs: Parts,
     examples: Parts,
     recipe: Recipe,
     run_epochs: pl.DataFrame,
-    states: Sequence[SettingsState],
+    epochs: Sequence[Epoch],
     not_examples: dict[str, int],
     sources: Sequence[SourceCount],
     quarantined_by_reason: dict[str, int],
@@ -50,13 +47,9 @@ def gather_dataset(
         UnknownEpochError: no run belongs to the recipe's epoch.
         DamagedPartError: a part is not what was written.
     """
-    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
-    _, epochs = find_epochs(runs.table(columns, polars_schema(RUNS)), states)
     chosen = chosen_epochs(recipe.epoch, epochs)
-    everything = build_index(examples, run_epochs, {one.epoch for one in epochs})
-    index = everything
-    if len(chosen) < len(epochs):
-        index = build_index(examples, run_epochs, chosen)
+    everything = examples_with_epochs(examples, run_epochs)
+    index = build_index(everything, chosen)
     counts = Counter(everything["epoch"])
     shares = [
         EpochShare(epoch=one, n_examples=counts[one.epoch], is_chosen=one.epoch in chosen)
@@ -115,16 +108,13 @@ def _build(repo: Path, out: Path, recipe: Recipe | None, progress: Progress) -> 
     examples, not_examples = write_examples(
         runs, recipe, out / "parts" / "examples", progress=progress
     )
-    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
-    states = [msgspec.convert(row, SettingsState) for row in workspace.settings_states.to_dicts()]
-    epochs, _ = find_epochs(runs.table(columns, polars_schema(RUNS)), states)
+    table, epochs = epochs_of(runs, workspace.settings_states)
     gather_dataset(
         out / "dataset",
-        runs=runs,
         examples=examples,
         recipe=recipe,
-        run_epochs=epochs,
-        states=states,
+        run_epochs=table,
+        epochs=epochs,
         not_examples=not_examples,
         sources=workspace.source_report.counts,
         quarantined_by_reason=dict(sorted(Counter(workspace.quarantine["reason"]).items())),

@@ -25,6 +25,7 @@ from planner_runtime.actions import (
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.features import feature_vector
+from planner_runtime.similar_runs import Query, is_visible
 from planner_runtime.tokenizer import RunBlocks, TokenBudget, tokenize
 
 
@@ -102,15 +103,11 @@ def read_action(cells: Sequence[str]) -> Action:
 
 def count_leaks(question: PlannerInput, *, decided_ms: int, group_id: str) -> int:
     """Runs an input shows although they could not have been known. Spec: section 5.3."""
-    return sum(
-        not (
-            past.started_ms < decided_ms
-            and past.ended_ms is not None
-            and past.ended_ms <= decided_ms
-            and past.group_id != group_id
-        )
-        for past in question.history.last_n_similar_runs
+    decision = Query(
+        job_type=question.job_type, domain="code", cutoff_ms=decided_ms, group_id=group_id
     )
+    seen = question.history.last_n_similar_runs
+    return sum(not is_visible(past, decision) for past in seen)
 
 
 def splits_in_time_order(rows: Iterable[tuple[str, int, Split]]) -> list[str]:

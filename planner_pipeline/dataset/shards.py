@@ -18,7 +18,7 @@ from planner_pipeline.artifacts import staged_directory, write_bytes, write_parq
 from planner_pipeline.dataset.examples import label_counts
 from planner_pipeline.dataset.splits import SPLITS, time_splits
 from planner_pipeline.history.epochs import Epoch
-from planner_pipeline.parts import Parts, read_verified
+from planner_pipeline.parts import Parts, is_intact, read_verified
 from planner_pipeline.sources.files import SourceCount
 from planner_pipeline.tables import INDEX, check_table, polars_schema
 from planner_runtime.actions import HEADS
@@ -102,27 +102,27 @@ def chosen_epochs(choice: str, epochs: Sequence[Epoch]) -> set[str]:
     return {choice}
 
 
-def build_index(examples: Parts, run_epochs: pl.DataFrame, chosen: set[str]) -> pl.DataFrame:
-    """Every chosen example without its input, in the order of decisions, with its split."""
+def examples_with_epochs(examples: Parts, run_epochs: pl.DataFrame) -> pl.DataFrame:
+    """Every example without its input: where it lies, and its epoch; in the order of decisions."""
     tables = [
         table.with_columns(
             part=pl.lit(number, dtype=pl.Int64), row=pl.int_range(pl.len(), dtype=pl.Int64)
         )
         for number, table in enumerate(examples.tables(NARROW))
     ]
-    schema = polars_schema(INDEX)
     if not tables:
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=polars_schema(INDEX)).drop("split")
     epochs = run_epochs.select(pl.col("run_id").alias("example_id"), "epoch")
-    rows = (
-        pl.concat(tables)
-        .join(epochs, on="example_id", how="left", maintain_order="left")
-        .filter(pl.col("epoch").is_in(list(chosen)))
-        .sort("decided_ms", "example_id")
-    )
+    rows = pl.concat(tables).join(epochs, on="example_id", how="left", maintain_order="left")
+    return rows.sort("decided_ms", "example_id")
+
+
+def build_index(everything: pl.DataFrame, chosen: set[str]) -> pl.DataFrame:
+    """Of ``examples_with_epochs`` the examples of the chosen epochs, with their splits."""
+    rows = everything.filter(pl.col("epoch").is_in(list(chosen)))
     splits = time_splits(list(rows.select("decided_ms", "group_id").iter_rows()))
     split = pl.Series("split", splits, dtype=pl.String)
-    return check_table(INDEX, rows.with_columns(split).select(list(schema)))
+    return check_table(INDEX, rows.with_columns(split).select(list(INDEX.columns)))
 
 
 def dataset_hash(index: pl.DataFrame, settings: dict[str, Any]) -> str:
@@ -189,9 +189,4 @@ def write_dataset(
 
 def altered_files(folder: Path, meta: DatasetMeta) -> list[str]:
     """Files that are missing or not what ``meta`` says: a flipped bit reads back wrong."""
-    altered = []
-    for name, digest in meta.files.items():
-        path = folder / name
-        if not path.is_file() or sha256_hex(path.read_bytes()) != digest:
-            altered.append(name)
-    return altered
+    return [name for name, digest in meta.files.items() if not is_intact(folder / name, digest)]

@@ -7,16 +7,15 @@ own: runs whose configuration is unknown are not mixed with those whose configur
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import polars as pl
 
+from planner_pipeline.parts import Parts
 from planner_pipeline.sources.settings import SettingsState
-from planner_pipeline.tables import RUN_EPOCHS, check_table, polars_schema
+from planner_pipeline.tables import RUN_EPOCHS, RUNS, check_table, polars_schema
 from planner_runtime.contracts.canonical import document_hash
-
-COMPONENTS: Final = ("kernel_config", "universe", "prompt_frontier", "toolchains")
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +103,13 @@ def run_epochs(
         )
     table = pl.DataFrame(rows, schema=polars_schema(RUN_EPOCHS), orient="row")
     return check_table(RUN_EPOCHS, table), _epochs(found, described)
+
+
+def epochs_of(runs: Parts, settings_states: pl.DataFrame) -> tuple[pl.DataFrame, list[Epoch]]:
+    """``run_epochs`` of a whole run table, from the states as ``sources`` tables them."""
+    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
+    states = [SettingsState(**row) for row in settings_states.iter_rows(named=True)]
+    return run_epochs(runs.table(columns, polars_schema(RUNS)), states)
 
 
 def _epochs(

@@ -26,16 +26,20 @@ WORLD_TOOLCHAIN: Final = "fab-world"
 
 def logged_ids(dispatch: Dispatch, archived: Container[str]) -> list[str]:
     """Run ids of the workcells of a dispatch that left no archive."""
-    losers = [
-        one.workcell_id
-        for one in dispatch.workcells
-        if one.workcell_id not in archived and (one.created_at or one.started_at)
-    ]
+    losers = [one.workcell_id for one in _losers(dispatch, archived)]
     failures = [
         _failure_id(dispatch, number, failure)
         for number, failure in enumerate(dispatch.create_failures)
     ]
     return [*losers, *failures]
+
+
+def _losers(dispatch: Dispatch, archived: Container[str]) -> list[LoggedWorkcell]:
+    return [
+        one
+        for one in dispatch.workcells
+        if one.workcell_id not in archived and (one.created_at or one.started_at)
+    ]
 
 
 def _failure_id(dispatch: Dispatch, number: int, failure: CreateFailure) -> str:
@@ -56,13 +60,9 @@ def logged_runs(
         archived: The run of the dispatch that was archived: they share its decision.
         next_started_at: When the issue's next dispatch began, by when this one was over.
     """
-    kept = None if archived is None else archived.run_id
+    kept = () if archived is None else (archived.run_id,)
     ended_at = dispatch.ended_at or next_started_at
-    losers = [
-        _loser(dispatch, one, archived, timeline)
-        for one in dispatch.workcells
-        if one.workcell_id != kept and (one.created_at or one.started_at)
-    ]
+    losers = [_loser(dispatch, one, archived, timeline) for one in _losers(dispatch, kept)]
     failures = [
         _create_failure(dispatch, number, failure, archived, timeline, ended_at)
         for number, failure in enumerate(dispatch.create_failures)

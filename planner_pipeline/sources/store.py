@@ -10,7 +10,7 @@ import hashlib
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -20,7 +20,7 @@ import polars as pl
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.memory import rare_collections
-from planner_pipeline.parts import read_verified
+from planner_pipeline.parts import is_intact, read_verified
 from planner_pipeline.sources.files import Quarantine, SourceCount, subdirectories
 from planner_runtime.contracts.canonical import sha256_hex
 
@@ -196,6 +196,23 @@ def _write_segment(folder: Path, number: int, rows: list[tuple[Any, ...]]) -> Se
     return Segment(file=path.name, rows=len(rows), sha256=sha256_hex(path.read_bytes()))
 
 
+def _write_segments(
+    folder: Path, index: _Index, chunks: Iterable[list[tuple[Any, ...]]]
+) -> list[Segment]:
+    """Rows in new segments, numbered after those of ``index``."""
+    number = 1 + max((int(one.file[8:13]) for one in index.segments), default=0)
+    segments: list[Segment] = []
+    pending: list[tuple[Any, ...]] = []
+    for rows in chunks:
+        pending += rows
+        if len(pending) >= SEGMENT_ROWS:
+            segments.append(_write_segment(folder, number + len(segments), pending))
+            pending = []
+    if pending:
+        segments.append(_write_segment(folder, number + len(segments), pending))
+    return segments
+
+
 def read_stored(
     reader: ReaderOf[RecordT], repo: Path, store: Path, progress: Progress = no_progress
 ) -> tuple[Stored, list[Quarantine], SourceCount]:
@@ -216,20 +233,12 @@ def read_stored(
         if signature_of.get(name) != _signature(f"{base}/{name}", reader.parts)
     ]
     changed.sort(key=_stamp)  # a month's records lie together
-    segments = list(index.segments)
-    pending: list[tuple[Any, ...]] = []
-    for rows in _read_all(reader, repo, changed, progress):
-        pending += rows
-        if len(pending) >= SEGMENT_ROWS:
-            segments.append(_write_segment(folder, _next_number(segments), pending))
-            pending = []
-    if pending:
-        segments.append(_write_segment(folder, _next_number(segments), pending))
-    index = _Index(version=reader.version, segments=tuple(segments))
+    fresh = _write_segments(folder, index, _read_all(reader, repo, changed, progress))
+    index = _Index(version=reader.version, segments=(*index.segments, *fresh))
     names = pl.DataFrame({"name": found}, schema={"name": pl.String})
     live = names.join(_live(folder, index), on="name", how="left", maintain_order="left")
-    n_rows = sum(segment.rows for segment in segments)
-    if len(segments) > MOST_SEGMENTS or n_rows - live.height > MOST_DEAD * n_rows + 100:
+    n_rows = sum(segment.rows for segment in index.segments)
+    if len(index.segments) > MOST_SEGMENTS or n_rows - live.height > MOST_DEAD * n_rows + 100:
         index, live = _compact(folder, index, live)
     write_bytes(msgspec.json.encode(index), folder / INDEX)
     _remove_others(folder, index)
@@ -256,10 +265,6 @@ def _n_pending(refused: Sequence[Quarantine], unusable: set[str], folder: str) -
     return len(waiting & unusable)
 
 
-def _next_number(segments: Sequence[Segment]) -> int:
-    return 1 + max((int(one.file[8:13]) for one in segments), default=0)
-
-
 def _load_index(folder: Path, version: str) -> _Index:
     """The index of what is kept; an empty one where there is none that can be trusted."""
     try:
@@ -267,8 +272,7 @@ def _load_index(folder: Path, version: str) -> _Index:
     except (OSError, msgspec.DecodeError):
         return _Index(version=version)
     whole = index.version == version and all(
-        (folder / one.file).is_file() and sha256_hex((folder / one.file).read_bytes()) == one.sha256
-        for one in index.segments
+        is_intact(folder / one.file, one.sha256) for one in index.segments
     )
     return index if whole else _Index(version=version)
 
@@ -299,17 +303,11 @@ def _refused(folder: Path, index: _Index, live: pl.DataFrame) -> list[Quarantine
 
 def _compact(folder: Path, index: _Index, live: pl.DataFrame) -> tuple[_Index, pl.DataFrame]:
     """Only the living rows, in few segments."""
-    segments: list[Segment] = []
-    number = _next_number(index.segments)
-    pending: list[tuple[Any, ...]] = []
-    for (old,), group in live.group_by("segment", maintain_order=True):
-        table = pl.read_parquet(folder / index.segments[int(str(old))].file)
-        pending += table[group["row"].to_list()].rows()
-        if len(pending) >= SEGMENT_ROWS:
-            segments.append(_write_segment(folder, number + len(segments), pending))
-            pending = []
-    if pending:
-        segments.append(_write_segment(folder, number + len(segments), pending))
+    living = (
+        pl.read_parquet(folder / index.segments[int(str(old))].file)[group["row"].to_list()].rows()
+        for (old,), group in live.group_by("segment", maintain_order=True)
+    )
+    segments = _write_segments(folder, index, living)
     smaller = _Index(version=index.version, segments=tuple(segments))
     names = live.select("name")
     return smaller, names.join(_live(folder, smaller), on="name", maintain_order="left")

@@ -48,9 +48,8 @@ def build_once(repo: Path, out: Path) -> dict[str, Any]:
     from planner_pipeline.dataset.blocks import write_examples
     from planner_pipeline.dataset.build import assembly_of, gather_dataset, recipe_of
     from planner_pipeline.history.assemble import write_runs
-    from planner_pipeline.history.epochs import run_epochs
+    from planner_pipeline.history.epochs import epochs_of
     from planner_pipeline.sources.workspace import read_workspace
-    from planner_pipeline.tables import RUNS, polars_schema
 
     stages: dict[str, float] = {"imports": cpu_seconds()}
 
@@ -67,13 +66,12 @@ def build_once(repo: Path, out: Path) -> dict[str, Any]:
         "examples with tokens and features",
         lambda: write_examples(runs, recipe, out / "parts" / "examples"),
     )
-    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
-    epochs, _ = run_epochs(runs.table(columns, polars_schema(RUNS)), [])
+    table, epochs = epochs_of(runs, workspace.settings_states)
     meta = stage(
         "splits, hash, shards",
         lambda: gather_dataset(
-            out / "dataset", runs=runs, examples=examples, recipe=recipe, run_epochs=epochs,
-            states=[], not_examples=not_examples,
+            out / "dataset", examples=examples, recipe=recipe, run_epochs=table,
+            epochs=epochs, not_examples=not_examples,
             sources=workspace.source_report.counts,
             quarantined_by_reason=dict(Counter(workspace.quarantine["reason"])),
         ),

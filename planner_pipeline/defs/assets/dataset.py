@@ -18,8 +18,8 @@ from planner_pipeline.defs.markdown import counts_table, first_rows, markdown_ta
 from planner_pipeline.defs.progress import show_progress
 from planner_pipeline.defs.resources import Settings, months_of
 from planner_pipeline.defs.versions import content_version
+from planner_pipeline.history.epochs import epochs_of
 from planner_pipeline.parts import Parts
-from planner_pipeline.sources.settings import SettingsState
 from planner_pipeline.sources.workspace import SourceReport
 from planner_runtime.actions import action_space_for_swarms, valid_actions
 
@@ -94,11 +94,10 @@ def dataset(
     runs = Parts.load(settings.runs_dir)
     meta = gather_dataset(
         settings.dataset_dir,
-        runs=runs,
         examples=Parts.load(settings.examples_dir),
         recipe=recipe,
         run_epochs=run_epochs,
-        states=[SettingsState(**row) for row in settings_states.iter_rows(named=True)],
+        epochs=epochs_of(runs, settings_states)[1],
         not_examples=ExamplePlan(runs, recipe).not_examples,
         sources=source_report.counts,
         quarantined_by_reason=dict(sorted(Counter(quarantine["reason"]).items())),

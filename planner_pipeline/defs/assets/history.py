@@ -11,9 +11,8 @@ from planner_pipeline.defs.progress import show_progress
 from planner_pipeline.defs.resources import Settings, months_of
 from planner_pipeline.defs.table_types import table_type
 from planner_pipeline.history.assemble import RunAssembly, write_runs
-from planner_pipeline.history.epochs import run_epochs as find_epochs
+from planner_pipeline.history.epochs import epochs_of
 from planner_pipeline.parts import Parts
-from planner_pipeline.sources.settings import SettingsState
 from planner_pipeline.sources.store import Stored
 from planner_pipeline.tables import RUN_EPOCHS, RUNS, polars_schema
 
@@ -58,10 +57,7 @@ def run_summaries_asset(partitions: dg.PartitionsDefinition | None) -> dg.Assets
 )
 def run_epochs(settings_states: pl.DataFrame, settings: Settings) -> dg.MaterializeResult:
     """Hashes of configuration, universe, prompts and toolchain versions in force at every run."""
-    columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
-    runs = Parts.load(settings.runs_dir).table(columns, polars_schema(RUNS))
-    states = [SettingsState(**row) for row in settings_states.iter_rows(named=True)]
-    table, epochs = find_epochs(runs, states)
+    table, epochs = epochs_of(Parts.load(settings.runs_dir), settings_states)
     shown = pl.DataFrame([{"epoch": e.epoch, "runs": e.n_runs, **e.versions} for e in epochs])
     return dg.MaterializeResult(
         value=table, metadata={"rows": table.height, "epochs": first_rows(shown, n=20)}
