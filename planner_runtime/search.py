@@ -148,6 +148,8 @@ class _Batch:
         moments = self._cutoff[:, None] - self._ages
         self._edges = np.searchsorted(self._started, moments, side="right")
         self._recency = np.array(weights.recency, dtype=np.int64)
+        # (buckets,) the most points that a run of a bucket or an older one gets
+        self._recency_bound = np.maximum.accumulate(self._recency[::-1])[::-1]
         # keys (score, position) of the best so far, best first; -1 where there is none yet
         self._best = np.full((self._size, n), -1, dtype=np.int64)
         self._listed = np.zeros(0, dtype=np.int64)
@@ -240,7 +242,7 @@ class _Batch:
         nth = self._best[:, -1]
         bar = nth >> _POSITION_BITS  # -1 where fewer than n were seen
         older = newest < (nth & _POSITION_MASK)  # then a tie is lost
-        need = bar + older - self._recency[bucket]
+        need = bar + older - self._recency_bound[bucket]
         few = min(FEW_KEYWORDS, len(self._keywords.rows))
         wordy = None
         if few < len(self._keywords.rows):

@@ -6,6 +6,7 @@ Spec: section 5.2 (score), 5.3 (leakage).
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from planner_runtime.contracts.run_summary import Domain, RunSummary
 from planner_runtime.search import search
@@ -19,9 +20,21 @@ from planner_runtime.similarity import (
     run_keys,
 )
 
-__all__ = ["DAY_MS", "DEFAULT_WEIGHTS", "Query", "RunIndex", "SimilarityWeights", "is_visible"]
+__all__ = [
+    "DAY_MS", "DEFAULT_WEIGHTS", "Query", "RunIndex", "Searcher", "SimilarityWeights", "is_visible",
+]  # fmt: skip
 
 ShelfKey = tuple[str, Domain]
+
+
+class Searcher(Protocol):
+    """Exact search of a shelf: by numpy (``search``), or compiled, in the pipeline, for builds."""
+
+    def __call__(
+        self, shelf: Shelf, queries: Sequence[Query], n: int, *, window: int | None = None
+    ) -> list[list[int]]:
+        """For each query the positions of its ``n`` most similar visible runs, best first."""
+        ...
 
 
 class RunIndex:
@@ -32,6 +45,7 @@ class RunIndex:
             again under its id replaces the earlier one.
         window: Only so many of the newest runs of a job type and domain that started before a
             decision are its candidates; None for all of them.
+        searcher: Finds the same runs as any other.
 
     Raises:
         ValueError: ``window`` is not positive.
@@ -43,10 +57,11 @@ class RunIndex:
         *,
         weights: SimilarityWeights = DEFAULT_WEIGHTS,
         window: int | None = None,
+        searcher: Searcher = search,
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(f"a window holds at least one run, got {window}")
-        self.weights, self._window = weights, window
+        self.weights, self._window, self._search = weights, window, searcher
         self._shelf_of: dict[str, ShelfKey] = {}  # by run id
         self._shelves: dict[ShelfKey, Shelf] = {}
         self._held: dict[ShelfKey, list[RunSummary]] = {}  # by position on the shelf
@@ -96,7 +111,8 @@ class RunIndex:
                 continue
             held = self._held[key]
             asked = [queries[i] for i in numbers]
-            for i, best in zip(numbers, search(shelf, asked, n, window=self._window), strict=True):
+            positions = self._search(shelf, asked, n, window=self._window)
+            for i, best in zip(numbers, positions, strict=True):
                 found[i] = [held[position] for position in best]
         return found
 

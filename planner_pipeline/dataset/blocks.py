@@ -164,6 +164,7 @@ def make_blocks(
         n_similar=recipe.n_similar,
         weights=recipe.weights,
         window=recipe.window,
+        n_decisions=sum(len(block.decisions) for block in blocks),
     )
     run_blocks = RunBlocks(recipe.budget.per_run)
     decoder = msgspec.json.Decoder(RunRecord)

@@ -5,7 +5,7 @@ from what is the same in many. Does not: labels and splits (``dataset``). Spec: 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,10 +15,12 @@ from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.inputs import rfc3339
+from planner_runtime.search import search
 from planner_runtime.similar_runs import (
     DEFAULT_WEIGHTS,
     Query,
     RunIndex,
+    Searcher,
     SimilarityWeights,
     is_visible,
 )
@@ -41,6 +43,17 @@ class BuiltInput(msgspec.Struct, frozen=True):
     newest_seen_ms: int
 
 
+WORTH_COMPILED: Final = 400_000_000  # pairs of decision and run: about a second of numpy's
+
+
+def _searcher(n_pairs: int) -> Searcher:
+    if n_pairs < WORTH_COMPILED:
+        return search
+    from planner_pipeline.history import compiled_search  # loading it takes half a second
+
+    return compiled_search.search
+
+
 class InputBuilder:
     """Builds the planner inputs of decisions from the summaries of all runs of a workspace.
 
@@ -48,6 +61,8 @@ class InputBuilder:
         summaries: Canonical JSON of every run's summary, in any order.
         n_similar: Similar runs an input may hold.
         window: Of retrieval; None for all earlier runs.
+        n_decisions: About how many will be asked for; many over a long history pay for loading the
+            compiled search.
     """
 
     def __init__(
@@ -58,18 +73,21 @@ class InputBuilder:
         n_similar: int,
         weights: SimilarityWeights = DEFAULT_WEIGHTS,
         window: int | None = None,
+        n_decisions: int = 1,
     ) -> None:
         self._n_similar = n_similar
         self._space_text = canonical_json(space.to_document())
         self._texts: dict[str, str] = {}
         self._of_issue: dict[str, list[RunSummary]] = {}
-        self._index = RunIndex(weights=weights, window=window)
         self._reader = msgspec.json.Decoder(PlannerInput)
         decoder = msgspec.json.Decoder(RunSummary)
-        for text in summaries:
-            summary = decoder.decode(text)
+        known = [(decoder.decode(text), text) for text in summaries]
+        self._index = RunIndex(
+            (summary for summary, _ in known),
+            weights=weights, window=window, searcher=_searcher(n_decisions * len(known)),
+        )  # fmt: skip
+        for summary, text in known:
             self._texts[summary.run_id] = text
-            self._index.add(summary)
             if summary.issue_id is not None:
                 self._of_issue.setdefault(summary.issue_id, []).append(summary)
 

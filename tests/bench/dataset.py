@@ -190,7 +190,8 @@ def synthetic_runs(n: int, first: int, of: int) -> list[Any]:
 
 def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
     """The newest decisions of a long history, each asking for its eight most similar runs."""
-    from planner_runtime.search import search
+    from planner_pipeline.history import compiled_search
+    from planner_runtime import search as numpy_search
     from planner_runtime.shelf import Shelf, sort_runs
     from planner_runtime.similar_runs import DEFAULT_WEIGHTS, Query
     from tests.reference.retrieval import naive_similar_keys
@@ -210,12 +211,18 @@ def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
         )
         for run in newest
     ]  # fmt: skip
+    loaded = time.process_time()
+    compiled_search.search(shelf, queries[:1], 8, window=window)
+    loaded = time.process_time() - loaded
     start = time.process_time()
-    found = search(shelf, queries, 8, window=window)
+    found = compiled_search.search(shelf, queries, 8, window=window)
     spent = time.process_time() - start
+    in_numpy = time.process_time()
+    same = numpy_search.search(shelf, queries, 8, window=window) == found
+    in_numpy = time.process_time() - in_numpy
     one = time.process_time()
     for query in queries[:300]:
-        search(shelf, [query], 8, window=window)
+        numpy_search.search(shelf, [query], 8, window=window)
     one = time.process_time() - one
     first = len(shelf) - len(checked)
 
@@ -235,8 +242,9 @@ def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
     limit = "all" if window is None else f"the newest {window:,}"
     print(
         f"retrieval, n=8 over {limit} of {n:,} runs: {len(queries) / spent:,.0f} queries per CPU s "
-        f"in batches, {300 / one:,.0f} one by one; filled in {filled:.1f} CPU s, {peak_mb():,.0f} MB"
-        f"{' with the runs to check' if n_checked else ''}"
+        f"compiled (loaded in {loaded:.1f} CPU s), {len(queries) / in_numpy:,.0f} by numpy in batches, "
+        f"{300 / one:,.0f} by numpy one by one; {'equal' if same else 'NOT EQUAL'}; filled in "
+        f"{filled:.1f} CPU s, {peak_mb():,.0f} MB{' with the runs to check' if n_checked else ''}"
     )
     if n_checked:
         print(

@@ -1,18 +1,21 @@
-"""Retrieval against ten naive lines: thousands of queries full of ties, on every path of the search.
+"""Retrieval against ten naive lines: thousands of queries full of ties, on every path of the searches.
 
 The limit between listed and bitmapped terms and the size of a block are lowered, so that a few
-hundred runs meet what a hundred thousand would.
+hundred runs meet what a hundred thousand would. The search in numpy, which a kernel runs, and the
+compiled one, which builds run, must both find the same.
 """
 
 import random
 
 import pytest
 
+from planner_pipeline.history import compiled_search
 from planner_runtime import bitmaps, search
 from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
-from planner_runtime.similar_runs import DAY_MS, Query, RunIndex, SimilarityWeights
+from planner_runtime.similar_runs import DAY_MS, Query, RunIndex, Searcher, SimilarityWeights
 from tests.reference.retrieval import naive_similar_runs
 
+SEARCHERS = {"numpy": search.search, "compiled": compiled_search.search}
 ABLATED = {
     "all": SimilarityWeights(),
     "without tags": SimilarityWeights(tags=0),
@@ -21,6 +24,13 @@ ABLATED = {
     "without same issue": SimilarityWeights(same_issue=0),
     "without recency": SimilarityWeights(recency=(0, 0, 0, 0, 0)),
     "the older the better": SimilarityWeights(recency=(0, 10, 20, 30, 40_000)),
+    "nothing but age": SimilarityWeights(
+        tags=1_000,
+        failures=1_000,
+        keywords=1_000,
+        same_issue=100,
+        recency=(0, 10, 20, 30_000, 400_000),
+    ),
     "one bucket": SimilarityWeights(recency=(7,), recency_days=()),
 }
 
@@ -66,10 +76,11 @@ def a_question(luck: random.Random) -> Query:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("searcher", SEARCHERS.values(), ids=SEARCHERS)
 @pytest.mark.parametrize("name", ABLATED)
 @pytest.mark.parametrize(("least", "block"), [(2, 2), (20, 1), (64, 4096)])
 def test_every_path_of_the_search_is_the_naive_loop(
-    monkeypatch: pytest.MonkeyPatch, name: str, least: int, block: int
+    monkeypatch: pytest.MonkeyPatch, name: str, least: int, block: int, searcher: Searcher
 ) -> None:
     monkeypatch.setattr(bitmaps, "LEAST_FREQUENT", least)
     monkeypatch.setattr(search, "LEAST_WORDS", block)
@@ -80,7 +91,7 @@ def test_every_path_of_the_search_is_the_naive_loop(
     for n in (3, 90, 700):
         history = a_history(luck, n)
         window = luck.choice((None, 1, 50, n // 2))
-        index = RunIndex(history[: n // 2], weights=ABLATED[name], window=window)
+        index = RunIndex(history[: n // 2], weights=ABLATED[name], window=window, searcher=searcher)
         questions = [a_question(luck) for _ in range(60)]
         index.similar_runs_of(questions[:5], n=2)
         for run in history[n // 2 :]:
@@ -92,6 +103,19 @@ def test_every_path_of_the_search_is_the_naive_loop(
                     history, question, n=count, weights=ABLATED[name], window=window
                 )
                 assert [run.run_id for run in runs] == expected
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS.values(), ids=SEARCHERS)
+def test_many_queries_over_a_long_history_are_the_naive_loop(searcher: Searcher) -> None:
+    luck = random.Random(3)
+    history = a_history(luck, 2_500)
+    for weights in (ABLATED["all"], ABLATED["nothing but age"]):
+        index = RunIndex(history, weights=weights, searcher=searcher)
+        questions = [a_question(luck) for _ in range(128)]
+        found = index.similar_runs_of(questions, n=8)
+        for question, runs in zip(questions, found, strict=True):
+            expected = naive_similar_runs(history, question, n=8, weights=weights)
+            assert [run.run_id for run in runs] == expected
 
 
 def test_runs_in_the_order_of_their_starts_are_added_to_what_is_there() -> None:
