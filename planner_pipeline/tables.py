@@ -151,17 +151,14 @@ INDEX: Final = pa.DataFrameSchema(
     strict=True,
     name="index",
 )
-LOGITS: Final = pa.DataFrameSchema(
+OUTPUTS: Final = pa.DataFrameSchema(
     {
         "example_id": _unique_text(),
         "split": pa.Column(pl.String, pa.Check.isin(["val", "test"])),
-        "swarm_id": pa.Column(pl.List(pl.Float64)),
-        "max_candidates_bin": pa.Column(pl.List(pl.Float64)),
-        "max_minutes_bin": pa.Column(pl.List(pl.Float64)),
-        "max_iterations_bin": pa.Column(pl.List(pl.Float64)),
+        "outputs": pa.Column(pl.List(pl.Float64)),  # all of a model's outputs, one after another
     },
     strict=True,
-    name="logits",
+    name="outputs",
 )
 PREDICTIONS: Final = pa.DataFrameSchema(
     {

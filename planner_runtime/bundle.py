@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_runtime.actions import HEADS, ActionSpace, action_space_of
+from planner_runtime.actions import ActionSpace, action_space_of
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.contracts.canonical import canonical_json, document_hash, sha256_hex
 from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.contracts.planner_input import ActionSpaceDocument
 from planner_runtime.contracts.reading import ContractError, read_document, to_document
+from planner_runtime.decode import output_widths, temperature_names
 from planner_runtime.features import feature_spec_hash
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.tokenizer import vocab_hash
@@ -222,13 +223,18 @@ def _read_verified(folder: Path) -> Bundle:
     if manifest.model.input_spec_hash != ours:
         detail = "this runtime builds another input than the model was trained on"
         faults.append(Fault(MODEL, "input_spec_mismatch", detail))
-    if sorted(calibration.temperatures) != sorted(HEADS):
+    asked = temperature_names(manifest.model.decoding)
+    if sorted(calibration.temperatures) != sorted(asked):
         detail = f"it has temperatures for {sorted(calibration.temperatures)}"
         faults.append(Fault(CALIBRATION, "malformed", detail))
     try:
         kernel_config = msgspec.convert(manifest.kernel_config, KernelConfig)
     except msgspec.ValidationError as error:
         raise BundleError([Fault(MANIFEST, "malformed", f"kernel_config: {error}")]) from error
+    widths = output_widths(space, manifest.model.decoding)
+    if manifest.model.output_names != tuple(widths):
+        detail = f"outputs {manifest.model.output_names} of a {manifest.model.decoding} model"
+        faults.append(Fault(MANIFEST, "malformed", detail))
     if not golden or len(golden) != manifest.n_golden:
         detail = f"{len(golden)} cases, the manifest says {manifest.n_golden}"
         faults.append(Fault(GOLDEN, "count_mismatch", detail))

@@ -20,7 +20,6 @@ from planner_runtime.actions import (
     action_space_of,
     candidate_set_hash,
     choice_matrix,
-    masks_of,
     valid_actions,
 )
 from planner_runtime.bundle import GOLDEN, MODEL, Bundle, BundleError, Fault, read_bundle
@@ -40,13 +39,21 @@ from planner_runtime.contracts.reading import (
     decode_json,
     read_document,
 )
-from planner_runtime.decode import JointDecision, NonFiniteLogitsError, decode_joint
+from planner_runtime.calibration import Calibration
+from planner_runtime.decode import (
+    JointDecision,
+    NonFiniteLogitsError,
+    action_table,
+    decode,
+    output_widths,
+    table_of,
+)
 from planner_runtime.features import feature_vector
 from planner_runtime.heuristic import baseline_action
 from planner_runtime.inputs import blank_planner_input, epoch_ms, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
 from planner_runtime.session import Model, ModelError, OnnxModel
-from planner_runtime.tokenizer import tokenize
+from planner_runtime.tokenizer import TokenBudget, tokenize
 
 BASELINE_ID: Final = "baseline_heuristic_v0"
 GOLDEN_TOLERANCE: Final = 1e-4
@@ -77,7 +84,7 @@ class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Action
     confidence: float
-    threshold: float
+    calibration: Calibration
     probs: dict[str, tuple[float, ...]]
     alternatives: tuple[tuple[Action, float], ...]
     model_id: ModelId
@@ -192,8 +199,8 @@ class Planner:
         except Exception as error:
             reason = f"inference_failed:{type(error).__name__}: {error}"
             return self._baseline_decision(question, asked, reason, created_at)
-        if not verdict.confidence >= verdict.threshold:
-            reason = f"low_confidence:{verdict.confidence:.3f} < {verdict.threshold:.3f}"
+        if not verdict.calibration.follows(verdict.confidence):
+            reason = _abstain_reason(verdict)
             return self._baseline_decision(question, asked, reason, created_at, verdict=verdict)
         return self._model_decision(question, asked, created_at, verdict)
 
@@ -206,17 +213,18 @@ class Planner:
         rows = [row for row, action in enumerate(known) if action in allowed]
         if not rows:
             raise _NoAnswerError("no_valid_action:the bundle knows none of the offered actions")
-        choices = choice_matrix(space, question.job_type)[rows]
-        if self._bundle.manifest.model.input_kind == "features":
+        table = action_table(space, question.job_type)
+        if len(rows) < len(known):
+            table = table_of(space, choice_matrix(space, question.job_type)[rows])
+        card = self._bundle.manifest.model
+        if card.input_kind == "features":
             row = feature_vector(question)
         else:
-            row = np.asarray(tokenize(question), dtype=np.int64)
+            budget = TokenBudget(seq_len=card.seq_len, per_run=card.tokens_per_run)
+            row = np.asarray(tokenize(question, budget=budget), dtype=np.int64)
         try:
-            decision = decode_joint(
-                self._model.logits(row),
-                calibration.in_head_order(),
-                choices,
-                masks_of(space, choices),
+            decision = decode(
+                self._model.logits(row), calibration.temperatures, table, card.decoding
             )
         except (ModelError, NonFiniteLogitsError) as error:
             raise _NoAnswerError(f"inference_failed:{error}") from error
@@ -225,7 +233,7 @@ class Planner:
         return _Verdict(
             action=actions[decision.index],
             confidence=min(1.0, decision.confidence),
-            threshold=calibration.confidence_threshold,
+            calibration=calibration,
             probs=_probs(decision),
             alternatives=tuple((actions[i], float(decision.joint_probs[i])) for i in best),
             model_id=ModelId(
@@ -305,6 +313,13 @@ class Planner:
         )
 
 
+def _abstain_reason(verdict: _Verdict) -> str:
+    if verdict.calibration.always_abstains:
+        return "not_certified:no confidence is known to keep its promise"
+    threshold = verdict.calibration.confidence_threshold
+    return f"low_confidence:{verdict.confidence:.3f} < {threshold:.3f}"
+
+
 def _timestamp(now_ms: int | None) -> str:
     try:
         if now_ms is not None:
@@ -343,8 +358,7 @@ def open_model(bundle: Bundle) -> OnnxModel:
         bundle.model,
         input_kind=card.input_kind,
         input_width=card.input_width,
-        output_names=card.output_names,
-        output_widths=[len(choices) for choices in bundle.action_space.choices],
+        output_widths=output_widths(bundle.action_space, card.decoding),
     )
 
 

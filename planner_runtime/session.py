@@ -4,10 +4,14 @@ Belongs here: the only import of onnxruntime in the runtime, and a fake for test
 Does not: checking files (``bundle``), choosing (``decode``). Source: reference/models.md 3.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 import numpy as np
+
+from planner_runtime.tokenizer import fold
+
+TOKEN_INPUTS: Final = ("input_ids", "key_ids", "attention_mask")
 
 
 class ModelError(RuntimeError):
@@ -15,7 +19,7 @@ class ModelError(RuntimeError):
 
 
 class Model(Protocol):
-    """One input row in, one row of logits a head out."""
+    """One input row in, its outputs out."""
 
     def logits(self, row: np.ndarray) -> list[np.ndarray]:
         """Logits of one example.
@@ -24,7 +28,7 @@ class Model(Protocol):
             row: (F,) float32 features, or (T,) int64 token ids.
 
         Returns:
-            Per head (C,) float32.
+            Per output (width,) float32, as ``decode.output_widths`` says.
         """
         ...
 
@@ -43,6 +47,10 @@ class FixedModel:
 class OnnxModel:
     """A session on the CPU, one thread, from bytes that were just hashed.
 
+    Args:
+        input_width: Features; of a model that reads tokens it is not looked at.
+        output_widths: By name, in the model's order.
+
     Raises:
         ModelError: onnxruntime is missing, refuses the model, or its inputs and outputs differ
             from the manifest.
@@ -54,8 +62,7 @@ class OnnxModel:
         *,
         input_kind: str,
         input_width: int,
-        output_names: Sequence[str],
-        output_widths: Sequence[int],
+        output_widths: Mapping[str, int],
     ) -> None:
         try:
             import onnxruntime as ort
@@ -74,9 +81,9 @@ class OnnxModel:
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise ModelError(f"onnxruntime refuses the model: {error}") from error
         is_dense = input_kind == "features"
-        names = ("features",) if is_dense else ("input_ids", "attention_mask")
+        names = ("features",) if is_dense else TOKEN_INPUTS
         said = [*((name, input_width if is_dense else None) for name in names)]
-        said += zip(output_names, output_widths, strict=True)
+        said += output_widths.items()
         nodes = (*self._session.get_inputs(), *self._session.get_outputs())
         found = [
             (node.name, node.shape[-1] if isinstance(node.shape[-1], int) else None)
@@ -92,8 +99,8 @@ class OnnxModel:
         if self._input_kind == "features":
             feed: dict[str, np.ndarray] = {"features": batch.astype(np.float32)}
         else:
-            ids = batch.astype(np.int64)
-            feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            values, keys = (part[np.newaxis] for part in fold(row.astype(np.int64)))
+            feed = dict(zip(TOKEN_INPUTS, (values, keys, np.ones_like(values)), strict=True))
         try:
             return [np.asarray(head)[0] for head in self._session.run(None, feed)]
         except Exception as error:

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from planner_runtime.actions import CANDIDATES_BINS, ITERATIONS_BINS, MINUTES_BINS
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_input import PlannerInput
+from planner_runtime.contracts.reading import read_document
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.hashing import bucket
-from planner_runtime.inputs import PRIORITIES, RISKS, SIZES, epoch_ms
+from planner_runtime.inputs import PRIORITIES, RISKS, SIZES, blank_planner_input, epoch_ms
 
 SPECIALS: Final = ("[PAD]", "[UNK]", "[BOS]", "[EOS]", "[SEP]", "[=]", "[RUN]")
 N_TAG_BUCKETS: Final = 1024
@@ -99,7 +101,8 @@ VOCABULARY: Final = _build_vocabulary()
 TOKEN_IDS: Final = {token: i for i, token in enumerate(VOCABULARY)}
 PAD_ID: Final = TOKEN_IDS["[PAD]"]
 UNK_ID: Final = TOKEN_IDS["[UNK]"]
-_EQUALS, _SEP, _RUN = TOKEN_IDS["[=]"], TOKEN_IDS["[SEP]"], TOKEN_IDS["[RUN]"]
+EQUALS: Final = TOKEN_IDS["[=]"]
+_SEP, _RUN = TOKEN_IDS["[SEP]"], TOKEN_IDS["[RUN]"]
 
 Entry = tuple[int, int, int]  # key, equals, value: never split
 
@@ -120,7 +123,7 @@ def vocab_hash() -> str:
 
 
 _ENTRIES: Final = {
-    (key, value): (TOKEN_IDS[f"[KEY:{key}]"], _EQUALS, TOKEN_IDS[f"[VAL:{value}]"])
+    (key, value): (TOKEN_IDS[f"[KEY:{key}]"], EQUALS, TOKEN_IDS[f"[VAL:{value}]"])
     for key, values in KEYS.items()
     for value in values
 }
@@ -139,7 +142,7 @@ def _closed(key: str, value: str | None) -> Entry:
 
 def _hashed(key: str, name: str) -> Entry:
     key_id, first, size = _FAMILIES[key]
-    return key_id, _EQUALS, first + bucket(name, size)
+    return key_id, EQUALS, first + bucket(name, size)
 
 
 def _count(n: int) -> str:
@@ -243,6 +246,28 @@ def _system_entries(planner_input: PlannerInput) -> Iterable[Entry]:
     yield _closed("N_TOOLCHAINS", None if names is None else _count(len(names)))
     for name in (names or ())[:8]:
         yield _hashed("TOOLCHAIN", name)
+
+
+def fold(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A sequence as a model reads it: a key and its value in one place (docs/adr/0008).
+
+    Args:
+        ids: (T,) of ``tokenize``, or several such sequences one after another.
+
+    Returns:
+        (P,) ids of values and of single tokens, and (P,) ids of their keys, [PAD] where a token has
+        none; P is about a third of T.
+
+    >>> values, keys = fold(np.array(tokenize(read_document(blank_planner_input(), PlannerInput))))
+    >>> [VOCABULARY[i] for i in values[:3]], [VOCABULARY[i] for i in keys[:3]]
+    (['[BOS]', '[VAL:code]', '[NAME_HASH_52]'], ['[PAD]', '[KEY:JOB_TYPE]', '[KEY:UNIVERSE]'])
+    """
+    equals = np.flatnonzero(ids == EQUALS)
+    kept = np.ones(len(ids), dtype=bool)
+    kept[equals] = kept[equals - 1] = False
+    keys = np.full(len(ids), PAD_ID, dtype=ids.dtype)
+    keys[equals + 1] = ids[equals - 1]
+    return ids[kept], keys[kept]
 
 
 def tokenize(

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from planner_pipeline.dataset.arrays import Arrays, build_arrays
+from planner_pipeline.dataset.arrays import Arrays, TokenRows, build_arrays
 from planner_pipeline.dataset.examples import Example, read_action
 from planner_pipeline.dataset.shards import INDEX_FILE, META, DatasetMeta
 from planner_pipeline.parts import read_verified
@@ -69,14 +69,29 @@ class Dataset:
             features[table["place"].to_numpy()] = flat.reshape(-1, N_FEATURES)
         return features
 
+    def tokens(self, rows: pl.DataFrame) -> TokenRows:
+        """Token ids of some rows of the index, in their order."""
+        found: list[np.ndarray] = [np.zeros(0, dtype=np.int32)] * rows.height
+        for table in self._gather(rows, ["token_ids"]):
+            edges = [0, *table["token_ids"].list.len().cast(pl.Int64).cum_sum()]
+            flat = table["token_ids"].explode(empty_as_null=False).to_numpy().astype(np.int32)
+            for i, place in enumerate(table["place"].to_list()):
+                found[place] = flat[edges[i] : edges[i + 1]]
+        return TokenRows.of(found)
+
     def arrays(self, *splits: str) -> Arrays:
         """Arrays of some splits, in the order of decisions."""
         return self.arrays_of(self.rows(*splits))
 
     def arrays_of(self, rows: pl.DataFrame) -> Arrays:
         """Arrays of some rows of the index, in their order."""
-        job_types = rows["job_type"].to_list()
-        return build_arrays(self.features(rows), self.labels(rows), job_types, self.space)
+        return build_arrays(
+            self.features(rows),
+            self.labels(rows),
+            rows["job_type"].to_list(),
+            self.space,
+            self.tokens(rows),
+        )
 
     def labels(self, rows: pl.DataFrame) -> list[Action]:
         """Executed actions of some rows of the index."""

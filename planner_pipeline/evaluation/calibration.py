@@ -1,22 +1,28 @@
-"""Fitting one temperature per head on the validation split.
+"""Fitting temperatures on the validation split: one a head, or one for a joint output.
 
 Belongs here: the fit, its shrinkage and its warnings. Does not: applying it
-(``planner_runtime.calibration``). Spec: section 7.4; reference/models.md 2.
+(``planner_runtime.calibration``), the threshold to abstain below (``risk``).
+Spec: section 7.4; reference/models.md 2.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from planner_pipeline.dataset.arrays import Arrays
 from planner_runtime.actions import HEADS
-from planner_runtime.calibration import Calibration
+from planner_runtime.decode import (
+    JOINT,
+    Decoding,
+    action_log_probs,
+    prefix_index,
+    temperature_names,
+)
 
 LOG_T_BOUNDS: Final = (math.log(0.05), math.log(20.0))
 FULL_TRUST_ROWS: Final = 100  # below it log T is shrunk towards 0
-CONFIDENCE_THRESHOLD: Final = 0.2  # the kernel's own default: formats 5
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
@@ -73,22 +79,94 @@ def fit_temperature(
     return temperature, f"T={temperature:.2f} is the bound of the search" if at_bound else None
 
 
-def fit_calibration(logits: Sequence[np.ndarray], arrays: Arrays) -> Calibration:
-    """Temperatures of all heads.
+class Problem(NamedTuple):
+    """What one temperature is fitted on: (N, C) scores, (N,) labels, (N, C) what was valid."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray
+
+
+def problems(
+    outputs: Sequence[np.ndarray], arrays: Arrays, decoding: Decoding
+) -> dict[str, Problem]:
+    """By temperature what it is fitted on; an autoregressive head's scores after the choices that
+    were made before it.
 
     Args:
-        logits: Per head (N, C), raw scores of the validation rows.
-        arrays: Labels and masks of the same rows.
+        outputs: As ``planner_runtime.decode.output_widths`` says, each (N, width).
     """
-    labels, masks = arrays.labels, arrays.masks
-    temperatures, notes = {}, []
+    raw = [np.asarray(output, dtype=np.float64) for output in outputs]
+    tables, jobs, labels = arrays.tables, arrays.jobs, arrays.labels
+    if not len(arrays):
+        nothing = np.zeros((0, 1))
+        return {
+            name: Problem(nothing, np.zeros(0, dtype=np.int64), nothing > 0)
+            for name in temperature_names(decoding)
+        }
+    if decoding == JOINT:
+        mask = np.zeros((len(tables), raw[0].shape[1]), dtype=bool)
+        columns = np.zeros(len(arrays), dtype=np.int64)
+        for job, table in enumerate(tables):
+            mask[job, table.columns] = True
+            rows = jobs == job
+            columns[rows] = table.columns[table.column_of(labels[rows])]
+        return {JOINT: Problem(raw[0], columns, mask[jobs])}
+    found = {}
+    prefixes = prefix_index(labels, [len(choices) for choices in arrays.space.choices])
     for head, name in enumerate(HEADS):
-        temperatures[name], note = fit_temperature(logits[head], labels[:, head], masks[head])
+        if decoding == "autoregressive":
+            step_masks = np.array([table.step_masks[head] for table in tables])
+            steps = raw[head].reshape(len(arrays), step_masks.shape[1], -1)
+            before = prefixes[:, head]
+            scores, mask = steps[np.arange(len(arrays)), before], step_masks[jobs, before]
+        else:
+            scores, mask = raw[head], np.array([table.masks[head] for table in tables])[jobs]
+        found[name] = Problem(scores, labels[:, head], mask)
+    return found
+
+
+def fit_temperatures(
+    outputs: Sequence[np.ndarray], arrays: Arrays, decoding: Decoding
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """A temperature for every head, or for the joint output, and notes where one was not fitted.
+
+    Args:
+        outputs: Raw scores of the validation rows.
+        arrays: Labels and valid actions of the same rows.
+    """
+    temperatures, notes = {}, []
+    for name, problem in problems(outputs, arrays, decoding).items():
+        temperatures[name], note = fit_temperature(*problem)
         if note is not None:
             notes.append(f"{name}: T=1, {note}" if temperatures[name] == 1.0 else f"{name}: {note}")
-    return Calibration(
-        temperatures=temperatures,
-        confidence_threshold=CONFIDENCE_THRESHOLD,
-        n_validation=len(labels),
-        notes=tuple(notes),
+    return temperatures, tuple(notes)
+
+
+def label_log_probs(
+    outputs: Sequence[np.ndarray],
+    arrays: Arrays,
+    decoding: Decoding,
+    temperatures: Mapping[str, float],
+) -> np.ndarray:
+    """(N,) natural-log joint probability of every label, among the valid actions."""
+    found = np.zeros(len(arrays))
+    for job, table in enumerate(arrays.tables):
+        rows = np.flatnonzero(arrays.jobs == job)
+        log_probs = action_log_probs([one[rows] for one in outputs], temperatures, table, decoding)
+        found[rows] = log_probs[np.arange(len(rows)), table.column_of(arrays.labels[rows])]
+    return found
+
+
+def calibrated_nll(
+    outputs: Sequence[np.ndarray], arrays: Arrays, decoding: Decoding
+) -> tuple[float, float]:
+    """Mean joint negative log-likelihood in nats of N >= 1 rows: with the temperatures that fit
+    them best, and with none.
+    """
+    fitted, _ = fit_temperatures(outputs, arrays, decoding)
+    plain = dict.fromkeys(fitted, 1.0)
+    with_fit, without = (
+        float(-label_log_probs(outputs, arrays, decoding, t).mean()) for t in (fitted, plain)
     )
+    return with_fit, without

@@ -1,83 +1,200 @@
-"""The training loop: AdamW, early stopping on validation loss, the best epoch kept.
+"""The training loop of networks: best epoch kept, averaged weights, taken up again after a kill.
 
-Belongs here: fitting one model from one seed. Does not: the model or its evaluation.
-Spec: section 7.4, Stage A. Equal data and seed give equal weights.
+Belongs here: fitting one network from one seed. Does not: the network, its evaluation, models with
+a closed form. Spec: section 7.4. Equal data, settings and seed give equal weights, also when the
+work was interrupted between two epochs and goes on from its state.
 """
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from planner_pipeline.artifacts import write_bytes
 from planner_pipeline.dataset.arrays import Arrays
-from planner_pipeline.models.mlp import FeatureMlp, MlpSpec
-from planner_pipeline.training.losses import head_losses
+from planner_pipeline.evaluation.calibration import calibrated_nll
+from planner_pipeline.models.recurrent import RecurrentEncoder
+from planner_pipeline.models.spec import build_model
+from planner_pipeline.training.batches import Inputs, Targets, build_targets, epoch_batches
+from planner_pipeline.training.checkpoint import decode_tensors, encode_tensors
+from planner_pipeline.training.config import TrainConfig
+from planner_pipeline.training.losses import total_loss
+from planner_pipeline.training.optimizers import AdamATan2
+from planner_pipeline.training.predict import network_outputs
 
-
-class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How one model is trained. ``patience`` counts epochs without a better validation loss."""
-
-    seed: int = 0
-    epochs: int = 120
-    patience: int = 15
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    width: int = 128
-    n_layers: int = 2
-    dropout: float = 0.3  # a thousand rows, 180 features: by validation loss, docs/log.md
+CLIP: Final = 1.0  # norm of a step's gradient
 
 
 class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Losses after one epoch; ``val_loss`` is None without validation rows."""
+    """What one epoch gave.
+
+    Attributes:
+        train_loss: Mean of the minimised loss, dropout on.
+        val_nll: Joint negative log-likelihood of the validation rows with fitted temperatures, nats,
+            of the averaged weights; None without validation rows. Its least decides.
+        val_nll_raw: The same without temperatures.
+    """
 
     epoch: int
     train_loss: float
-    val_loss: float | None
+    val_nll: float | None = None
+    val_nll_raw: float | None = None
 
 
 class Trained(msgspec.Struct, frozen=True):
     """The best epoch's model, what each epoch gave, and which was best."""
 
-    model: FeatureMlp
+    model: nn.Module
     history: tuple[EpochMetrics, ...]
     best_epoch: int
+    rows_per_cpu_second: float | None  # of training steps; None where none was made
 
 
-class _Batch(msgspec.Struct, frozen=True):
-    features: Tensor
-    labels: Tensor
-    masks: tuple[Tensor, ...]
+class _Progress(msgspec.Struct, kw_only=True):
+    """Where a fit stands after an epoch, besides its tensors."""
+
+    key: str  # of settings and data; a state of others is not taken up
+    history: list[EpochMetrics] = []
+    best_epoch: int = 0
+    best_nll: float = math.inf
+    steps: int = 0
+
+    @property
+    def next_epoch(self) -> int:
+        return len(self.history)
 
 
-def _to_torch(arrays: Arrays) -> _Batch:
-    return _Batch(
-        torch.from_numpy(arrays.features),
-        torch.from_numpy(arrays.labels),
-        tuple(torch.from_numpy(mask) for mask in arrays.masks),
-    )
+class _Fit:
+    """One network being fitted: weights, their average, the best so far, the optimizer's memory."""
+
+    def __init__(self, train: Arrays, config: TrainConfig, key: str) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.progress = config, _Progress(key=key)
+        self.spec = config.model_spec(train.space)
+        self.model, self.average = build_model(self.spec), build_model(self.spec)
+        self.inputs = Inputs(train, self.spec.input_kind)
+        self.targets = build_targets(train, class_weight=config.class_weight)
+        if hasattr(self.model, "scaler"):
+            self.model.scaler.fit(torch.from_numpy(train.features))
+        self.average.load_state_dict(self.model.state_dict())
+        self.best = _copy(self.model)
+        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam_atan2": AdamATan2}
+        self.optimizer: torch.optim.Optimizer = kinds[config.optimizer](
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def epoch(self) -> float:
+        """One pass over the training rows; their mean loss."""
+        number, total, n = self.progress.next_epoch, 0.0, 0
+        # by epoch, so that work taken up again draws as it would have
+        torch.manual_seed(self.config.seed * 1_000_003 + number)
+        self.model.train()  # every epoch: judging switches dropout off
+        lengths, size = self.inputs.lengths, self.config.batch_size
+        for rows in epoch_batches(lengths, size, seed=self.config.seed, epoch=number):
+            loss = self._loss(self.inputs.batch(rows), self.targets.rows(torch.from_numpy(rows)))
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"loss is {loss.item()} in epoch {number}")
+            self._step(loss)
+            total, n = total + loss.item() * len(rows), n + len(rows)
+        return total / n
+
+    def _loss(self, batch: tuple[Tensor, ...], targets: Targets) -> Tensor:
+        config = self.config
+        answers = (
+            self.model.forward_loops(*batch)
+            if config.per_loop_loss and isinstance(self.model, RecurrentEncoder)
+            else [self.model(*batch)]
+        )
+        losses = [
+            total_loss(
+                outputs, targets, self.spec.decoding,
+                head_weights=config.head_weights, focal=config.focal,
+            )
+            for outputs in answers
+        ]  # fmt: skip
+        return torch.stack(losses).sum()
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self.progress.steps += 1
+        steps, warmup = self.progress.steps, self.config.warmup_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, steps / max(1, warmup))
+        self.optimizer.step()
+        keep = min(self.config.ema, (1 + steps) / (10 + steps)) if self.config.ema else 0.0
+        with torch.no_grad():
+            for mean, weight in zip(
+                self.average.parameters(), self.model.parameters(), strict=True
+            ):
+                mean.lerp_(weight, 1 - keep)
+
+    # -- taking work up again
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for part, module in (("model", self.model), ("average", self.average)):
+            for name, value in module.state_dict().items():
+                yield f"{part}/{name}", value
+        for name, value in self.best.items():
+            yield f"best/{name}", value
+        for number, memory in self.optimizer.state_dict()["state"].items():
+            for name, value in memory.items():
+                yield f"optimizer/{number}/{name}", torch.as_tensor(value)
+
+    def save(self, path: Path) -> None:
+        """Write everything the next epoch depends on, by rename."""
+        write_bytes(encode_tensors(dict(self._tensors()), self.progress), path)
+
+    def load(self, path: Path) -> None:
+        """Take up a state of the same settings and data; anything else is left alone."""
+        try:
+            tensors, progress = decode_tensors(path.read_bytes(), _Progress)
+        except (OSError, ValueError):
+            return
+        if progress.key != self.progress.key:
+            return
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = value
+        self.model.load_state_dict(parts["model"])
+        self.average.load_state_dict(parts["average"])
+        self.best, self.progress = parts["best"], progress
+        memory: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts.get("optimizer", {}).items():
+            number, _, field = name.partition("/")
+            memory.setdefault(int(number), {})[field] = value
+        state = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**state, "state": memory})
 
 
-def _loss(model: FeatureMlp, batch: _Batch, rows: Tensor) -> Tensor:
-    logits = model(batch.features[rows])
-    return head_losses(logits, batch.labels[rows], [mask[rows] for mask in batch.masks]).sum()
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def train_mlp(
+def train_network(
     train: Arrays,
     val: Arrays,
-    spec: MlpSpec,
     config: TrainConfig,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    *,
+    state: Path | None = None,
+    key: str = "",
 ) -> Trained:
-    """Fit a feature MLP on executed plans.
+    """Fit a network and keep its best epoch.
 
     Args:
         train: At least one row.
         val: May be empty; then the last epoch is kept.
-        on_epoch: Told the losses after every epoch.
+        on_epoch: Told what every epoch gave, also of those before an interruption.
+        state: A file written after every epoch and taken up when it is there; removed at the end.
+        key: Of the data, so that a state of other data is not taken up.
 
     Raises:
         ValueError: there is nothing to train on.
@@ -85,51 +202,37 @@ def train_mlp(
     """
     if len(train) == 0:
         raise ValueError("no training examples")
-    torch.manual_seed(config.seed)
-    order = np.random.default_rng(config.seed)
-    model = FeatureMlp(spec)
-    training, validation = _to_torch(train), _to_torch(val)
-    model.fit_scale(training.features)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    every_val_row = torch.arange(len(val))
-    best_loss, best_epoch = float("inf"), 0
-    best_weights = {name: value.clone() for name, value in model.state_dict().items()}
-    history: list[EpochMetrics] = []
-    for epoch in range(config.epochs):
-        model.train()  # every epoch: evaluation below switched dropout off
-        shuffled = torch.from_numpy(order.permutation(len(train)))
-        total = 0.0
-        for rows in torch.split(shuffled, config.batch_size):
-            optimizer.zero_grad()
-            loss = _loss(model, training, rows)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"loss is {loss.item()} in epoch {epoch}")
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            total += loss.item() * len(rows)
-        model.eval()
-        with torch.no_grad():
-            val_loss = _loss(model, validation, every_val_row).item() if len(val) else None
-        metrics = EpochMetrics(epoch=epoch, train_loss=total / len(train), val_loss=val_loss)
-        history.append(metrics)
+    settings = msgspec.json.encode(config, order="deterministic").decode()
+    fit = _Fit(train, config, f"{key} {settings}")
+    if state is not None:
+        fit.load(state)
+    for metrics in fit.progress.history:
         on_epoch(metrics)
-        if val_loss is None or val_loss < best_loss:
-            best_loss = best_loss if val_loss is None else val_loss
-            best_epoch = epoch
-            best_weights = {name: value.clone() for name, value in model.state_dict().items()}
-        elif epoch - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best_weights)
-    model.eval()
-    return Trained(model, tuple(history), best_epoch)
-
-
-def predict_logits(model: FeatureMlp, features: np.ndarray) -> list[np.ndarray]:
-    """Per head (N, C) float32 logits of (N, F) features, dropout off."""
-    model.eval()
-    with torch.no_grad():
-        logits = model(torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)))
-    return [head.numpy() for head in logits]
+    val_inputs = Inputs(val, fit.spec.input_kind)
+    spent, n_rows = 0.0, 0
+    progress = fit.progress
+    while (
+        progress.next_epoch < config.epochs
+        and progress.next_epoch - progress.best_epoch <= config.patience
+    ):
+        start = time.process_time()
+        loss = fit.epoch()
+        spent, n_rows = spent + time.process_time() - start, n_rows + len(train)
+        metrics = EpochMetrics(epoch=progress.next_epoch, train_loss=loss)
+        if len(val):
+            outputs = network_outputs(fit.average, val, val_inputs)
+            nll, raw = calibrated_nll(outputs, val, config.decoding)
+            metrics = msgspec.structs.replace(metrics, val_nll=nll, val_nll_raw=raw)
+        if metrics.val_nll is None or metrics.val_nll < progress.best_nll:
+            progress.best_nll = progress.best_nll if metrics.val_nll is None else metrics.val_nll
+            progress.best_epoch, fit.best = metrics.epoch, _copy(fit.average)
+        progress.history.append(metrics)
+        on_epoch(metrics)
+        if state is not None:
+            fit.save(state)
+    fit.model.load_state_dict(fit.best)
+    fit.model.eval()
+    if state is not None:
+        state.unlink(missing_ok=True)
+    speed = n_rows / spent if spent else None
+    return Trained(fit.model, tuple(progress.history), progress.best_epoch, speed)

@@ -20,7 +20,11 @@ class BundleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the ONNX file computes."""
+    """What the ONNX file computes.
+
+    Attributes:
+        seq_len, tokens_per_run: Limits of a token sequence, as in training.
+    """
 
     arch: str
     input_kind: Literal["features", "tokens"]
@@ -28,6 +32,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     input_spec_hash: Sha256  # of the feature names, or of the vocabulary
     opset: Annotated[int, msgspec.Meta(ge=1)]
     output_names: tuple[str, ...]
+    decoding: Literal["heads", "joint", "autoregressive"] = "heads"
+    seq_len: Annotated[int, msgspec.Meta(ge=5, le=2_048)] = 512
+    tokens_per_run: Annotated[int, msgspec.Meta(ge=0, le=2_048)] = 64
     checkpoint_sha256: Sha256
 
 
