@@ -1,0 +1,127 @@
+"""Yardsticks: what anybody could do without a model, and what nobody could do better.
+
+Belongs here: best fixed actions, the prior of other systems, the oracles. Does not: scoring them
+(``outcome_bench``). Spec: section 8.2.
+
+Ties go to the lower action, and are common: an attempt that ends within five minutes comes to the
+same under every limit. Utilities closer than ``TIE`` are one, so that the order in which a sum was
+added up decides nothing.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import Final
+
+import numpy as np
+
+from planner_pipeline.evaluation.outcome_bench import OutcomeBench, Policy
+
+
+TIE: Final = 1e-9
+
+
+def first_best(utility: np.ndarray) -> np.ndarray:
+    """The lowest action of the highest utility along the last axis; NaN is no candidate, and where
+    all are NaN the answer is -1.
+    """
+    known = np.where(np.isnan(utility), -np.inf, utility)
+    highest = known.max(axis=-1, keepdims=True)
+    chosen = np.argmax(known >= highest - TIE, axis=-1)
+    return np.where(np.isneginf(highest[..., 0]), -1, chosen)
+
+
+def _best(utility: np.ndarray) -> int:
+    """The action of the highest mean over (N, A) cases; -1 for no case, or where none has it all.
+
+    An action that some case cannot tell of is no candidate: its mean would be over other cases.
+    """
+    return int(first_best(utility.mean(axis=0))) if len(utility) else -1
+
+
+def best_fixed(utility: np.ndarray) -> np.ndarray:
+    """(N,) the one action that is best on all these cases, chosen on what scores it.
+
+    Args:
+        utility: (N, A) expected; NaN where an action has no outcome.
+    """
+    return np.full(len(utility), _best(utility))
+
+
+def best_fixed_out_of_fold(utility: np.ndarray, folds: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(N,) for each case the action that is best on the cases of the other folds."""
+    fold_of = np.asarray(folds)
+    chosen = np.empty(len(utility), dtype=np.int64)
+    for fold in np.unique(fold_of):
+        chosen[fold_of == fold] = _best(utility[fold_of != fold])
+    return chosen
+
+
+def prior_of_other_systems(
+    utility: np.ndarray, issues: Sequence[str], systems: Sequence[str]
+) -> np.ndarray:
+    """(N,) for each case the best action, on average, of the other systems on the same issue; -1
+    where no other system met it.
+    """
+    issue_of, system_of = np.asarray(issues), np.asarray(systems)
+    return np.array(
+        [
+            _best(utility[(issue_of == issue) & (system_of != system)])
+            for issue, system in zip(issue_of, system_of, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def oracle(utility: np.ndarray) -> np.ndarray:
+    """(N,) the best action of each case, chosen on the attempts that score it: optimistic."""
+    return first_best(utility)
+
+
+def honest_oracle(bench: OutcomeBench, cost_weight: float) -> Policy:
+    """The best action of each case on the larger half of its attempts, scored on the others.
+
+    All splits count alike: five attempts have ten, three against two. Only actions that both sides
+    can play are candidates, so K is at most the size of the smaller half; a case of fewer than two
+    attempts is unscored. It knows no more than a planner with so many attempts of the very case
+    could, and is no bound: a policy that pools over cases may do better.
+    """
+    utility = bench.utility(cost_weight)
+    starts = np.searchsorted(bench.case, np.arange(bench.n_cases + 1))
+    rows, weights = [], []
+    for start, end in pairwise(starts):
+        of_case = _split_weights(
+            bench.attempts[start:end], bench.action[start:end], utility[start:end]
+        )
+        used = np.flatnonzero(of_case)
+        rows.append(start + used)
+        weights.append(of_case[used])
+    return Policy(
+        rows=np.concatenate(rows),
+        weights=np.concatenate(weights),
+        abstains=np.zeros(bench.n_cases, dtype=bool),
+    )
+
+
+def _split_weights(
+    attempts: Sequence[Sequence[int]], actions: np.ndarray, utility: np.ndarray
+) -> np.ndarray:
+    """(J,) how much each outcome of one case counts, summed over all splits of its attempts."""
+    known = sorted({attempt for subset in attempts for attempt in subset})
+    weights = np.zeros(len(attempts))
+    if len(known) < 2:
+        return weights
+    is_in = np.array([[attempt in subset for attempt in known] for subset in attempts])  # (J, U)
+    takes = (actions[:, None] == np.arange(actions.max() + 1)).astype(float)  # (J, A)
+    splits = list(combinations(range(len(known)), (len(known) + 1) // 2))
+    for split in splits:
+        choosing = np.isin(np.arange(len(known)), split)
+        for_choice = ~is_in[:, ~choosing].any(axis=1)  # (J,)
+        for_score = ~is_in[:, choosing].any(axis=1)
+        n_choice, n_score = for_choice @ takes, for_score @ takes  # (A,)
+        mean = np.full(len(n_choice), np.nan)
+        is_playable = (n_choice > 0) & (n_score > 0)
+        np.divide((utility * for_choice) @ takes, n_choice, out=mean, where=is_playable)
+        chosen = int(first_best(mean))
+        if chosen >= 0:
+            weights[for_score & (actions == chosen)] += 1 / n_score[chosen]
+    return weights
