@@ -218,6 +218,28 @@ EXPECTED_OUTCOMES: Final = pa.DataFrameSchema(
     strict=True,
     name="expected_outcomes",
 )
+STUDY_CASES: Final = pa.DataFrameSchema(
+    {
+        "case_id": _unique_text(),
+        "example_id": _unique_text(),
+        "system": _TEXT,
+        "issue_id": _TEXT,
+        "decided_ms": pa.Column(pl.Int64),
+        "n_seen": pa.Column(pl.Int64, pa.Check.ge(0)),  # own attempts before the decision
+        "n_similar": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "n_own_seen": pa.Column(pl.Int64, pa.Check.ge(0)),  # of them in the history
+        "newest_seen_ms": pa.Column(pl.Int64),
+        "attempts": pa.Column(pl.List(pl.Int64)),  # those that score it
+        "default_action": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "task_fold": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "system_fold": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "planner_input": _TEXT,
+        "token_ids": pa.Column(pl.List(pl.Int32)),
+        "features": pa.Column(pl.List(pl.Float32)),
+    },
+    strict=True,
+    name="study_cases",
+)
 CHOICES: Final = pa.DataFrameSchema(
     {
         "policy": _TEXT,

@@ -15,7 +15,7 @@ an upper bound on voting; say so beside any number.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +25,7 @@ from planner_pipeline.sources.trials import Trial
 from planner_pipeline.tables import ACTION_OUTCOMES, EXPECTED_OUTCOMES, check_table, polars_schema
 
 MINUTE_MS: Final = 60_000
+TIE: Final = 1e-9  # utilities this close are equal: sums differ by the order of their terms
 
 
 class Budget(NamedTuple):
@@ -38,7 +39,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
     """A case whose outcomes nobody can tell."""
 
     case_id: str
-    reason: Literal["no attempt has a duration", "some attempts have no duration"]
+    reason: str
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,14 +170,15 @@ def expected_outcomes(outcomes: pl.DataFrame, budgets: Sequence[Budget]) -> pl.D
 
 
 def winners(expected: pl.DataFrame, *, cost_weight: float) -> pl.DataFrame:
-    """The action of every case with the highest pass ratio - ``cost_weight`` x agent-minutes, the
-    earlier one where two are alike to nine decimals: columns ``case_id``, ``action``. It chooses on the attempts that tell of
-    it, so it is a label to learn from and no score.
+    """The best action of every case by pass ratio - ``cost_weight`` x agent-minutes, the earliest
+    of those within ``TIE``: columns ``case_id``, ``action``.
+
+    It chooses on the attempts that tell of it, so it is a label to learn from and no score.
     """
-    utility = (pl.col("pass_ratio") - cost_weight * pl.col("agent_minutes")).round(9)
+    utility = pl.col("pass_ratio") - cost_weight * pl.col("agent_minutes")
     return (
-        expected.with_columns(utility=utility)
-        .sort("case_id", "utility", "action", descending=[False, True, False])
-        .group_by("case_id", maintain_order=True)
-        .agg(pl.col("action").first())
+        expected.filter(utility >= utility.max().over("case_id") - TIE)
+        .group_by("case_id")
+        .agg(pl.col("action").min())
+        .sort("case_id")
     )

@@ -9,7 +9,7 @@ minutes. Oracles and best fixed actions are chosen once, on the data, and stay w
 resampled: an interval is about a policy, not about choosing it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -191,19 +191,34 @@ def _in_case_order(bench: OutcomeBench, of_case: Mapping[str, int], what: str) -
 
 def choices_table(
     policy: str,
-    of_case: Mapping[str, int],
+    case_ids: Sequence[str],
+    actions: np.ndarray,
     *,
+    abstains: np.ndarray,
     cost_weight: float | None = None,
-    abstains: Callable[[str], bool] = lambda _: False,
 ) -> pl.DataFrame:
     """One policy's rows of a table of choices.
 
     Args:
-        of_case: The action of each case id.
+        actions: (N,) the action in each case.
+        abstains: (N,) bool.
         cost_weight: The weight it was made for; None where it chooses alike at all weights.
+
+    Raises:
+        ValueError: there is not one action for each case.
     """
-    rows = [(policy, cost_weight, case, act, abstains(case)) for case, act in of_case.items()]
-    return pl.DataFrame(rows, schema=polars_schema(CHOICES), orient="row")
+    if not len(actions) == len(abstains) == len(case_ids):
+        raise ValueError(f"policy {policy!r} has {len(actions)} actions for {len(case_ids)} cases")
+    return pl.DataFrame(
+        {
+            "policy": [policy] * len(case_ids),
+            "cost_weight": [cost_weight] * len(case_ids),
+            "case_id": case_ids,
+            "action": actions,
+            "abstains": abstains,
+        },
+        schema=polars_schema(CHOICES),
+    )
 
 
 def outcome_figures(

@@ -16,7 +16,6 @@ import numpy as np
 
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench, Policy
 
-
 TIE: Final = 1e-9
 
 
