@@ -241,7 +241,8 @@ def build_trial_study(
     Args:
         trials: Attempts of all cases; those of cases that are left out are history all the same.
         tasks: Difficulty and keywords by issue id.
-        n_seen: Own attempts that had ended when the decision was made.
+        n_seen: Own attempts that had ended when the decision was made. Whether they are among the
+            similar runs is up to retrieval, as in serving: ``n_own_seen`` tells how many are.
 
     Raises:
         ValueError: ``n_seen`` is negative.
