@@ -15,7 +15,7 @@ an upper bound on voting; say so beside any number.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -169,16 +169,22 @@ def expected_outcomes(outcomes: pl.DataFrame, budgets: Sequence[Budget]) -> pl.D
     return check_table(EXPECTED_OUTCOMES, table)
 
 
-def winners(expected: pl.DataFrame, *, cost_weight: float) -> pl.DataFrame:
-    """The best action of every case by pass ratio - ``cost_weight`` x agent-minutes, the earliest
-    of those within ``TIE``: columns ``case_id``, ``action``.
+def winners(
+    expected: pl.DataFrame, *, cost_weight: float, ties: Literal["first", "last"] = "first"
+) -> pl.DataFrame:
+    """The best action of every case by pass ratio - ``cost_weight`` x agent-minutes: columns
+    ``case_id``, ``action``. It chooses on the attempts that tell of it, so it is a label to learn
+    from and no score.
 
-    It chooses on the attempts that tell of it, so it is a label to learn from and no score.
+    Args:
+        ties: Which of the actions within ``TIE``; where budgets are ordered, the last has the
+            loosest limit.
     """
     utility = pl.col("pass_ratio") - cost_weight * pl.col("agent_minutes")
+    action = pl.col("action")
     return (
         expected.filter(utility >= utility.max().over("case_id") - TIE)
         .group_by("case_id")
-        .agg(pl.col("action").min())
+        .agg(action.min() if ties == "first" else action.max())
         .sort("case_id")
     )

@@ -291,8 +291,15 @@ def build_trial_study(
     )
 
 
-def study_labels(study: TrialStudy, *, cost_weight: float) -> np.ndarray:
-    """(N,) int64, the winner of each case in the order of ``study.cases``: to learn from only."""
-    best = winners(expected_outcomes(study.outcomes, STUDY_BUDGETS), cost_weight=cost_weight)
+def study_labels(
+    study: TrialStudy, *, cost_weight: float, ties: Literal["first", "last"] = "first"
+) -> np.ndarray:
+    """(N,) int64, the winner of each case in the order of ``study.cases``: to learn from only.
+
+    Args:
+        ties: "last" takes the loosest of limits that make no odds to these attempts.
+    """
+    expected = expected_outcomes(study.outcomes, STUDY_BUDGETS)
+    best = winners(expected, cost_weight=cost_weight, ties=ties)
     labels = study.cases.select("case_id").join(best, on="case_id", maintain_order="left")
     return labels["action"].to_numpy()

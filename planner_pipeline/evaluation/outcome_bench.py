@@ -66,7 +66,9 @@ class OutcomeBench:
     """The outcomes of one table with one fixed set of resamples.
 
     Args:
-        outcomes: ``ACTION_OUTCOMES``, of replayed or of real benches, in any order.
+        outcomes: ``ACTION_OUTCOMES``, of replayed or of real benches, in any order. ``attempts``
+            is what an outcome was made from: logged attempts, or the number of a repeat. One number
+            in one case is one draw, whatever the action.
 
     Attributes:
         case_ids: (N,) sorted; ``systems`` and ``issues`` go with them.

@@ -6,7 +6,8 @@ Spec: section 8.2. A figure that cannot be computed has no value, never 0.
 
 ``cost_weight`` is what a pass is worth less for each agent-minute: utility = pass - weight x
 minutes. Oracles and best fixed actions are chosen once, on the data, and stay while it is
-resampled: an interval is about a policy, not about choosing it.
+resampled: an interval is about a policy, not about choosing it. It tells how far the figure may be
+off for other issues, not for other systems.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ BEST_FIXED: Final = "best_fixed"  # with a suffix: chosen elsewhere than on the 
 TRAINED: Final = "best_fixed_training"
 ORACLE: Final = "oracle"
 HONEST_ORACLE: Final = "honest_oracle"
+LOOSE_ORACLE: Final = "honest_oracle_loose"  # of equal actions it takes the last
 SYSTEM_PRIOR: Final = "prior_of_other_systems"
 PAIRED: Final = (
     "pass_rate",
@@ -55,9 +57,14 @@ class _Judge:
     """Figures of scored policies at one cost weight."""
 
     def __init__(
-        self, bench: OutcomeBench, scores: Mapping[str, Scores], cost_weight: float
+        self,
+        bench: OutcomeBench,
+        scores: Mapping[str, Scores],
+        cost_weight: float,
+        fixed: Sequence[str],
     ) -> None:
         self._bench, self._scores, self._weight = bench, scores, cost_weight
+        self._fixed = fixed  # names of the best fixed actions
         self._known: dict[tuple[str, bytes], dict[str, Draws]] = {}
 
     def _figures(self, name: str, mask: np.ndarray) -> dict[str, Draws]:
@@ -108,15 +115,14 @@ class _Judge:
         figures = self._figures(name, alone)
         for figure in (*PAIRED, "abstain_ratio"):
             yield self._row(name, figure, None, figures.get(figure), alone)
-        fixed = [other for other in self._scores if other.startswith(BEST_FIXED)]
-        for other in (DEFAULT, *fixed):
+        for other in (DEFAULT, *self._fixed):
             if other != name:
                 yield from self._differences(name, other)
-        for best in (ORACLE, HONEST_ORACLE):
+        for best in (ORACLE, HONEST_ORACLE, LOOSE_ORACLE):
             mask = self._shared(name, best)
             regret = self._utility(best, mask) - self._utility(name, mask)
             yield self._row(name, "regret", best, regret, mask)
-            for other in fixed:
+            for other in self._fixed:
                 mask = self._shared(name, best, other)
                 gap = self._utility(best, mask) - self._utility(other, mask)
                 gained = self._utility(name, mask) - self._utility(other, mask)
@@ -154,6 +160,7 @@ def _yardsticks(
         SYSTEM_PRIOR: bench.policy(prior, abstains=prior < 0, defaults=defaults),
         ORACLE: bench.policy(oracle(utility)),
         HONEST_ORACLE: honest_oracle(bench, cost_weight),
+        LOOSE_ORACLE: honest_oracle(bench, cost_weight, "last"),
     }
     if training is not None:
         chosen = best_fixed(training.expected_utility(cost_weight))[0]
@@ -269,7 +276,8 @@ def outcome_figures(
         if taken := policies.keys() & learned.keys():
             raise ValueError(f"{sorted(taken)} are names of yardsticks")
         scores = {name: bench.score(policy) for name, policy in (policies | learned).items()}
-        judge = _Judge(bench, scores, cost_weight)
+        fixed = [name for name in policies if name.startswith(BEST_FIXED)]
+        judge = _Judge(bench, scores, cost_weight, fixed)
         rows.extend((cost_weight, *row) for name in scores for row in judge.rows(name))
     table = pl.DataFrame(rows, schema=polars_schema(OUTCOME_FIGURES), orient="row")
     return check_table(OUTCOME_FIGURES, table)

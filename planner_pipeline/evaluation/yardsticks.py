@@ -3,30 +3,35 @@
 Belongs here: best fixed actions, the prior of other systems, the oracles. Does not: scoring them
 (``outcome_bench``). Spec: section 8.2.
 
-Ties go to the lower action, and are common: an attempt that ends within five minutes comes to the
-same under every limit. Utilities closer than ``TIE`` are one, so that the order in which a sum was
-added up decides nothing.
+Ties are common: an attempt that ends within five minutes comes to the same under every limit.
+Utilities closer than ``TIE`` are one, so that the order in which a sum was added up decides nothing.
+Who chooses on what scores it gains nothing by a tie, but who chooses on some attempts and is scored
+on others does: of limits that made no odds so far, the loosest fails last.
 """
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench, Policy
 
 TIE: Final = 1e-9
+Ties = Literal["first", "last"]  # of equal actions; the last is the one with the loosest limit
 
 
-def first_best(utility: np.ndarray) -> np.ndarray:
-    """The lowest action of the highest utility along the last axis; NaN is no candidate, and where
-    all are NaN the answer is -1.
+def best_action(utility: np.ndarray, ties: Ties = "first") -> np.ndarray:
+    """The action of the highest utility along the last axis; NaN is no candidate, and where all
+    are NaN the answer is -1.
     """
     known = np.where(np.isnan(utility), -np.inf, utility)
-    highest = known.max(axis=-1, keepdims=True)
-    chosen = np.argmax(known >= highest - TIE, axis=-1)
-    return np.where(np.isneginf(highest[..., 0]), -1, chosen)
+    is_best = known >= known.max(axis=-1, keepdims=True) - TIE
+    if ties == "first":
+        chosen = np.argmax(is_best, axis=-1)
+    else:
+        chosen = is_best.shape[-1] - 1 - np.argmax(is_best[..., ::-1], axis=-1)
+    return np.where(np.isnan(utility).all(axis=-1), -1, chosen)
 
 
 def _best(utility: np.ndarray) -> int:
@@ -34,7 +39,7 @@ def _best(utility: np.ndarray) -> int:
 
     An action that some case cannot tell of is no candidate: its mean would be over other cases.
     """
-    return int(first_best(utility.mean(axis=0))) if len(utility) else -1
+    return int(best_action(utility.mean(axis=0))) if len(utility) else -1
 
 
 def best_fixed(utility: np.ndarray) -> np.ndarray:
@@ -73,10 +78,10 @@ def prior_of_other_systems(
 
 def oracle(utility: np.ndarray) -> np.ndarray:
     """(N,) the best action of each case, chosen on the attempts that score it: optimistic."""
-    return first_best(utility)
+    return best_action(utility)
 
 
-def honest_oracle(bench: OutcomeBench, cost_weight: float) -> Policy:
+def honest_oracle(bench: OutcomeBench, cost_weight: float, ties: Ties = "first") -> Policy:
     """The best action of each case on the larger half of its attempts, scored on the others.
 
     All splits count alike: five attempts have ten, three against two. Only actions that both sides
@@ -89,7 +94,7 @@ def honest_oracle(bench: OutcomeBench, cost_weight: float) -> Policy:
     rows, weights = [], []
     for start, end in pairwise(starts):
         of_case = _split_weights(
-            bench.attempts[start:end], bench.action[start:end], utility[start:end]
+            bench.attempts[start:end], bench.action[start:end], utility[start:end], ties
         )
         used = np.flatnonzero(of_case)
         rows.append(start + used)
@@ -102,7 +107,7 @@ def honest_oracle(bench: OutcomeBench, cost_weight: float) -> Policy:
 
 
 def _split_weights(
-    attempts: Sequence[Sequence[int]], actions: np.ndarray, utility: np.ndarray
+    attempts: Sequence[Sequence[int]], actions: np.ndarray, utility: np.ndarray, ties: Ties
 ) -> np.ndarray:
     """(J,) how much each outcome of one case counts, summed over all splits of its attempts."""
     known = sorted({attempt for subset in attempts for attempt in subset})
@@ -111,8 +116,7 @@ def _split_weights(
         return weights
     is_in = np.array([[attempt in subset for attempt in known] for subset in attempts])  # (J, U)
     takes = (actions[:, None] == np.arange(actions.max() + 1)).astype(float)  # (J, A)
-    splits = list(combinations(range(len(known)), (len(known) + 1) // 2))
-    for split in splits:
+    for split in combinations(range(len(known)), (len(known) + 1) // 2):
         choosing = np.isin(np.arange(len(known)), split)
         for_choice = ~is_in[:, ~choosing].any(axis=1)  # (J,)
         for_score = ~is_in[:, choosing].any(axis=1)
@@ -120,7 +124,7 @@ def _split_weights(
         mean = np.full(len(n_choice), np.nan)
         is_playable = (n_choice > 0) & (n_score > 0)
         np.divide((utility * for_choice) @ takes, n_choice, out=mean, where=is_playable)
-        chosen = int(first_best(mean))
+        chosen = int(best_action(mean, ties))
         if chosen >= 0:
             weights[for_score & (actions == chosen)] += 1 / n_score[chosen]
     return weights

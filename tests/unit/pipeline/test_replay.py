@@ -97,10 +97,11 @@ def test_the_winner_is_the_best_action_by_naive_utility() -> None:
         assert utility[best[case_id]] == pytest.approx(max(utility))
 
 
-def test_of_equal_actions_the_earliest_wins() -> None:
+def test_of_equal_actions_the_first_wins_or_the_last_where_that_is_asked() -> None:
     quick = [a_trial(n, minutes=n) for n in (1, 2, 3)]  # over within five minutes, so limits tie
     expected = expected_outcomes(replay(quick, BUDGETS).outcomes, BUDGETS)
     assert winners(expected, cost_weight=0.01)["action"].to_list() == [0]
+    assert winners(expected, cost_weight=0.01, ties="last")["action"].to_list() == [3]
 
 
 def test_a_name_with_a_slash_cannot_pass_for_another_case() -> None:
