@@ -6,7 +6,8 @@ Does not: training anything, judging (``evaluation.study``). Spec: sections 5.3,
 A case is one system at one task. Its decision is made at the start of its first attempt, or of a
 later one when earlier attempts are history by then; outcomes are replayed on the attempts that were
 still to come, so a decision never sees what scores it. An attempt's outcome counts as known at its
-recorded end, else when its duration is over, which may leave out the tests that followed.
+recorded end, else when its duration is over, which may leave out the tests that followed. The issue
+is the task, so ``dk_attempts`` counts the failures of every system at it, as a kernel would.
 
 The study offers 5 and 10 minutes, which ``planner_input.v1`` has no bins for. ``STUDY_SPACE`` holds
 the actions that are scored; the document declares ``INPUT_SPACE``, the bins of it that the contract

@@ -76,7 +76,8 @@ class OutcomeBench:
         counts: (R + 1, N) how often each case was drawn.
 
     Raises:
-        ValueError: the table is empty, or a case is of two systems or issues.
+        ValueError: the table is empty, a case is of two systems or issues, or an outcome stands
+            there twice.
         pandera.errors.SchemaError: the table breaks its schema.
     """
 
@@ -87,10 +88,12 @@ class OutcomeBench:
         cases = rows.select("case_id", "system", "issue_id").unique().sort("case_id")
         if cases.is_empty() or cases["case_id"].is_duplicated().any():
             raise ValueError("outcomes are of at least one case, each of one system and issue")
+        if rows.select("case_id", "action", "attempts").is_duplicated().any():
+            raise ValueError("an action has two outcomes on the same attempts of a case")
         self.case_ids: list[str] = cases["case_id"].to_list()
         self.systems: list[str] = cases["system"].to_list()
         self.issues: list[str] = cases["issue_id"].to_list()
-        self.case = np.searchsorted(np.array(self.case_ids), rows["case_id"].to_numpy())
+        self.case = rows["case_id"].rle_id().to_numpy().astype(np.int64)
         self.action = rows["action"].to_numpy()
         self.n_cases, self.n_actions = len(self.case_ids), int(self.action.max()) + 1
         self.passed = _column(rows, "passed")
@@ -98,14 +101,15 @@ class OutcomeBench:
         self.minutes_to_pass = _column(rows, "minutes_to_pass")
         self.cost_usd = _column(rows, "cost_usd")
         self.attempts: list[list[int]] = rows["attempts"].to_list()
-        self._units = self._attempt_positions()  # (J, K) into U attempts; U stands for none
+        self._units, n_units = self._attempt_positions()
         rng = np.random.default_rng(seed)
         drawn = row_counts(self.issues, rng, n_resamples)
         self.counts = np.vstack([np.ones(self.n_cases), drawn])
-        self._weights = np.ones((n_resamples + 1, int(self._units.max()) + 1))
-        self._weights[1:, :-1] = rng.exponential(size=(n_resamples, self._weights.shape[1] - 1))
+        self._weights = np.ones((n_resamples + 1, n_units + 1))
+        self._weights[1:, :n_units] = rng.exponential(size=(n_resamples, n_units))
 
-    def _attempt_positions(self) -> np.ndarray:
+    def _attempt_positions(self) -> tuple[np.ndarray, int]:
+        """(J, K) the attempts of every row among all U of them, U itself for none; and U."""
         position: dict[tuple[int, int], int] = {}
         for case, attempts in zip(self.case, self.attempts, strict=True):
             for attempt in attempts:
@@ -114,7 +118,7 @@ class OutcomeBench:
         units = np.full((len(self.attempts), width), len(position))
         for row, attempts in enumerate(self.attempts):
             units[row, : len(attempts)] = [position[int(self.case[row]), a] for a in attempts]
-        return units
+        return units, len(position)
 
     def utility(self, cost_weight: float) -> np.ndarray:
         """(J,) pass - ``cost_weight`` x agent-minutes."""

@@ -4,9 +4,9 @@ Belongs here: best fixed actions, the prior of other systems, the oracles. Does 
 (``outcome_bench``). Spec: section 8.2.
 
 Ties are common: an attempt that ends within five minutes comes to the same under every limit.
-Utilities closer than ``TIE`` are one, so that the order in which a sum was added up decides nothing.
-Who chooses on what scores it gains nothing by a tie, but who chooses on some attempts and is scored
-on others does: of limits that made no odds so far, the loosest fails last.
+Utilities closer than ``TIE`` are one, so that the order of a sum's terms decides nothing. Who is
+scored on what he chose on gains nothing by a tie; who is scored on other attempts does: of limits
+that made no odds so far, the loosest is the last to cut.
 """
 
 from collections.abc import Sequence
