@@ -181,6 +181,89 @@ PREDICTIONS: Final = pa.DataFrameSchema(
     strict=True,
     name="predictions",
 )
+_OUTCOME_OF: Final = {
+    "case_id": _TEXT,
+    "system": _TEXT,
+    "issue_id": _TEXT,
+    "action": pa.Column(pl.Int64, pa.Check.ge(0)),
+}
+ACTION_OUTCOMES: Final = pa.DataFrameSchema(
+    {
+        **_OUTCOME_OF,
+        "attempts": pa.Column(pl.List(pl.Int64)),
+        "passed": pa.Column(pl.Boolean),
+        "agent_minutes": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "minutes_to_pass": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+        "cost_usd": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+    },
+    strict=True,
+    name="action_outcomes",
+)
+EXPECTED_OUTCOMES: Final = pa.DataFrameSchema(
+    {
+        **_OUTCOME_OF,
+        "k": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "minutes": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "n_subsets": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "pass_ratio": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "pass_std": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "agent_minutes": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "agent_minutes_std": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "minutes_to_pass": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+        "cost_usd": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+    },
+    strict=True,
+    name="expected_outcomes",
+)
+STUDY_CASES: Final = pa.DataFrameSchema(
+    {
+        "case_id": _unique_text(),
+        "example_id": _unique_text(),
+        "system": _TEXT,
+        "issue_id": _TEXT,
+        "decided_ms": pa.Column(pl.Int64),
+        "n_seen": pa.Column(pl.Int64, pa.Check.ge(0)),  # own attempts before the decision
+        "n_similar": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "n_own_seen": pa.Column(pl.Int64, pa.Check.ge(0)),  # of them in the history
+        "newest_seen_ms": pa.Column(pl.Int64),
+        "attempts": pa.Column(pl.List(pl.Int64)),  # those that score it
+        "default_action": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "task_fold": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "system_fold": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "planner_input": _TEXT,
+        "token_ids": pa.Column(pl.List(pl.Int32)),
+        "features": pa.Column(pl.List(pl.Float32)),
+    },
+    strict=True,
+    name="study_cases",
+)
+CHOICES: Final = pa.DataFrameSchema(
+    {
+        "policy": _TEXT,
+        "cost_weight": pa.Column(pl.Float64, nullable=True),  # null: the same at every weight
+        "case_id": _TEXT,
+        "action": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "abstains": pa.Column(pl.Boolean),
+    },
+    strict=True,
+    unique=["policy", "cost_weight", "case_id"],
+    name="choices",
+)
+OUTCOME_FIGURES: Final = pa.DataFrameSchema(
+    {
+        "cost_weight": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "policy": _TEXT,
+        "figure": _TEXT,
+        "against": _MAYBE_TEXT,  # the policy that a difference, a regret or a gap is measured from
+        "value": pa.Column(pl.Float64, nullable=True),
+        "low": pa.Column(pl.Float64, nullable=True),
+        "high": pa.Column(pl.Float64, nullable=True),
+        "n": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "n_issues": pa.Column(pl.Int64, pa.Check.ge(0)),
+    },
+    strict=True,
+    name="outcome_figures",
+)
 
 
 def polars_schema(schema: pa.DataFrameSchema) -> dict[str, Any]:

@@ -6,28 +6,17 @@ A figure that cannot be computed is absent, never 0.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP, Bootstrap, Interval
 from planner_runtime.actions import HEADS
 
-N_BOOTSTRAP: Final = 1_000
 N_BINS: Final = 10
 PREDICTORS: Final = ("model", "heuristic", "prior")
-
-
-class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure, its 95 % percentile bootstrap interval over issues, and the rows it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    n_issues: int
 
 
 class ReliabilityBin(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,50 +79,6 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def _resamples(issues: list[str], rng: np.random.Generator) -> list[np.ndarray]:
-    """Row indices of each bootstrap sample: whole issues are drawn, since their rows depend."""
-    rows_of: dict[str, list[int]] = {}
-    for row, issue in enumerate(issues):
-        rows_of.setdefault(issue, []).append(row)
-    groups = [np.asarray(rows) for rows in rows_of.values()]
-    return [
-        np.concatenate([groups[g] for g in rng.integers(0, len(groups), len(groups))])
-        for _ in range(N_BOOTSTRAP)
-    ]
-
-
-class _Bootstrap:
-    """Intervals of any statistic over one fixed set of resamples, so that differences pair up."""
-
-    def __init__(self, issues: list[str], seed: int) -> None:
-        self._n, self._issues = len(issues), issues
-        self._samples = _resamples(issues, np.random.default_rng(seed)) if issues else []
-
-    def interval(
-        self, statistic: Callable[[np.ndarray], float], rows: np.ndarray | None = None
-    ) -> Interval | None:
-        """The statistic over ``rows`` (a bool mask; None for all) with its interval; None where
-        the rows are of fewer than two issues, since nothing then tells how far it may be off.
-        """
-        mask = np.ones(self._n, dtype=bool) if rows is None else rows
-        n_issues = len({issue for issue, is_in in zip(self._issues, mask, strict=True) if is_in})
-        if n_issues < 2:
-            return None
-        values = [statistic(s[mask[s]]) for s in self._samples if mask[s].any()]
-        low, high = np.percentile(values, (2.5, 97.5))
-        return Interval(
-            value=statistic(np.flatnonzero(mask)),
-            low=float(low),
-            high=float(high),
-            n=int(mask.sum()),
-            n_issues=n_issues,
-        )
-
-    def mean(self, values: np.ndarray, rows: np.ndarray | None = None) -> Interval | None:
-        """Interval of a mean."""
-        return self.interval(lambda index: float(values[index].mean()), rows)
-
-
 def _reliability(confidence: np.ndarray, correct: np.ndarray) -> tuple[ReliabilityBin, ...]:
     bins = _bins(confidence, N_BINS)
     return tuple(
@@ -170,7 +115,7 @@ def diagnose(predictions: pl.DataFrame, *, split: str, seed: int = 0) -> Diagnos
         issue or example
         for issue, example in zip(rows["issue_id"], rows["example_id"], strict=True)
     ]
-    boot = _Bootstrap(issues, seed)
+    boot = Bootstrap(issues, seed)
     labels = rows["label"].to_list()
     chosen = {name: rows[name].to_list() for name in PREDICTORS}
     match = {

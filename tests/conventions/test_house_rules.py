@@ -21,6 +21,7 @@ PURE = (
     "planner_runtime/calibration.py", "planner_runtime/heuristic.py",
     "planner_runtime/scheduler.py", "planner_runtime/inputs.py", "planner_runtime/keywords.py",
     "planner_pipeline/history", "planner_pipeline/dataset", "planner_pipeline/evaluation",
+    "planner_pipeline/bench/replay.py", "planner_pipeline/bench/trial_study.py",
 )  # fmt: skip
 IMPURE = {"time", "random", "datetime.now", "datetime.utcnow", "os.environ", "os.getenv"}
 
