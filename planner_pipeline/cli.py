@@ -214,7 +214,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "run":
             one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
             one.add_argument(
-                "--epochs", type=_positive, default=120, metavar="N", help="at most, of training"
+                "--epochs", type=_positive, metavar="N", help="at most, of training"
             )
 
     show = command("show", "one example in full, with where every fact came from", run_show)

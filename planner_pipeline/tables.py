@@ -154,30 +154,47 @@ INDEX: Final = pa.DataFrameSchema(
 OUTPUTS: Final = pa.DataFrameSchema(
     {
         "example_id": _unique_text(),
-        "split": pa.Column(pl.String, pa.Check.isin(["val", "test"])),
+        "role": pa.Column(pl.String, pa.Check.isin(["val", "certify", "test"])),
         "outputs": pa.Column(pl.List(pl.Float64)),  # all of a model's outputs, one after another
     },
     strict=True,
     name="outputs",
 )
-PREDICTIONS: Final = pa.DataFrameSchema(
+REFERENCE_OUTPUTS: Final = pa.DataFrameSchema(
+    {
+        "example_id": _TEXT,
+        "role": pa.Column(pl.String, pa.Check.isin(["val", "certify", "test"])),
+        "outputs": pa.Column(pl.List(pl.Float64)),
+        "predictor": _TEXT,
+    },
+    strict=True,
+    name="reference_outputs",
+)
+DEFAULT_CHOICES: Final = pa.DataFrameSchema(
     {
         "example_id": _unique_text(),
+        "role": pa.Column(pl.String, pa.Check.isin(["val", "certify", "test"])),
+        "choices": pa.Column(pl.List(pl.Int64)),  # of every head, in head order
+    },
+    strict=True,
+    name="default_choices",
+)
+PREDICTIONS: Final = pa.DataFrameSchema(
+    {
+        "predictor": _TEXT,
+        "example_id": _TEXT,
         "issue_id": _MAYBE_TEXT,
         "job_type": _TEXT,
-        "split": pa.Column(pl.String, pa.Check.isin(["val", "test"])),
+        "role": pa.Column(pl.String, pa.Check.isin(["val", "certify", "test"])),
         "label": pa.Column(pl.List(pl.String)),
-        "model": pa.Column(pl.List(pl.String)),
-        "heuristic": pa.Column(pl.List(pl.String)),
-        "prior": pa.Column(pl.List(pl.String)),
-        "served": pa.Column(pl.List(pl.String)),
+        "action": pa.Column(pl.List(pl.String)),
         "is_forced": pa.Column(pl.List(pl.Boolean)),
         "abstains": pa.Column(pl.Boolean),
-        "confidence": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9)),
-        "label_prob": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9)),
-        "prior_label_prob": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9)),
-        "brier": pa.Column(pl.Float64, pa.Check.in_range(0.0, 2.0 + 1e-9)),
+        "confidence": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9), nullable=True),
+        "label_prob": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-9), nullable=True),
+        "brier": pa.Column(pl.Float64, pa.Check.in_range(0.0, 2.0 + 1e-9), nullable=True),
     },
+    unique=["predictor", "example_id"],
     strict=True,
     name="predictions",
 )

@@ -23,6 +23,7 @@ from planner_runtime.actions import (
     valid_actions,
 )
 from planner_runtime.bundle import GOLDEN, MODEL, Bundle, BundleError, Fault, read_bundle
+from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.canonical import document_hash, input_hash
 from planner_runtime.contracts.planner_action import Budgets, ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
@@ -39,7 +40,6 @@ from planner_runtime.contracts.reading import (
     decode_json,
     read_document,
 )
-from planner_runtime.calibration import Calibration
 from planner_runtime.decode import (
     JointDecision,
     NonFiniteLogitsError,

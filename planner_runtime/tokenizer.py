@@ -14,10 +14,9 @@ import numpy as np
 from planner_runtime.actions import CANDIDATES_BINS, ITERATIONS_BINS, MINUTES_BINS
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.contracts.reading import read_document
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.hashing import bucket
-from planner_runtime.inputs import PRIORITIES, RISKS, SIZES, blank_planner_input, epoch_ms
+from planner_runtime.inputs import PRIORITIES, RISKS, SIZES, epoch_ms
 
 SPECIALS: Final = ("[PAD]", "[UNK]", "[BOS]", "[EOS]", "[SEP]", "[=]", "[RUN]")
 N_TAG_BUCKETS: Final = 1024

@@ -25,7 +25,7 @@ class TokenRows(msgspec.Struct, frozen=True):
     edges: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> "TokenRows":
+    def of(cls, rows: Sequence[Sequence[int] | np.ndarray]) -> "TokenRows":
         """From a list a row."""
         edges = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=edges[1:])
@@ -88,7 +88,7 @@ def build_arrays(
     labels: Sequence[Action],
     job_types: Sequence[str],
     space: ActionSpace,
-    tokens: Sequence[Sequence[int]] | TokenRows = (),
+    tokens: Sequence[Sequence[int] | np.ndarray] | TokenRows = (),
 ) -> Arrays:
     """Arrays of examples in their order.
 

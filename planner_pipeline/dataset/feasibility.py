@@ -186,16 +186,18 @@ def baseline_losses(train: Arrays, val: Arrays) -> tuple[np.ndarray, np.ndarray]
         return np.hstack([values, np.ones((len(values), 1))])
 
     learnt, guessed = np.zeros(len(val)), np.zeros(len(val))
-    rows = np.arange(len(val))
+    rows, train_masks, val_masks = np.arange(len(val)), train.masks(), val.masks()
+    train_jobs = [train.job_types[job] for job in train.jobs]
+    val_jobs = [val.job_types[job] for job in val.jobs]
     for head in range(train.labels.shape[1]):
-        labels, mask = train.labels[:, head], train.masks[head]
+        labels, mask = train.labels[:, head], train_masks[head]
         weights = _fit(scaled(train.features), labels, mask)
-        logs = _masked_log_probs(scaled(val.features) @ weights, val.masks[head])
+        logs = _masked_log_probs(scaled(val.features) @ weights, val_masks[head])
         learnt -= logs[rows, val.labels[:, head]]
-        prior = _prior(labels, train.job_types, mask.shape[1])
+        prior = _prior(labels, train_jobs, mask.shape[1])
         flat = np.full(mask.shape[1], -np.log(mask.shape[1]))
-        table = np.array([prior.get(job, flat) for job in val.job_types])
-        guessed -= _masked_log_probs(table, val.masks[head])[rows, val.labels[:, head]]
+        table = np.array([prior.get(job, flat) for job in val_jobs])
+        guessed -= _masked_log_probs(table, val_masks[head])[rows, val.labels[:, head]]
     return learnt, guessed
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from planner_pipeline.dataset.arrays import Arrays, TokenRows, build_arrays
 from planner_pipeline.dataset.examples import Example, read_action
 from planner_pipeline.dataset.shards import INDEX_FILE, META, DatasetMeta
+from planner_pipeline.dataset.splits import Role, roles
 from planner_pipeline.parts import read_verified
 from planner_runtime.actions import HEADS, Action, ActionSpace, action_space_of
 from planner_runtime.contracts.planner_input import ActionSpaceDocument
@@ -52,6 +53,17 @@ class Dataset:
     def rows(self, *splits: str) -> pl.DataFrame:
         """The index of some splits."""
         return self.index.filter(pl.col("split").is_in(splits))
+
+    def role_rows(self, *wanted: Role) -> pl.DataFrame:
+        """The index of some roles, with a column ``role``."""
+        index = self.index
+        found = roles(list(index.select("split", "decided_ms", "group_id").iter_rows()))
+        labelled = index.with_columns(pl.Series("role", found, dtype=pl.String))
+        return labelled.filter(pl.col("role").is_in(wanted))
+
+    def role_arrays(self, *wanted: Role) -> Arrays:
+        """Arrays of some roles, in the order of decisions."""
+        return self.arrays_of(self.role_rows(*wanted))
 
     def _gather(self, rows: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Columns of the parts for some rows of the index, part by part, with the row's place."""

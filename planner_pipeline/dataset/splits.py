@@ -1,12 +1,15 @@
 """Time splits: the past trains, the later past calibrates, the newest tests.
 
-Belongs here: the split rule. Does not: examples. Spec: section 5.3.
+Belongs here: the split rule, and what each split is for. Does not: examples. Spec: section 5.3.
+The validation split has two roles: its earlier half stops the training and fits temperatures, its
+later half, which the model has then not seen, certifies from which confidence on it is followed.
 """
 
 from collections.abc import Sequence
 from typing import Final, Literal
 
 Split = Literal["train", "val", "test"]
+Role = Literal["train", "val", "certify", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 TRAIN_SHARE: Final = 0.8
 VAL_SHARE: Final = 0.1
@@ -42,3 +45,25 @@ def time_splits(moments: Sequence[tuple[int, str]]) -> list[Split]:
                 current = "val"
         splits[i], last_start = current, start
     return splits
+
+
+def roles(rows: Sequence[tuple[Split, int, str]]) -> list[Role]:
+    """The role of every example.
+
+    Args:
+        rows: Split, decided_ms and group_id of each; a group is never parted.
+
+    >>> roles([("train", 1, "a"), ("val", 2, "b"), ("val", 3, "c"), ("test", 4, "d")])
+    ['train', 'val', 'certify', 'test']
+    """
+    moments = [(moment, group) for split, moment, group in rows if split == "val"]
+    start: dict[str, int] = {}
+    for moment, group in moments:
+        start[group] = min(moment, start.get(group, moment))
+    ordered = sorted(moments, key=lambda row: (start[row[1]], row[1]))
+    later: set[str] = set()
+    if len(ordered) > 1:
+        middle = ordered[len(ordered) // 2][1]
+        key = (start[middle], middle)
+        later = {group for group in start if (start[group], group) >= key}
+    return ["certify" if split == "val" and group in later else split for split, _, group in rows]

@@ -4,10 +4,14 @@ Belongs here: configurable resources. Does not: reading or writing anything.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from planner_pipeline.tracking import MlflowTracker, Tracker
+
+if TYPE_CHECKING:
+    from planner_pipeline.training.config import TrainConfig
 
 
 class Settings(dg.ConfigurableResource):
@@ -21,8 +25,12 @@ class Settings(dg.ConfigurableResource):
         epoch: Settings epoch the data set is made of: all, latest, or an id.
         min_examples: Labelled decisions of code that feasibility asks for.
         max_quarantined: Share of a source's things that may be refused.
+        arch: Architecture of the model.
+        decoding: Kind of its output; None for the architecture's usual one.
         seed: Of training.
-        epochs: Most epochs to train.
+        epochs: Most epochs to train; None for the architecture's usual number.
+        risk_target: Most of the followed decisions that may be worse than the default.
+        risk_failure: How likely that promise may be wrong.
     """
 
     repo: str
@@ -32,8 +40,29 @@ class Settings(dg.ConfigurableResource):
     epoch: str = "all"
     min_examples: int = 500
     max_quarantined: float = 0.01
+    arch: str = "mlp"
+    decoding: str | None = None
     seed: int = 0
-    epochs: int = 120
+    epochs: int | None = None
+    risk_target: float = 0.1
+    risk_failure: float = 0.1
+
+    def train_config(self) -> "TrainConfig":
+        """How the model is made and trained.
+
+        Raises:
+            msgspec.ValidationError: there is no such architecture or kind of output.
+        """
+        from planner_pipeline.training.config import config_of  # imports torch
+
+        return config_of(
+            {
+                "arch": self.arch,
+                "decoding": self.decoding,
+                "seed": self.seed,
+                "epochs": self.epochs,
+            }
+        )
 
     @property
     def repo_dir(self) -> Path:

@@ -4,10 +4,10 @@ Belongs here: drawing. Does not: computing what is drawn.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from planner_pipeline.evaluation.diagnostics import ReliabilityBin
+from planner_pipeline.evaluation.reliability import ReliabilityBin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,20 @@ def losses_plot(train: Sequence[float], val: Sequence[float | None], *, best_epo
     if known:
         axes.plot([i for i, _ in known], [y for _, y in known], color=ORANGE, label="validation")
     axes.axvline(best_epoch, color="#9ca3af", linestyle="--", linewidth=1, label="kept")
-    axes.set(xlabel="epoch", ylabel="loss, nats summed over heads")
+    axes.set(xlabel="epoch", ylabel="nats: training loss, calibrated validation NLL")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def coverage_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Error rate among the surest rows against the share of rows that are covered."""
+    figure = _figure(5.2, 3.6)
+    axes = figure.subplots()
+    for (name, curve), color in zip(curves.items(), (BLUE, ORANGE, INK, "#9ca3af"), strict=False):
+        axes.plot(*zip(*curve, strict=True), color=color, label=name)
+    axes.set(xlim=(0, 1.02), xlabel="share of decisions, surest first", ylabel="wrong among them")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -4,8 +4,8 @@ Belongs here: the whole model. Does not: its training (``training``). Spec: sect
 Source: Universal Reasoning Model, arXiv 2512.14693, as reference/models.md 1 tells it: post-norm
 blocks without gain or bias, rotary positions, input injected before every loop, no loop embedding,
 ConvSwiGLU, truncated backpropagation through the last K loops. Ours adds the padding mask.
-Shapes: B batch, T places (a token, or a key with its value), D width, h attention heads, d = D / h, I inner width, M loops, K of them
-with gradient.
+Shapes: B batch, T places (a token, or a key with its value), D width, h attention heads, d = D / h,
+I inner width, M loops, K of them with gradient.
 """
 
 import math
@@ -37,7 +37,7 @@ def _linear(n_in: int, n_out: int) -> nn.Linear:
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """x over its root mean square along the last axis, computed in float32, without gain."""
+    """X over its root mean square along the last axis, computed in float32, without gain."""
     wide = x.float()
     return (wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + EPSILON)).to(x.dtype)
 
@@ -80,7 +80,9 @@ class Attention(nn.Module):
 class GatedUnit(nn.Module):
     """SwiGLU, or ConvSwiGLU: a depthwise convolution over time between the gate and the way down.
 
-    With kernel 2 a token sees itself and the one before, so padding on the right reaches no token.
+    With kernel 2 a token sees itself and the one before, so padding on the right reaches no token;
+    a wider kernel looks ahead too, so padding is emptied before it: beyond a row's end there is
+    nothing.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -97,10 +99,12 @@ class GatedUnit(nn.Module):
             truncated_normal_(self.mix.weight.data, self.kernel**-0.5)
             nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, is_real: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         inner = functional.silu(gate) * up  # (B, T, I)
+        if self.kernel > 2:
+            inner = inner * is_real[..., None]
         if self.kernel:
             mixed = self.mix(inner.transpose(1, 2))[..., : x.shape[1]]
             inner = functional.silu(mixed.transpose(1, 2))
@@ -118,7 +122,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], is_real: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         x = rms_norm(x + self.attention(x, turn, is_real))
-        return rms_norm(x + self.unit(x))
+        return rms_norm(x + self.unit(x, is_real))
 
 
 class RecurrentEncoder(nn.Module):
@@ -162,12 +166,16 @@ class RecurrentEncoder(nn.Module):
             state = block(state, turn, is_real)
         return state
 
-    def forward_loops(self, input_ids: Tensor, key_ids: Tensor, attention_mask: Tensor) -> list[tuple[Tensor, ...]]:
+    def forward_loops(
+        self, input_ids: Tensor, key_ids: Tensor, attention_mask: Tensor
+    ) -> list[tuple[Tensor, ...]]:
         """Scores after each of the last K loops, in their order."""
         states = self.states(input_ids, key_ids, attention_mask)
         return [self.outputs(self.dropout(state[:, 0])) for state in states]
 
-    def forward(self, input_ids: Tensor, key_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, key_ids: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, ...]:
         """Scores after the last loop.
 
         Args:

@@ -1,13 +1,12 @@
-"""What a model is made of, and the model made from it.
+"""What a model is made of.
 
-Belongs here: sizes and choices of every architecture, one place that builds them. Does not: the
-architectures themselves, how they are trained (``training.config``).
+Belongs here: sizes and choices of every architecture. Does not: the architectures themselves, the
+place that builds them (``build``), how they are trained (``training.config``).
 """
 
 from typing import Literal
 
 import msgspec
-from torch import nn
 
 from planner_runtime.actions import ActionSpace
 from planner_runtime.decode import Decoding, output_widths
@@ -60,27 +59,6 @@ def sizes_of(space: ActionSpace) -> tuple[tuple[int, ...], int]:
     """``n_choices`` and ``n_joint`` of an action space."""
     joint = output_widths(space, "joint")["logits_joint"]
     return tuple(len(choices) for choices in space.choices), joint
-
-
-def build_model(spec: ModelSpec) -> nn.Module:
-    """A network with fresh weights, drawn from torch's generator.
-
-    Raises:
-        ValueError: the architecture is no network, or its sizes do not fit together.
-    """
-    from planner_pipeline.models.linear import FeatureLinear
-    from planner_pipeline.models.mlp import FeatureMlp
-    from planner_pipeline.models.prior import JobPrior
-    from planner_pipeline.models.recurrent import RecurrentEncoder
-    from planner_pipeline.models.transformer import TransformerEncoder
-
-    networks: dict[str, type[nn.Module]] = {
-        "prior": JobPrior, "logreg": FeatureLinear, "mlp": FeatureMlp,
-        "transformer": TransformerEncoder, "recurrent": RecurrentEncoder,
-    }  # fmt: skip
-    if spec.arch not in networks:
-        raise ValueError(f"{spec.arch} is no network")
-    return networks[spec.arch](spec)
 
 
 PADDING = PAD_ID  # what the token models are padded with, on the right

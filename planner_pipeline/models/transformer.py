@@ -64,7 +64,9 @@ class TransformerEncoder(nn.Module):
         self.dropout = nn.Dropout(spec.dropout)
         self.outputs = Outputs(spec.width, spec.n_choices, spec.n_joint, spec.decoding)
 
-    def forward(self, input_ids: Tensor, key_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, key_ids: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, ...]:
         """Scores.
 
         Args:
@@ -74,7 +76,9 @@ class TransformerEncoder(nn.Module):
         """
         is_real = attention_mask.bool()
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        x = self.dropout(self.tokens(input_ids) + self.tokens(key_ids) + self.places(places))  # (B, T, D)
+        x = self.dropout(
+            self.tokens(input_ids) + self.tokens(key_ids) + self.places(places)
+        )  # (B, T, D)
         for layer in self.layers:
             x = layer(x, is_real)
         weight = attention_mask.to(x.dtype).unsqueeze(-1)

@@ -67,7 +67,8 @@ def float32_below(threshold: float) -> float:
     """The greatest float32 that is not above a threshold: x <= threshold holds for the same float32
     x before and after.
 
-    >>> float32_below(0.1) <= 0.1 < float(np.nextafter(np.float32(float32_below(0.1)), np.float32(1)))
+    >>> found = np.float32(float32_below(0.1))
+    >>> float(found) <= 0.1 < float(np.nextafter(found, np.float32(1)))
     True
     """
     rounded = np.float32(threshold)
@@ -119,5 +120,8 @@ def flat_trees(head: TreeHead, n_choices: int) -> FlatTrees:
     for number, tree in enumerate(dump["tree_info"]):
         target = head.classes[number % len(head.classes)]
         add(number, tree["tree_structure"], target, [0])
-    base = [0.0 if choice in head.classes else NEVER for choice in range(n_choices)]
-    return FlatTrees({**flat, "n_targets": n_choices, "base_values": base})
+    number = len(dump["tree_info"])
+    for choice in set(range(n_choices)) - set(head.classes):  # a leaf that every row falls into
+        add(number, {"leaf_value": NEVER}, choice, [0])
+        number += 1
+    return FlatTrees({**flat, "n_targets": n_choices})

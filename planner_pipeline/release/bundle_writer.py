@@ -16,7 +16,8 @@ import polars as pl
 from planner_pipeline.artifacts import staged_directory
 from planner_pipeline.dataset.examples import Example
 from planner_pipeline.dataset.reader import Dataset
-from planner_pipeline.release.onnx_export import OPSET, OUTPUT_NAMES
+from planner_pipeline.models.spec import ModelSpec
+from planner_pipeline.release.onnx_export import OPSET
 from planner_runtime.actions import HEADS, ActionSpace
 from planner_runtime.bundle import (
     ACTION_SPACE,
@@ -34,11 +35,12 @@ from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleFile, BundleManifest, ModelCard
 from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 from planner_runtime.contracts.reading import to_document
-from planner_runtime.features import N_FEATURES, feature_spec_hash
+from planner_runtime.decode import output_widths
+from planner_runtime.features import feature_spec_hash
 from planner_runtime.inputs import rfc3339
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.planner import Planner, load_bundle, open_model
-from planner_runtime.tokenizer import vocab_document
+from planner_runtime.tokenizer import vocab_document, vocab_hash
 
 MAX_GOLDEN: Final = 32
 
@@ -62,28 +64,33 @@ def tool_versions() -> dict[str, str]:
 def _manifest(
     members: dict[str, bytes],
     *,
-    dataset_hash: str,
-    data_until_ms: int,
+    dataset: Dataset,
+    spec: ModelSpec,
     checkpoint: bytes,
     kernel_config: KernelConfig,
     n_golden: int,
 ) -> BundleManifest:
+    newest, budget = dataset.index["decided_ms"].max(), dataset.meta.settings["token_budget"]
+    reads_tokens = spec.input_kind == "tokens"
     draft = BundleManifest(
         format_version=1,
         bundle_id="0" * 16,
-        data_until=rfc3339(data_until_ms),
-        dataset_hash=dataset_hash,
+        data_until=rfc3339(newest if isinstance(newest, int) else 0),
+        dataset_hash=dataset.meta.dataset_hash,
         files=tuple(
             BundleFile(path=name, size=len(data), sha256=sha256_hex(data))
             for name, data in sorted(members.items())
         ),
         model=ModelCard(
-            arch="mlp",
-            input_kind="features",
-            input_width=N_FEATURES,
-            input_spec_hash=feature_spec_hash(),
+            arch=spec.arch,
+            input_kind=spec.input_kind,
+            input_width=spec.input_width,
+            input_spec_hash=vocab_hash() if reads_tokens else feature_spec_hash(),
             opset=OPSET,
-            output_names=OUTPUT_NAMES,
+            output_names=tuple(output_widths(dataset.space, spec.decoding)),
+            decoding=spec.decoding,
+            seq_len=budget["seq_len"],
+            tokens_per_run=budget["per_run"],
             checkpoint_sha256=sha256_hex(checkpoint),
         ),
         vocab_hash=sha256_hex(members[VOCAB]),
@@ -123,6 +130,7 @@ def write_bundle(
     *,
     onnx_bytes: bytes,
     checkpoint: bytes,
+    spec: ModelSpec,
     calibration: Calibration,
     kernel_config: KernelConfig,
     dataset: Dataset,
@@ -141,13 +149,12 @@ def write_bundle(
         GOLDEN: b"",
     }
     golden = golden_examples(dataset)
-    newest = dataset.index["decided_ms"].max()
 
     def manifest() -> BundleManifest:
         return _manifest(
             members,
-            dataset_hash=dataset.meta.dataset_hash,
-            data_until_ms=newest if isinstance(newest, int) else 0,
+            dataset=dataset,
+            spec=spec,
             checkpoint=checkpoint,
             kernel_config=kernel_config,
             n_golden=len(golden),

@@ -1,96 +1,208 @@
 """Checkpoint -> one self-contained ONNX file, byte-identical from the same checkpoint.
 
-Belongs here: export, stripping, and the comparison with torch. Does not: the bundle around it.
-Source: reference/models.md 3.
+Belongs here: export, stripping, quantising, and the comparison with the model itself. Does not: the
+bundle around it. Source: reference/models.md 3.
 """
 
 import contextlib
 import io
 import logging
 import warnings
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import onnx
 import torch
+from onnx import TensorProto, helper
+from torch import nn
 
 from planner_pipeline.dataset.arrays import Arrays
-from planner_pipeline.models.mlp import FeatureMlp
-from planner_pipeline.training.loop import predict_logits
-from planner_runtime.actions import HEADS, ActionSpace, choice_matrix, head_masks
-from planner_runtime.decode import decode_joint
-from planner_runtime.session import OnnxModel
+from planner_pipeline.evaluation.predictions import answers_of
+from planner_pipeline.models.trees import NEVER, TreeModel, flat_trees
+from planner_pipeline.training.predict import model_outputs, spec_of
+from planner_runtime.actions import ActionSpace
+from planner_runtime.decode import output_widths, temperature_names
+from planner_runtime.session import TOKEN_INPUTS, OnnxModel
 
 OPSET: Final = 20
-OUTPUT_NAMES: Final = tuple(f"logits_{head}" for head in HEADS)
+ML_OPSET: Final = 3
+IR_VERSION: Final = 10
+TRACED: Final = (2, 24)  # a batch of one, or a length of one, would be traced as fixed
 
 
-def export_onnx(model: FeatureMlp) -> bytes:
-    """The model with input ``features`` (batch, F) float32 and one output a head.
+def export_onnx(model: nn.Module | TreeModel, space: ActionSpace) -> bytes:
+    """The model with dynamic batch and length, and the outputs that ``output_widths`` names.
 
-    Nodes lose their stack traces, which hold paths of the exporting machine.
+    Inputs: ``features`` (batch, F) float32, or ``input_ids``, ``key_ids`` and ``attention_mask``,
+    each (batch, places) int64. Nodes lose their stack traces, which hold paths of this machine.
     """
+    names = list(output_widths(space, spec_of(model).decoding))
+    proto = _trees(model, names) if isinstance(model, TreeModel) else _network(model, names)
+    _strip(proto)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _network(model: nn.Module, names: list[str]) -> onnx.ModelProto:
     model.eval()
-    example = torch.zeros(2, model.spec.n_features)  # a batch of one would be traced as fixed
+    spec = spec_of(model)
     batch = torch.export.Dim("batch", min=1)
+    arguments: tuple[torch.Tensor, ...]
+    shapes: dict[str, Any]
+    if spec.input_kind == "features":
+        arguments = (torch.zeros(TRACED[0], spec.input_width),)
+        shapes = {"features": {0: batch}}
+    else:
+        places = torch.export.Dim("places", min=1, max=2_048)
+        # tensors of their own: one given three times would be traced as one input
+        arguments = tuple(torch.ones(TRACED, dtype=torch.int64) for _ in TOKEN_INPUTS)
+        shapes = {name: {0: batch, 1: places} for name in TOKEN_INPUTS}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's own deprecations; nothing of ours
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             model,
-            (example,),
+            arguments,
             dynamo=True,
             opset_version=OPSET,
-            input_names=["features"],
-            output_names=list(OUTPUT_NAMES),
-            dynamic_shapes={"features": {0: batch}},
+            input_names=list(shapes),
+            output_names=names,
+            dynamic_shapes=shapes,
             external_data=False,
             verbose=False,
         )
     assert program is not None
-    proto = program.model_proto
+    return program.model_proto
+
+
+def _trees(model: TreeModel, names: list[str]) -> onnx.ModelProto:
+    """One TreeEnsembleRegressor a head; a head that no tree was grown for is a constant."""
+    n_features = model.spec.input_width
+    nodes, constants = [], []
+    for name, head, n in zip(names, model.heads, model.spec.n_choices, strict=True):
+        if head.model:
+            flat = flat_trees(head, n).attributes
+            nodes.append(
+                helper.make_node(
+                    "TreeEnsembleRegressor", ["features"], [name], domain="ai.onnx.ml",
+                    post_transform="NONE", aggregate_function="SUM", **flat,
+                )
+            )  # fmt: skip
+            continue
+        row = np.full((1, n), NEVER, dtype=np.float32)
+        row[0, list(head.classes)] = 0.0
+        # a row of zeros for each row of features, times nothing, plus the constant
+        constants.append(
+            onnx.numpy_helper.from_array(np.zeros((n_features, n), np.float32), f"{name}_zero")
+        )
+        constants.append(onnx.numpy_helper.from_array(row, f"{name}_row"))
+        nodes.append(helper.make_node("MatMul", ["features", f"{name}_zero"], [f"{name}_none"]))
+        nodes.append(helper.make_node("Add", [f"{name}_none", f"{name}_row"], [name]))
+    graph = helper.make_graph(
+        nodes,
+        "trees",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", n_features])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])
+            for name, n in zip(names, model.spec.n_choices, strict=True)
+        ],
+        constants,
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
     del proto.metadata_props[:]
+    for function in proto.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     del proto.graph.metadata_props[:]
-    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+    graph = proto.graph
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del value.metadata_props[:]
-    onnx.checker.check_model(proto)
+
+
+def quantize(onnx_bytes: bytes) -> bytes:
+    """Weights as int8, a scale a matrix; its temperatures have to be fitted anew.
+
+    The model is optimised first, so that weights that a loop uses again are found as weights.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import onnxruntime as ort
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, small = Path(folder) / "source.onnx", Path(folder) / "int8.onnx"
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(source)
+        options.log_severity_level = 4
+        ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+        proto = onnx.load(str(source))
+        del proto.graph.value_info[:]  # shapes of the float model, which quantising contradicts
+        onnx.save(proto, str(source))
+        logging.getLogger().setLevel(logging.ERROR)
+        quantize_dynamic(str(source), str(small), weight_type=QuantType.QInt8)
+        proto = onnx.load(str(small))
+    _strip(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """How the served model differs from torch on the same rows."""
+    """How the served model differs from the one that was trained, on the same rows.
+
+    Attributes:
+        n_different_choices: Rows where another action is the likeliest.
+        worst_difference: Of a score that some valid action asks for.
+    """
 
     n_rows: int
     n_different_choices: int
     worst_difference: float
 
 
-def compare_with_torch(
-    model: FeatureMlp, onnx_bytes: bytes, arrays: Arrays, space: ActionSpace
-) -> Parity:
-    """Logits and decoded actions of both, row by row, as the runtime would ask for them."""
-    served = OnnxModel(
+def serve(onnx_bytes: bytes, model: nn.Module | TreeModel, space: ActionSpace) -> OnnxModel:
+    """A session as the runtime opens it."""
+    spec = spec_of(model)
+    return OnnxModel(
         onnx_bytes,
-        input_kind="features",
-        input_width=model.spec.n_features,
-        output_names=OUTPUT_NAMES,
-        output_widths=model.spec.n_choices,
+        input_kind=spec.input_kind,
+        input_width=spec.input_width,
+        output_widths=output_widths(space, spec.decoding),
     )
-    expected = predict_logits(model, arrays.features)
-    worst, different = 0.0, 0
-    for i, row in enumerate(arrays.features):
-        job = arrays.job_types[i]
-        choices, masks = choice_matrix(space, job), head_masks(space, job)
-        ours, torchs = served.logits(row), [head[i] for head in expected]
-        chosen = [
-            decode_joint(logits, (1.0,) * len(HEADS), choices, masks).index
-            for logits in (ours, torchs)
-        ]
-        different += chosen[0] != chosen[1]
-        gaps = [np.abs(a - b).max() for a, b in zip(ours, torchs, strict=True)]
-        worst = max(worst, float(max(gaps)))
-    return Parity(n_rows=len(arrays), n_different_choices=different, worst_difference=worst)
+
+
+def served_outputs(session: OnnxModel, arrays: Arrays, input_kind: str) -> list[np.ndarray]:
+    """Raw outputs of a session, row by row, as the runtime asks for them."""
+    rows = [
+        session.logits(arrays.features[i] if input_kind == "features" else arrays.tokens.row(i))
+        for i in range(len(arrays))
+    ]
+    return [np.array(output) for output in zip(*rows, strict=True)]
+
+
+def compare_with_model(model: nn.Module | TreeModel, onnx_bytes: bytes, arrays: Arrays) -> Parity:
+    """Scores and decoded actions of both, the served ones row by row; N >= 1."""
+    spec = spec_of(model)
+    session = serve(onnx_bytes, model, arrays.space)
+    ours = served_outputs(session, arrays, spec.input_kind)
+    expected = model_outputs(model, arrays)
+    plain = dict.fromkeys(temperature_names(spec.decoding), 1.0)
+    chosen = [
+        answers_of(outputs, arrays, spec.decoding, plain).actions for outputs in (ours, expected)
+    ]
+    return Parity(
+        n_rows=len(arrays),
+        n_different_choices=int((chosen[0] != chosen[1]).any(axis=1).sum()),
+        worst_difference=max(
+            float(np.abs(a - b).max()) for a, b in zip(ours, expected, strict=True)
+        ),
+    )

@@ -16,8 +16,10 @@ from planner_pipeline.dataset.drift import DriftReport
 from planner_pipeline.dataset.examples import Example
 from planner_pipeline.dataset.feasibility import Feasibility
 from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.evaluation.bootstrap import Interval
 from planner_pipeline.evaluation.diagnostics import Diagnostics, Evaluation
-from planner_pipeline.evaluation.plots import losses_plot, reliability_plot
+from planner_pipeline.evaluation.plots import coverage_plot, losses_plot, reliability_plot
+from planner_pipeline.evaluation.predictions import MODEL
 from planner_pipeline.release.explain import three_to_explain
 from planner_pipeline.training.fit import TrainingRecord
 from planner_runtime.actions import HEADS
@@ -26,6 +28,13 @@ from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.planner import Planner
 
 TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
+PREDICTOR_NAMES: Final = {
+    "model": "the model",
+    "served": "what is served (model, or heuristic where it abstains)",
+    "heuristic": "heuristic (the kernel's own rules)",
+    "prior": "prior (most frequent action of a job type)",
+    "logreg": "logistic regression",
+}
 MAX_QUARANTINE_ROWS: Final = 50
 MAX_TESTS_SHOWN: Final = 2_000  # newest, among which decisions to explain are chosen
 
@@ -47,28 +56,35 @@ class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
 
 def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
     """The numbers a table of runs shows, from the test split; an absent one is left out."""
-    test = evaluation.test
-    metrics = {f"test_exact_match_{who}": f.value for who, f in test.exact_match.items()}
-    metrics |= {f"test_nll_{who}": f.value for who, f in test.nll.items()}
-    for name, figure in (
-        ("test_ece", test.ece),
-        ("test_brier", test.brier),
-        ("test_model_minus_heuristic", test.model_minus_heuristic),
-    ):
-        if figure is not None:
-            metrics[name] = figure.value
-    return metrics
+    metrics: dict[str, float | None] = {}
+    for who, told in evaluation.test.predictors.items():
+        metrics[f"test_exact_match_{who}"] = _value(told.exact_match)
+        if told.reliability is not None:
+            metrics[f"test_nll_{who}"] = _value(told.reliability.nll)
+    model = evaluation.test.predictors.get(MODEL)
+    if model is not None and model.reliability is not None:
+        metrics["test_ece"] = _value(model.reliability.ece)
+        metrics["test_brier"] = _value(model.reliability.brier)
+        metrics["test_aurc"] = _value(model.reliability.aurc)
+        metrics["test_augrc"] = _value(model.reliability.augrc)
+        metrics["test_model_minus_heuristic"] = _value(model.minus_heuristic)
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _value(figure: Interval | None) -> float | None:
+    return None if figure is None else figure.value
 
 
 def verdict(test: Diagnostics, n_labels: int) -> str:
-    """What the test split says of the model beside the heuristic, in one plain sentence.
+    """What the test split says of the model beside the heuristic and the simplest models.
 
     Args:
         n_labels: Different actions among the executed plans.
     """
     if n_labels == 1:
         return "Every executed plan was the same action: there is nothing to tell apart."
-    gap = test.model_minus_heuristic
+    model = test.predictors.get(MODEL)
+    gap = None if model is None else model.minus_heuristic
     if gap is None:
         return (
             f"Nothing can be said of the model: the test split has {test.n} examples, of fewer "
@@ -76,10 +92,29 @@ def verdict(test: Diagnostics, n_labels: int) -> str:
         )
     figure = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}, n={gap.n})"
     if gap.high < 0:
-        return f"The heuristic repeats the executed plans better than the model: {figure}."
-    if gap.low > 0:
-        return f"The model repeats the executed plans better than the heuristic: {figure}."
-    return f"Model and heuristic cannot be told apart on executed plans: {figure}."
+        told = f"The heuristic repeats the executed plans better than the model: {figure}."
+    elif gap.low > 0:
+        told = f"The model repeats the executed plans better than the heuristic: {figure}."
+    else:
+        told = f"Model and heuristic cannot be told apart on executed plans: {figure}."
+    return " ".join([told, *_as_good(test)])
+
+
+def _as_good(test: Diagnostics) -> list[str]:
+    """A sentence where a simpler model does as well by the interval of its own."""
+    mine = test.predictors[MODEL].exact_match
+    simpler = [
+        name
+        for name in ("prior", "logreg")
+        if (told := test.predictors.get(name)) is not None
+        and (theirs := told.exact_match) is not None
+        and mine is not None
+        and theirs.high >= mine.value
+    ]
+    if not simpler:
+        return []
+    names = " and ".join(PREDICTOR_NAMES[name] for name in simpler)
+    return [f"A simple baseline is as good here, by its own interval: {names}."]
 
 
 def _n_labels(inputs: ReportInputs) -> int:
@@ -108,11 +143,37 @@ def _warnings(inputs: ReportInputs) -> list[str]:
             "and attempt counts are therefore empty, not zero."
         )
     test = inputs.evaluation.test
-    if test.ece is not None and test.ece_null is not None and test.ece.value > test.ece_null[1]:
+    model = test.predictors.get(MODEL)
+    held = None if model is None else model.reliability
+    if (
+        held is not None
+        and held.ece is not None
+        and held.ece_null is not None
+        and held.ece.value > held.ece_null.p95
+    ):
         notes.append(
             f"The confidences do not hold on the test split: their calibration error is "
-            f"{test.ece.value:.3f}, and would stay below {test.ece_null[1]:.3f} if they did. "
+            f"{held.ece.value:.3f}, and would stay below {held.ece_null.p95:.3f} if they did. "
             "The temperatures were fitted on an earlier and small validation split."
+        )
+    risk, promise = inputs.calibration.risk, test.promise
+    if inputs.calibration.always_abstains and risk is not None:
+        notes.append(
+            f"The planner will not follow this model at all: on {risk.n} rows kept for it, no "
+            f"confidence could be promised to be worse than the default in at most "
+            f"{risk.target:.0%} of decisions. The baseline answers, and says so."
+        )
+    elif (
+        risk is not None
+        and promise is not None
+        and promise.worse_ratio is not None
+        and promise.worse_ratio > risk.target
+    ):
+        notes.append(
+            f"The promise did not hold on the test split: {promise.n_worse} of "
+            f"{promise.n_followed} followed decisions were worse than the default, "
+            f"{promise.worse_ratio:.0%} where {risk.target:.0%} were promised. Times changed, or "
+            "it was the bad luck that was allowed for."
         )
     if not inputs.feasibility.passed:
         notes.append(inputs.feasibility.verdict)
@@ -169,17 +230,31 @@ def _page(document: dict[str, Any], inputs: ReportInputs) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     test = inputs.evaluation.test
+    model = test.predictors.get(MODEL)
+    held = None if model is None else model.reliability
     return template.render(
         report=document,
         quarantine=inputs.quarantine.head(MAX_QUARANTINE_ROWS).to_dicts(),
         n_quarantine=inputs.quarantine.height,
-        reliability_svg=reliability_plot(test.reliability) if test.reliability else None,
+        predictor_names=PREDICTOR_NAMES,
+        reliability_svg=None if held is None else reliability_plot(held.bins),
+        coverage_svg=None if held is None else coverage_plot(_curves(test)),
         losses_svg=losses_plot(
             [epoch.train_loss for epoch in inputs.training.epochs],
-            [epoch.val_loss for epoch in inputs.training.epochs],
+            [epoch.val_nll for epoch in inputs.training.epochs],
             best_epoch=inputs.training.best_epoch,
-        ),
+        )
+        if inputs.training.epochs
+        else None,
     )
+
+
+def _curves(test: Diagnostics) -> dict[str, tuple[tuple[float, float], ...]]:
+    return {
+        PREDICTOR_NAMES[name]: told.reliability.curve
+        for name, told in test.predictors.items()
+        if told.reliability is not None
+    }
 
 
 def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:

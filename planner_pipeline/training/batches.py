@@ -14,7 +14,7 @@ from torch import Tensor
 
 from planner_pipeline.dataset.arrays import Arrays
 from planner_pipeline.models.spec import PADDING, InputKind
-from planner_runtime.decode import ActionTable
+from planner_runtime.decode import ActionTable, Decoding
 from planner_runtime.tokenizer import EQUALS, fold
 
 MULTIPLE: Final = 8  # lengths are rounded up to one
@@ -32,7 +32,8 @@ class Targets(msgspec.Struct, frozen=True):
         head_masks: Per head (J, C) bool.
         step_masks: Per head (J, P, C) bool.
         joint_mask: (J, U) bool.
-        weights: (N, H + 1) float32, of each head's loss and of the joint loss.
+        weights: (N, H + 1) float32, of each head's loss and of the joint loss; of the rows that
+            had a choice the mean is 1.
     """
 
     labels: Tensor
@@ -56,18 +57,26 @@ class Targets(msgspec.Struct, frozen=True):
         )
 
 
-def _class_weights(labels: np.ndarray, power: float) -> np.ndarray:
-    """(N,) inverse shares of labels to a power, with mean 1."""
-    _, of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    weights = (1.0 / counts[of_row]) ** power
-    return np.asarray(weights / weights.mean(), dtype=np.float32)
+def _class_weights(labels: np.ndarray, is_free: np.ndarray, power: float) -> np.ndarray:
+    """(N,) inverse shares of labels to a power, with mean 1, among the rows that had a choice: the
+    loss counts no other.
+    """
+    weights = np.ones(len(labels), dtype=np.float32)
+    if is_free.any():
+        _, of_row, counts = np.unique(labels[is_free], return_inverse=True, return_counts=True)
+        found = (1.0 / counts[of_row]) ** power
+        weights[is_free] = found / found.mean()
+    return weights
 
 
-def build_targets(arrays: Arrays, *, class_weight: float = 0.0) -> Targets:
+def build_targets(
+    arrays: Arrays, *, class_weight: float = 0.0, decoding: Decoding = "heads"
+) -> Targets:
     """Targets of some rows.
 
     Args:
         class_weight: Power of the inverse share that a label's rows are weighted by.
+        decoding: What the weights are for: it tells which rows had a choice in a head.
 
     Raises:
         ValueError: a label is not valid for its job type.
@@ -79,23 +88,30 @@ def build_targets(arrays: Arrays, *, class_weight: float = 0.0) -> Targets:
         rows = np.flatnonzero(arrays.jobs == job)
         found = table.column_of(arrays.labels[rows])
         joint[rows], prefixes[rows] = table.columns[found], table.prefixes[found]
-    weights = np.ones((n, n_heads + 1), dtype=np.float32)
-    if class_weight and n:
-        for head in range(n_heads):
-            weights[:, head] = _class_weights(arrays.labels[:, head], class_weight)
-        weights[:, -1] = _class_weights(joint, class_weight)
+    heads = range(n_heads)
+    head_masks = [np.array([table.masks[head] for table in tables]) for head in heads]
+    step_masks = [np.array([table.step_masks[head] for table in tables]) for head in heads]
     n_joint = 1 + max((int(table.columns.max()) for table in tables), default=0)
     joint_mask = np.zeros((max(1, len(tables)), n_joint), dtype=bool)
     for job, table in enumerate(tables):
         joint_mask[job, table.columns] = True
-    heads = range(n_heads)
+    weights = np.ones((n, n_heads + 1), dtype=np.float32)
+    if class_weight and n:
+        for head in heads:
+            mask = head_masks[head][arrays.jobs]
+            if decoding == "autoregressive":
+                mask = step_masks[head][arrays.jobs, prefixes[:, head]]
+            is_free = mask.sum(axis=1) > 1
+            weights[:, head] = _class_weights(arrays.labels[:, head], is_free, class_weight)
+        is_free = joint_mask[arrays.jobs].sum(axis=1) > 1
+        weights[:, -1] = _class_weights(joint, is_free, class_weight)
     return Targets(
         torch.from_numpy(arrays.labels),
         torch.from_numpy(arrays.jobs),
         torch.from_numpy(joint),
         torch.from_numpy(prefixes),
-        tuple(torch.from_numpy(np.array([t.masks[h] for t in tables])) for h in heads),
-        tuple(torch.from_numpy(np.array([t.step_masks[h] for t in tables])) for h in heads),
+        tuple(torch.from_numpy(mask) for mask in head_masks),
+        tuple(torch.from_numpy(mask) for mask in step_masks),
         torch.from_numpy(joint_mask),
         torch.from_numpy(weights),
     )
@@ -115,7 +131,9 @@ class Inputs:
             raise ValueError("the rows have no tokens")
         self._values, self._keys = fold(tokens.ids)
         marks = np.append(0, np.cumsum(tokens.ids == EQUALS))  # up to each token
-        self._edges = tokens.edges - 2 * marks[tokens.edges]  # a key and an equals sign go each time
+        self._edges = (
+            tokens.edges - 2 * marks[tokens.edges]
+        )  # a key and an equals sign go each time
         self.lengths = np.diff(self._edges)
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> tuple[Tensor, ...]:

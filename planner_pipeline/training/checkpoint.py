@@ -1,4 +1,4 @@
-"""Checkpoints: weights as safetensors with the model's spec in the header; trees as text. No pickle.
+"""Checkpoints: weights as safetensors with the spec in the header, trees as text; never a pickle.
 
 Belongs here: saving and loading. Does not: choosing which epoch to save (``loop``).
 Design: architecture decision 4.
@@ -12,7 +12,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from planner_pipeline.models.spec import ModelSpec, build_model
+from planner_pipeline.models.build import build_model
+from planner_pipeline.models.spec import ModelSpec
 from planner_pipeline.models.trees import TreeModel
 
 

@@ -70,6 +70,6 @@ def _fit(train: Arrays, config: TrainConfig, l2: float) -> FeatureLinear:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     model.eval()
     return model

@@ -71,6 +71,8 @@ _SHARED: Final = (
     "grad_loops", "conv_kernel", "per_loop_loss",
 )  # fmt: skip
 
+REFERENCES: Final[tuple[Arch, ...]] = ("prior", "logreg")  # beside the heuristic, in every table
+
 # what differs from the defaults, by architecture
 USUAL: Final[dict[str, dict[str, Any]]] = {
     "prior": {"decoding": "joint"},
@@ -81,13 +83,24 @@ USUAL: Final[dict[str, dict[str, Any]]] = {
         "width": 64, "n_heads": 4, "learning_rate": 1e-3, "dropout": 0.2, "batch_size": 32,
         "epochs": 40, "patience": 6, "weight_decay": 0.05,
     },
-    # reference/models.md 1, but the rate and the average's memory: those are for 10^5 steps and more
+    # reference/models.md 1, but the rate and the average's memory: those are for 10^5 steps
     "recurrent": {
         "width": 64, "n_layers": 1, "n_heads": 4, "optimizer": "adam_atan2", "learning_rate": 1e-3,
         "warmup_steps": 100, "weight_decay": 0.1, "dropout": 0.1, "batch_size": 32, "epochs": 40,
         "patience": 6, "loops": 4, "grad_loops": 3,
     },
 }  # fmt: skip
+
+
+def config_of(settings: dict[str, Any]) -> TrainConfig:
+    """What is usual for an architecture, with the settings that are not None.
+
+    Raises:
+        msgspec.ValidationError: a setting cannot be.
+        KeyError: the architecture is unknown.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    return msgspec.convert({**USUAL[given["arch"]], **given}, TrainConfig)
 
 
 def usual_config(arch: Arch, **changes: Any) -> TrainConfig:

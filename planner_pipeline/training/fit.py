@@ -13,16 +13,17 @@ import polars as pl
 from torch import nn
 
 from planner_pipeline.dataset.arrays import Arrays
-from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.evaluation.calibration import calibrated_nll
 from planner_pipeline.models.trees import TreeModel
 from planner_pipeline.tables import OUTPUTS, check_table
-from planner_pipeline.training.checkpoint import decode_checkpoint, encode_checkpoint
+from planner_pipeline.training.checkpoint import encode_checkpoint
 from planner_pipeline.training.closed_form import count_prior, fit_logistic
 from planner_pipeline.training.config import TrainConfig
 from planner_pipeline.training.loop import EpochMetrics, train_network
 from planner_pipeline.training.predict import model_outputs
 from planner_pipeline.training.trees import grow_trees
+from planner_runtime.actions import ActionSpace
+from planner_runtime.decode import Decoding, output_widths
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,18 +114,25 @@ def _n_weights(model: nn.Module | TreeModel) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
-def held_out_outputs(checkpoint: bytes, dataset: Dataset, *splits: str) -> pl.DataFrame:
-    """Raw outputs for every example of some splits, in time order."""
-    rows = dataset.rows(*splits)
-    outputs = model_outputs(decode_checkpoint(checkpoint), dataset.arrays_of(rows))
-    table = rows.select("example_id", "split").with_columns(
-        pl.Series("outputs", np.concatenate(outputs, axis=1).astype(np.float64).tolist(),
-                  dtype=pl.List(pl.Float64))
-    )  # fmt: skip
+def outputs_table(rows: pl.DataFrame, outputs: list[np.ndarray]) -> pl.DataFrame:
+    """Raw outputs of some rows of the index, with their roles."""
+    flat = np.concatenate(outputs, axis=1).astype(np.float64)
+    table = rows.select("example_id", "role").with_columns(
+        pl.Series("outputs", flat.tolist(), dtype=pl.List(pl.Float64))
+    )
     return check_table(OUTPUTS, table)
 
 
-def split_outputs(table: pl.DataFrame, widths: list[int]) -> list[np.ndarray]:
+def outputs_of(table: pl.DataFrame, space: ActionSpace, decoding: Decoding) -> list[np.ndarray]:
     """Each output (N, width) float64, from a table of raw outputs."""
+    widths = list(output_widths(space, decoding).values())
     flat = table["outputs"].explode(empty_as_null=False).to_numpy().reshape(-1, sum(widths))
     return np.split(flat, np.cumsum(widths)[:-1], axis=1)
+
+
+def epoch_metrics(epoch: EpochMetrics) -> dict[str, float]:
+    """Figures of an epoch under the names MLflow shows; an unknown one is absent."""
+    told = {
+        "train_loss": epoch.train_loss, "val_nll": epoch.val_nll, "val_nll_raw": epoch.val_nll_raw,
+    }  # fmt: skip
+    return {name: value for name, value in told.items() if value is not None}

@@ -5,9 +5,8 @@ a closed form. Spec: section 7.4. Equal data, settings and seed give equal weigh
 work was interrupted between two epochs and goes on from its state.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 from planner_pipeline.artifacts import write_bytes
 from planner_pipeline.dataset.arrays import Arrays
 from planner_pipeline.evaluation.calibration import calibrated_nll
+from planner_pipeline.models.build import build_model
 from planner_pipeline.models.recurrent import RecurrentEncoder
-from planner_pipeline.models.spec import build_model
+from planner_pipeline.models.scaling import Scaler
 from planner_pipeline.training.batches import Inputs, Targets, build_targets, epoch_batches
 from planner_pipeline.training.checkpoint import decode_tensors, encode_tensors
 from planner_pipeline.training.config import TrainConfig
@@ -35,8 +35,8 @@ class EpochMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         train_loss: Mean of the minimised loss, dropout on.
-        val_nll: Joint negative log-likelihood of the validation rows with fitted temperatures, nats,
-            of the averaged weights; None without validation rows. Its least decides.
+        val_nll: Joint negative log-likelihood of the validation rows with fitted temperatures, in
+            nats, of the averaged weights; None without validation rows. Its least decides.
         val_nll_raw: The same without temperatures.
     """
 
@@ -61,7 +61,7 @@ class _Progress(msgspec.Struct, kw_only=True):
     key: str  # of settings and data; a state of others is not taken up
     history: list[EpochMetrics] = []
     best_epoch: int = 0
-    best_nll: float = math.inf
+    best_nll: float | None = None  # endless is no number of JSON
     steps: int = 0
 
     @property
@@ -78,9 +78,12 @@ class _Fit:
         self.spec = config.model_spec(train.space)
         self.model, self.average = build_model(self.spec), build_model(self.spec)
         self.inputs = Inputs(train, self.spec.input_kind)
-        self.targets = build_targets(train, class_weight=config.class_weight)
-        if hasattr(self.model, "scaler"):
-            self.model.scaler.fit(torch.from_numpy(train.features))
+        self.targets = build_targets(
+            train, class_weight=config.class_weight, decoding=config.decoding
+        )
+        scaler = getattr(self.model, "scaler", None)
+        if isinstance(scaler, Scaler):
+            scaler.fit(torch.from_numpy(train.features))
         self.average.load_state_dict(self.model.state_dict())
         self.best = _copy(self.model)
         kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam_atan2": AdamATan2}
@@ -152,7 +155,7 @@ class _Fit:
         write_bytes(encode_tensors(dict(self._tensors()), self.progress), path)
 
     def load(self, path: Path) -> None:
-        """Take up a state of the same settings and data; anything else is left alone."""
+        """Take up a state of the same settings, data and network; anything else is left alone."""
         try:
             tensors, progress = decode_tensors(path.read_bytes(), _Progress)
         except (OSError, ValueError):
@@ -163,6 +166,9 @@ class _Fit:
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = value
+        expected = _shapes(self.model.state_dict())
+        if any(_shapes(parts.get(p, {})) != expected for p in ("model", "average", "best")):
+            return
         self.model.load_state_dict(parts["model"])
         self.average.load_state_dict(parts["average"])
         self.best, self.progress = parts["best"], progress
@@ -172,6 +178,10 @@ class _Fit:
             memory.setdefault(int(number), {})[field] = value
         state = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**state, "state": memory})
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
@@ -223,9 +233,13 @@ def train_network(
             outputs = network_outputs(fit.average, val, val_inputs)
             nll, raw = calibrated_nll(outputs, val, config.decoding)
             metrics = msgspec.structs.replace(metrics, val_nll=nll, val_nll_raw=raw)
-        if metrics.val_nll is None or metrics.val_nll < progress.best_nll:
-            progress.best_nll = progress.best_nll if metrics.val_nll is None else metrics.val_nll
-            progress.best_epoch, fit.best = metrics.epoch, _copy(fit.average)
+        if (
+            metrics.val_nll is None
+            or progress.best_nll is None
+            or metrics.val_nll < progress.best_nll
+        ):
+            progress.best_nll, progress.best_epoch = metrics.val_nll, metrics.epoch
+            fit.best = _copy(fit.average)
         progress.history.append(metrics)
         on_epoch(metrics)
         if state is not None:

@@ -63,7 +63,7 @@ def output_losses(
         if decoding == "autoregressive":
             step_mask = targets.step_masks[head]
             prefix = targets.prefixes[:, head]
-            scores = raw.unflatten(1, (step_mask.shape[1], -1))[torch.arange(len(raw)), prefix]
+            scores = raw.reshape(len(raw), step_mask.shape[1], -1)[torch.arange(len(raw)), prefix]
             mask = step_mask[targets.jobs, prefix]
         loss = masked_cross_entropy(scores, targets.labels[:, head], mask, focal=focal)
         losses.append(_mean(loss, targets.weights[:, head], mask.sum(dim=1) > 1))

@@ -67,7 +67,8 @@ def _grow(
         "verbosity": -1, "max_bin": 63,
     }  # fmt: skip
     data = lightgbm.Dataset(features, np.searchsorted(classes, labels), weight=weights)
-    callbacks, judged = [], []
+    callbacks: list[Any] = []
+    judged: list[lightgbm.Dataset] = []
     if len(val[1]):
         judged = [data.create_valid(val[0], np.searchsorted(classes, val[1]))]
         callbacks = [lightgbm.early_stopping(config.patience * 2, verbose=False)]

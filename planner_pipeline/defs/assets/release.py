@@ -20,22 +20,26 @@ from planner_pipeline.sample.workspace import SIMULATED_MARK
 from planner_pipeline.sources.workspace import SourceReport
 from planner_pipeline.training.checkpoint import decode_checkpoint
 from planner_pipeline.training.fit import TrainingRecord
+from planner_pipeline.training.predict import spec_of
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts import BundleManifest
 from planner_runtime.kernel_config import KernelConfig
 
 
-@dg.asset(group_name="release", code_version="1", io_manager_key="bytes_io")
-def planner_onnx(mlp_checkpoint: bytes) -> dg.MaterializeResult[bytes]:
+@dg.asset(group_name="release", code_version="2", io_manager_key="bytes_io")
+def planner_onnx(
+    model_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
+) -> dg.MaterializeResult[bytes]:
     """The model as one self-contained ONNX file."""
-    data = export_onnx(decode_checkpoint(mlp_checkpoint))
+    space = Dataset(settings.dataset_dir).space
+    data = export_onnx(decode_checkpoint(model_checkpoint), space)
     return dg.MaterializeResult(value=data, metadata={"bytes": len(data), "opset": OPSET})
 
 
-@dg.asset(group_name="release", code_version="1", io_manager_key="record_io")
+@dg.asset(group_name="release", code_version="2", io_manager_key="record_io")
 def planner_bundle(
     planner_onnx: bytes,
-    mlp_checkpoint: bytes,
+    model_checkpoint: bytes,
     calibration: Calibration,
     kernel_config: KernelConfig,
     dataset: DatasetMeta,
@@ -45,7 +49,8 @@ def planner_bundle(
     manifest = write_bundle(
         settings.out_dir / "bundle",
         onnx_bytes=planner_onnx,
-        checkpoint=mlp_checkpoint,
+        checkpoint=model_checkpoint,
+        spec=spec_of(decode_checkpoint(model_checkpoint)),
         calibration=calibration,
         kernel_config=kernel_config,
         dataset=Dataset(settings.dataset_dir),
@@ -54,7 +59,7 @@ def planner_bundle(
     return dg.MaterializeResult(value=manifest, metadata={"bundle_id": manifest.bundle_id, **sizes})
 
 
-@dg.asset(group_name="release", code_version="1", io_manager_key="record_io")
+@dg.asset(group_name="release", code_version="2", io_manager_key="record_io")
 def report(
     dataset: DatasetMeta,
     source_report: SourceReport,

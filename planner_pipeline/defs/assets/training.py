@@ -4,28 +4,35 @@ Belongs here: doorways to ``training``, and what MLflow is told. Does not: fitti
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import dagster as dg
 import msgspec
+import polars as pl
 
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta
+from planner_pipeline.dataset.splits import Role
 from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.defs.table_types import table_type
 from planner_pipeline.defs.versions import content_version
-from planner_pipeline.tables import LOGITS
-from planner_pipeline.training.fit import TrainingRecord, fit_checkpoint
-from planner_pipeline.training.fit import held_out_logits as compute_logits
-from planner_pipeline.training.loop import EpochMetrics, TrainConfig
+from planner_pipeline.tables import OUTPUTS, REFERENCE_OUTPUTS
+from planner_pipeline.training.checkpoint import decode_checkpoint
+from planner_pipeline.training.config import REFERENCES, TrainConfig, usual_config
+from planner_pipeline.training.fit import TrainingRecord, epoch_metrics, fit_model, outputs_table
+from planner_pipeline.training.loop import EpochMetrics
+from planner_pipeline.training.predict import model_outputs
+
+HELD_OUT: Final[tuple[Role, ...]] = ("val", "certify", "test")
 
 
-@dg.asset(group_name="training", code_version="1", io_manager_key="record_io")
+@dg.asset(group_name="training", code_version="2", io_manager_key="record_io")
 def train_config(settings: Settings) -> dg.MaterializeResult[TrainConfig]:
-    """How the model is trained."""
-    config = TrainConfig(seed=settings.seed, epochs=settings.epochs)
+    """How the model is made and trained."""
+    config = settings.train_config()
     return dg.MaterializeResult(
         value=config,
-        metadata=msgspec.to_builtins(config),
+        metadata=msgspec.json.decode(msgspec.json.encode(config)),
         data_version=dg.DataVersion(content_version(config)),
     )
 
@@ -33,56 +40,79 @@ def train_config(settings: Settings) -> dg.MaterializeResult[TrainConfig]:
 @dg.multi_asset(
     group_name="training",
     outs={
-        "mlp_checkpoint": dg.AssetOut(
-            dagster_type=bytes, io_manager_key="bytes_io", code_version="1",
-            description="Weights of the best epoch, as safetensors.",
+        "model_checkpoint": dg.AssetOut(
+            dagster_type=bytes, io_manager_key="bytes_io", code_version="2",
+            description="The fitted model, as safetensors or, of trees, as text.",
         ),
         "training_record": dg.AssetOut(
-            dagster_type=TrainingRecord, io_manager_key="record_io", code_version="1",
-            description="Settings and losses of every epoch.",
+            dagster_type=TrainingRecord, io_manager_key="record_io", code_version="2",
+            description="Settings, what was chosen on the validation rows, losses of every epoch.",
         ),
     },
 )  # fmt: skip
-def mlp_training(
+def model_training(
     dataset: DatasetMeta, train_config: TrainConfig, settings: Settings, tracking: Tracking
 ) -> Iterator[dg.MaterializeResult]:
-    """Feature MLP on executed plans, stopped on validation loss."""
-    params = msgspec.to_builtins(train_config)
-    params |= {"arch": "mlp", "dataset_hash": dataset.dataset_hash}
-    with tracking.tracker().start("mlp", params) as run:
+    """One model on executed plans, stopped on the earlier validation rows."""
+    data = Dataset(settings.dataset_dir)
+    params = msgspec.to_builtins(train_config) | {"dataset_hash": dataset.dataset_hash}
+    with tracking.tracker().start(train_config.arch, params) as run:
 
         def log_epoch(epoch: EpochMetrics) -> None:
             run.log_metrics(epoch_metrics(epoch), step=epoch.epoch)
 
-        checkpoint, record = fit_checkpoint(Dataset(settings.dataset_dir), train_config, log_epoch)
+        checkpoint, record = fit_model(
+            data.role_arrays("train"), data.role_arrays("val"), train_config, log_epoch,
+            state=settings.out_dir / "training" / "state.safetensors", key=dataset.dataset_hash,
+        )  # fmt: skip
         run.log_file(settings.dataset_dir / "meta.json", folder="dataset")
-    best = epoch_metrics(record.epochs[record.best_epoch])
     yield dg.MaterializeResult(
-        asset_key="mlp_checkpoint",
+        asset_key="model_checkpoint",
         value=checkpoint,
         metadata={"bytes": len(checkpoint)},
         data_version=dg.DataVersion(content_version(checkpoint)),
     )
     yield dg.MaterializeResult(
-        asset_key="training_record", value=record, metadata=best | {"epochs": len(record.epochs)}
+        asset_key="training_record",
+        value=record,
+        metadata={"epochs": len(record.epochs), "val_nll": record.val_nll, "chosen": record.chosen},
     )
 
 
-def epoch_metrics(epoch: EpochMetrics) -> dict[str, float]:
-    """Losses of an epoch under the names MLflow shows; an unknown one is absent."""
-    metrics = {"train_loss": epoch.train_loss}
-    return metrics if epoch.val_loss is None else metrics | {"val_loss": epoch.val_loss}
+@dg.asset(
+    group_name="training",
+    code_version="2",
+    dagster_type=table_type(OUTPUTS),
+    io_manager_key="table_io",
+)
+def held_out_outputs(
+    model_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
+) -> dg.MaterializeResult:
+    """Raw outputs of the model for every validation and test example."""
+    data = Dataset(settings.dataset_dir)
+    rows = data.role_rows(*HELD_OUT)
+    model = decode_checkpoint(model_checkpoint)
+    table = outputs_table(rows, model_outputs(model, data.arrays_of(rows)))
+    return dg.MaterializeResult(value=table, metadata={"rows": table.height})
 
 
 @dg.asset(
     group_name="training",
     code_version="1",
-    dagster_type=table_type(LOGITS),
+    dagster_type=table_type(REFERENCE_OUTPUTS),
     io_manager_key="table_io",
 )
-def held_out_logits(
-    mlp_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
+def reference_outputs(
+    dataset: DatasetMeta, train_config: TrainConfig, settings: Settings
 ) -> dg.MaterializeResult:
-    """Raw logits of every validation and test example."""
-    table = compute_logits(mlp_checkpoint, Dataset(settings.dataset_dir))
+    """The same of the models every table is compared with: the prior and logistic regression."""
+    data = Dataset(settings.dataset_dir)
+    train, val = data.role_arrays("train"), data.role_arrays("val")
+    rows = data.role_rows(*HELD_OUT)
+    held_out, tables = data.arrays_of(rows), []
+    for arch in REFERENCES:
+        checkpoint, _ = fit_model(train, val, usual_config(arch, seed=train_config.seed))
+        outputs = model_outputs(decode_checkpoint(checkpoint), held_out)
+        tables.append(outputs_table(rows, outputs).with_columns(predictor=pl.lit(arch)))
+    table = pl.concat(tables)
     return dg.MaterializeResult(value=table, metadata={"rows": table.height})
