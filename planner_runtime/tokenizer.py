@@ -257,9 +257,10 @@ def fold(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (P,) ids of values and of single tokens, and (P,) ids of their keys, [PAD] where a token has
         none; P is about a third of T.
 
-    >>> values, keys = fold(np.array(tokenize(read_document(blank_planner_input(), PlannerInput))))
-    >>> [VOCABULARY[i] for i in values[:3]], [VOCABULARY[i] for i in keys[:3]]
-    (['[BOS]', '[VAL:code]', '[NAME_HASH_52]'], ['[PAD]', '[KEY:JOB_TYPE]', '[KEY:UNIVERSE]'])
+    >>> ids = [TOKEN_IDS[token] for token in ("[BOS]", "[KEY:RISK]", "[=]", "[VAL:low]", "[EOS]")]
+    >>> values, keys = fold(np.array(ids))
+    >>> [VOCABULARY[i] for i in values], [VOCABULARY[i] for i in keys]
+    (['[BOS]', '[VAL:low]', '[EOS]'], ['[PAD]', '[KEY:RISK]', '[PAD]'])
     """
     equals = np.flatnonzero(ids == EQUALS)
     kept = np.ones(len(ids), dtype=bool)

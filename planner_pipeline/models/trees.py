@@ -12,6 +12,7 @@ import numpy as np
 
 from planner_pipeline.models.spec import ModelSpec
 
+ZERO: Final = float(np.float32(1e-35))  # LightGBM's kZeroThreshold: what is no larger is 0 to it
 NEVER: Final = -30.0  # score of a choice that no training row made
 
 
@@ -77,6 +78,15 @@ def float32_below(threshold: float) -> float:
     return float(rounded)
 
 
+def _split_value(threshold: float) -> float:
+    """A split of LightGBM's for numbers as they are: it reads those next to 0 as 0."""
+    if 0 <= threshold < ZERO:
+        threshold = ZERO
+    elif -ZERO <= threshold < 0:
+        threshold = float(np.nextafter(-ZERO, -np.inf))
+    return float32_below(threshold)
+
+
 def flat_trees(head: TreeHead, n_choices: int) -> FlatTrees:
     """The nodes of a head with at least one tree.
 
@@ -102,7 +112,7 @@ def flat_trees(head: TreeHead, n_choices: int) -> FlatTrees:
             "nodes_treeids": tree, "nodes_nodeids": number,
             "nodes_featureids": 0 if is_leaf else node["split_feature"],
             "nodes_modes": "LEAF" if is_leaf else "BRANCH_LEQ",
-            "nodes_values": 0.0 if is_leaf else float32_below(node["threshold"]),
+            "nodes_values": 0.0 if is_leaf else _split_value(node["threshold"]),
             "nodes_truenodeids": 0, "nodes_falsenodeids": 0, "nodes_missing_value_tracks_true": 0,
         }  # fmt: skip
         for name, value in values.items():

@@ -7,6 +7,7 @@ work was interrupted between two epochs and goes on from its state.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from planner_pipeline.training.losses import total_loss
 from planner_pipeline.training.optimizers import AdamATan2
 from planner_pipeline.training.predict import network_outputs
 
+DIGEST_SIZE: Final = 32  # bytes of a sha256
 CLIP: Final = 1.0  # norm of a step's gradient
 
 
@@ -152,13 +154,20 @@ class _Fit:
 
     def save(self, path: Path) -> None:
         """Write everything the next epoch depends on, by rename."""
-        write_bytes(encode_tensors(dict(self._tensors()), self.progress), path)
+        data = encode_tensors(dict(self._tensors()), self.progress)
+        write_bytes(sha256(data).digest() + data, path)
 
     def load(self, path: Path) -> None:
-        """Take up a state of the same settings, data and network; anything else is left alone."""
+        """Take up a whole state of the same settings, data and network; anything else is left
+        alone.
+        """
         try:
-            tensors, progress = decode_tensors(path.read_bytes(), _Progress)
+            told = path.read_bytes()
+            digest, data = told[:DIGEST_SIZE], told[DIGEST_SIZE:]
+            tensors, progress = decode_tensors(data, _Progress)
         except (OSError, ValueError):
+            return
+        if sha256(data).digest() != digest:  # numbers of a damaged tensor look like any others
             return
         if progress.key != self.progress.key:
             return

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from planner_pipeline.dataset.splits import time_splits
 from planner_pipeline.evaluation.calibration import fit_temperature
-from planner_runtime.actions import ActionSpace, choice_matrix, head_masks
+from planner_runtime.actions import ActionSpace, choice_matrix
 from planner_runtime.contracts import (
     ActionExecuted,
     ContractError,
@@ -22,7 +22,13 @@ from planner_runtime.contracts import (
     read_document,
 )
 from planner_runtime.contracts.schemas import CONTRACTS, json_schema
-from planner_runtime.decode import decode_joint
+from planner_runtime.decode import (
+    action_log_probs,
+    action_table,
+    decode,
+    output_widths,
+    temperature_names,
+)
 from planner_runtime.similar_runs import DAY_MS, DEFAULT_WEIGHTS, Query, RunIndex
 from tests.reference.retrieval import naive_similar_runs
 
@@ -137,21 +143,26 @@ def test_types_and_generated_schemas_accept_the_same_documents(data) -> None:
 
 
 @given(
-    st.lists(st.floats(-50, 50), min_size=17, max_size=17),
+    st.sampled_from(["heads", "joint", "autoregressive"]),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 50),
     st.sampled_from(["code", "fab-world", "x"]),
     st.lists(st.floats(0.05, 20), min_size=4, max_size=4),
 )
 def test_decoding_any_finite_logits_gives_a_valid_action_and_a_probability(
-    values, job, temperatures
+    decoding, seed, spread, job, temperatures
 ) -> None:
-    space = ActionSpace()
-    logits, at = [], 0
-    for choices in space.choices:
-        logits.append(np.array(values[at : at + len(choices)]))
-        at += len(choices)
-    matrix = choice_matrix(space, job)
-    decision = decode_joint(logits, temperatures, matrix, head_masks(space, job))
-    assert 0 <= decision.index < len(matrix)
+    space, luck = ActionSpace(), np.random.default_rng(seed)
+    widths = output_widths(space, decoding).values()
+    outputs = [luck.uniform(-spread, spread, size=(2, width)) for width in widths]
+    named = dict(zip(temperature_names(decoding), temperatures, strict=False))
+    table = action_table(space, job)
+    log_probs = action_log_probs(outputs, named, table, decoding)
+    assert log_probs.shape == (2, len(choice_matrix(space, job)))
+    assert (log_probs <= 0).all()
+    assert np.exp(log_probs).sum(axis=1) == pytest.approx([1, 1])
+    decision = decode([output[0] for output in outputs], named, table, decoding)
+    assert decision.index == int(log_probs[0].argmax())
     assert 0 < decision.confidence <= 1 + 1e-12
     assert decision.joint_probs.sum() == pytest.approx(1)
 
