@@ -16,6 +16,8 @@ from typing import Any
 from planner_runtime.commands import CommandError, add_commands
 
 DEMO_DIR = Path(".planner/demo")
+ARCHITECTURES = ("prior", "logreg", "mlp", "gbt", "transformer", "recurrent")
+DECODINGS = ("heads", "joint", "autoregressive")
 
 
 def _say(text: str) -> None:
@@ -125,9 +127,111 @@ def run_run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     _say(f"materializing {arguments.repo} into {arguments.out}")
     settings = _dataset_settings(arguments)
-    settings |= {"seed": arguments.seed, "epochs": arguments.epochs}
+    settings |= _training_settings(arguments)
     _say_made(materialize(arguments.repo, arguments.out, **settings))
     _print_json(summary(arguments.out) | {"seconds": round(time.monotonic() - started, 1)})
+    return 0
+
+
+def _training_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    named = ("arch", "decoding", "seed", "epochs")
+    return {name: getattr(arguments, name) for name in named}
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """``train``: the data set and one model on it."""
+    from planner_pipeline.definitions import TRAINED
+    from planner_pipeline.materialize import dataset_summary, materialize
+
+    _need_workspace(arguments.repo, arguments.out)
+    settings = _dataset_settings(arguments) | _training_settings(arguments)
+    _say_made(materialize(arguments.repo, arguments.out, job=TRAINED, **settings))
+    assets = arguments.out / "assets"
+    record = json.loads((assets / "training_record.json").read_bytes())
+    del record["epochs"]
+    told = {"checkpoint": str(assets / "model_checkpoint.bin"), **record}
+    _print_json(dataset_summary(arguments.out) | told)
+    return 0
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """``evaluate``: what the last trained model's predictions are worth; with --trials, what
+    learned policies are worth on replayed attempts.
+    """
+    if arguments.trials is not None:
+        return _evaluate_trials(arguments)
+    from planner_pipeline.definitions import EVALUATED
+    from planner_pipeline.materialize import evaluation_summary, last_training, materialize
+
+    if arguments.repo is None:
+        raise CommandError("--repo is needed, or --trials")
+    _need_workspace(arguments.repo, arguments.out)
+    settings = _dataset_settings(arguments) | last_training(arguments.out)
+    _say_made(materialize(arguments.repo, arguments.out, job=EVALUATED, **settings))
+    told = evaluation_summary(arguments.out)
+    for name, figures in told["predictors"].items():
+        match, gap = figures["exact_match"], figures["minus_heuristic"]
+        if match is not None:
+            line = f"  {name:<10} exact match {match['value']:.3f}"
+            line += f" ({match['low']:.3f} to {match['high']:.3f})"
+            if gap is not None:
+                line += f", minus the heuristic {gap['value']:+.3f}"
+                line += f" ({gap['low']:+.3f} to {gap['high']:+.3f})"
+            _say(line)
+    _print_json(told)
+    return 0
+
+
+def _evaluate_trials(arguments: argparse.Namespace) -> int:
+    from planner_pipeline.experiments.trial_policies import run_trial_study
+
+    report = run_trial_study(
+        arguments.trials,
+        arguments.tasks,
+        arguments.out,
+        quick=arguments.quick,
+        progress=_progress,
+    )
+    _say((arguments.out / "trials" / "report.md").read_text(encoding="utf-8"))
+    _print_json({"report": str(arguments.out / "trials" / "report.md")} | report.summary())
+    return 0
+
+
+def _progress(what: str, done: int, of: int) -> None:
+    if sys.stderr.isatty() or done == of:
+        _say(f"  {what}: {done} of {of}")
+
+
+def run_ablate(arguments: argparse.Namespace) -> int:
+    """``ablate``: the declared grid, its table, and a report that shows it."""
+    from planner_pipeline.definitions import ABLATED, EVERYTHING
+    from planner_pipeline.experiments.ablation_table import as_markdown, read_table
+    from planner_pipeline.materialize import materialize
+
+    _need_workspace(arguments.repo, arguments.out)
+    settings = _dataset_settings(arguments)
+    started = time.monotonic()
+    materialize(
+        arguments.repo, arguments.out, job=ABLATED, always=["ablations"],
+        ablation_quick=arguments.quick, **settings,
+    )  # fmt: skip
+    table = read_table(arguments.out)
+    assert table is not None
+    page = arguments.out / "ablation" / "results.md"
+    page.write_text(as_markdown(table), encoding="utf-8")
+    materialize(arguments.repo, arguments.out, job=EVERYTHING, always=["report"], **settings)
+    for verdict in table.verdicts:
+        _say(f"  {verdict}")
+    _say(f"  may the recurrent model ship? {table.shipping.words}")
+    _print_json(
+        {
+            "results": str(page),
+            "report": str(arguments.out / "report.html"),
+            "cells": len(table.rows),
+            "may_ship_recurrent": table.shipping.may_ship,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+    )
     return 0
 
 
@@ -159,6 +263,36 @@ def run_ui(arguments: argparse.Namespace) -> int:
     )
 
 
+def _add_dataset_arguments(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--n-similar", type=_count, default=8, metavar="N", help="past runs a decision may see"
+    )
+    one.add_argument(
+        "--window", type=_positive, metavar="N",
+        help="newest runs of a kind that retrieval looks at (default: all)",
+    )  # fmt: skip
+    one.add_argument(
+        "--epoch", default="all", metavar="ID", help="settings epoch: all, latest or an id"
+    )
+    one.add_argument(
+        "--max-quarantined", type=_percent, default=1.0, metavar="PERCENT",
+        help="of a source's files or lines that may be refused",
+    )  # fmt: skip
+    one.add_argument(
+        "--min-examples", type=_positive, default=500, metavar="N",
+        help="labelled decisions of code that feasibility asks for",
+    )  # fmt: skip
+
+
+def _add_training_arguments(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--arch", choices=ARCHITECTURES, default="mlp", help="default: mlp")
+    one.add_argument(
+        "--decoding", choices=DECODINGS, help="kind of output (default: the architecture's usual)"
+    )
+    one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
+    one.add_argument("--epochs", type=_positive, metavar="N", help="at most, of training")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
@@ -184,37 +318,37 @@ def build_parser() -> argparse.ArgumentParser:
 
     for name, text, run in (
         ("build", "build the data set alone", run_build),
+        ("train", "build the data set and train one model", run_train),
+        (
+            "evaluate",
+            "what the trained model is worth; --trials: on replayed attempts",
+            run_evaluate,
+        ),
+        ("ablate", "the declared grid of ablations", run_ablate),
         ("run", "data set, model, bundle and report", run_run),
     ):
         one = command(name, text, run)
-        one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
+        one.add_argument(
+            "--repo", type=Path, required=name != "evaluate", metavar="DIR", help="the workspace"
+        )
         one.add_argument("--out", type=Path, required=True, metavar="DIR")
-        one.add_argument(
-            "--n-similar", type=_count, default=8, metavar="N", help="past runs a decision may see"
-        )
-        one.add_argument(
-            "--window", type=_positive, metavar="N",
-            help="newest runs of a kind that retrieval looks at (default: all)",
-        )  # fmt: skip
-        one.add_argument(
-            "--epoch", default="all", metavar="ID", help="settings epoch: all, latest or an id"
-        )
-        one.add_argument(
-            "--max-quarantined", type=_percent, default=1.0, metavar="PERCENT",
-            help="of a source's files or lines that may be refused",
-        )  # fmt: skip
-        one.add_argument(
-            "--min-examples", type=_positive, default=500, metavar="N",
-            help="labelled decisions of code that feasibility asks for",
-        )  # fmt: skip
+        _add_dataset_arguments(one)
         if name == "build":
             one.add_argument(
                 "--by-month", action="store_true", help="runs and examples a month at a time"
             )
-        if name == "run":
-            one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
+        if name in ("train", "run"):
+            _add_training_arguments(one)
+        if name == "evaluate":
+            one.add_argument("--trials", type=Path, metavar="FILE", help="CSV or Parquet")
             one.add_argument(
-                "--epochs", type=_positive, metavar="N", help="at most, of training"
+                "--tasks", type=Path, metavar="FILE", help="JSON lines about its tasks"
+            )
+        if name in ("evaluate", "ablate"):
+            one.add_argument(
+                "--quick",
+                action="store_true",
+                help="small: whether it runs, not what it says",
             )
 
     show = command("show", "one example in full, with where every fact came from", run_show)

@@ -16,6 +16,9 @@ from planner_pipeline.defs.progress import progress_logger
 from planner_pipeline.defs.resources import Settings, Tracking
 
 EVERYTHING = "everything"
+TRAINED = "trained"
+EVALUATED = "evaluated"
+ABLATED = "ablated"
 DATASET_ONLY = "dataset_only"
 RAW = dg.AssetSelection.groups("raw")
 UNTIL_DATASET = dg.AssetSelection.groups("raw", "history", "dataset")
@@ -45,12 +48,19 @@ def build_defs(
     jobs = [dg.define_asset_job(DATASET_ONLY, selection=UNTIL_DATASET)]
     if not dataset_only:
         from planner_pipeline.defs import release_checks
-        from planner_pipeline.defs.assets import evaluation, release, training
+        from planner_pipeline.defs.assets import ablation, evaluation, release, training
 
-        assets += dg.load_assets_from_modules([training, evaluation, release])
+        assets += dg.load_assets_from_modules([training, evaluation, release, ablation])
         found_checks += dg.load_asset_checks_from_modules([release_checks])
         if not by_month:
-            jobs.append(dg.define_asset_job(EVERYTHING, selection=dg.AssetSelection.all()))
+            ablations = dg.AssetSelection.groups("ablation")
+            for name, selection in (
+                (TRAINED, UNTIL_DATASET | dg.AssetSelection.groups("training")),
+                (EVALUATED, UNTIL_DATASET | dg.AssetSelection.groups("training", "evaluation")),
+                (EVERYTHING, dg.AssetSelection.all() - ablations),
+                (ABLATED, UNTIL_DATASET | ablations),
+            ):
+                jobs.append(dg.define_asset_job(name, selection=selection))
     return dg.Definitions(
         assets=assets,
         asset_checks=found_checks,

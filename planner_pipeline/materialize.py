@@ -7,6 +7,7 @@ command line (``cli``), definitions.
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from planner_pipeline.sources.workspace import read_workspace
 from planner_pipeline.staleness import stale_assets
 
 RECIPE = dg.AssetSelection.assets("recipe")
+CONFIG = {"train_config"}  # made of settings alone, so looked at as the workspace is
 DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
@@ -84,14 +86,18 @@ def materialize(
     out: Path,
     *,
     dataset_only: bool = False,
+    job: str = EVERYTHING,
+    always: Collection[str] = (),
     instance: dg.DagsterInstance | None = None,
     **settings: Any,
 ) -> int:
-    """Bring every asset, or those up to the data set, up to date in ``out``.
+    """Bring the assets of a job, or those up to the data set, up to date in ``out``.
 
     The workspace is always looked at; what is made of it only where something changed, or is gone.
 
     Args:
+        job: One of ``definitions``.
+        always: Assets that are made again in any case.
         settings: Fields of ``Settings``.
 
     Returns:
@@ -102,23 +108,27 @@ def materialize(
     """
     out.mkdir(parents=True, exist_ok=True)
     defs = build_defs(repo=repo, out=out, dataset_only=dataset_only, **settings)
-    job = defs.resolve_job_def(DATASET_ONLY if dataset_only else EVERYTHING)
+    wanted = defs.resolve_job_def(DATASET_ONLY if dataset_only else job)
     if instance is None:
         prepare_dagster_home(out)
         instance = dg.DagsterInstance.get()
     with instance:
         graph = defs.resolve_asset_graph()
-        looking = (RAW | dg.AssetSelection.assets("recipe")).resolve(graph)
-        if not dataset_only:
-            looking |= {dg.AssetKey("train_config")}
-        _execute(job, instance, asset_selection=sorted(looking))
-        others = set(graph.materializable_asset_keys) - looking
+        keys = set(wanted.asset_layer.executable_asset_keys)
+        looking = (RAW | RECIPE | dg.AssetSelection.assets(*CONFIG & _names(keys))).resolve(graph)
+        _execute(wanted, instance, asset_selection=sorted(looking))
+        others = keys - looking
         stale = stale_assets(instance, defs, others)
-        if not is_complete(out, dataset_only=dataset_only):
+        stale |= {dg.AssetKey(name) for name in always}
+        if not is_complete(out, dataset_only=job != EVERYTHING or dataset_only):
             stale = others
         if stale:
-            _execute(job, instance, asset_selection=sorted(stale))
+            _execute(wanted, instance, asset_selection=sorted(stale))
     return len(stale)
+
+
+def _names(keys: Collection[dg.AssetKey]) -> set[str]:
+    return {key.to_user_string() for key in keys}
 
 
 def is_complete(out: Path, *, dataset_only: bool) -> bool:
@@ -177,6 +187,42 @@ def summary(out: Path) -> dict[str, Any]:
         "report": str(out / "report.html"),
         "verdict": report["verdict"],
     }
+
+
+def evaluation_summary(out: Path) -> dict[str, Any]:
+    """The test split's figures, for one line of JSON."""
+    told = json.loads((out / "assets" / "diagnostics.json").read_bytes())["test"]
+    return {
+        "role": "test",
+        "n": told["n"],
+        "n_issues": told["n_issues"],
+        "abstain_ratio": told["abstain_ratio"],
+        "promise": told["promise"],
+        "predictors": {
+            name: {
+                "exact_match": figures["exact_match"],
+                "minus_heuristic": figures["minus_heuristic"],
+                **{
+                    figure: (figures["reliability"] or {}).get(figure)
+                    for figure in ("nll", "brier", "ece", "ece_null", "ece_mass", "aurc", "augrc")
+                },
+            }
+            for name, figures in told["predictors"].items()
+        },
+    }
+
+
+def last_training(out: Path) -> dict[str, Any]:
+    """Settings that the last training in ``out`` was given: architecture, output, seed, epochs.
+
+    Raises:
+        FileNotFoundError: nothing was trained there.
+    """
+    path = out / "assets" / "train_config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"nothing was trained in {out}; see `cyntra-planner train`")
+    told = json.loads(path.read_bytes())
+    return {name: told[name] for name in ("arch", "decoding", "seed", "epochs")}
 
 
 def dataset_summary(out: Path) -> dict[str, Any]:

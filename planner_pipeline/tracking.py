@@ -17,10 +17,16 @@ from urllib.parse import urlsplit
 
 EXPERIMENT = "cyntra-planner"
 PROBE_SECONDS = 3.0
+PARENT_TAG = "mlflow.parentRunId"  # what MLflow's pages nest runs by
 
 
 class TrackedRun(Protocol):
     """One run being tracked."""
+
+    @property
+    def run_id(self) -> str:
+        """What other runs name it by."""
+        ...
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Numbers at a step."""
@@ -34,18 +40,25 @@ class TrackedRun(Protocol):
 class Tracker(Protocol):
     """Somewhere to write runs."""
 
-    def start(self, name: str, params: Mapping[str, Any]) -> AbstractContextManager[TrackedRun]:
-        """A run that ends with the context."""
+    def start(
+        self, name: str, params: Mapping[str, Any], *, parent: str = ""
+    ) -> AbstractContextManager[TrackedRun]:
+        """A run that ends with the context; below the run with the id ``parent``, if any."""
         ...
 
 
 class MemoryRun:
     """A run that keeps what it was told."""
 
-    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
-        self.name, self.params = name, dict(params)
+    def __init__(self, name: str, params: Mapping[str, Any], parent: str = "") -> None:
+        self.name, self.params, self.parent = name, dict(params), parent
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.files: list[str] = []
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+        return self.name
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Keep the numbers."""
@@ -63,9 +76,11 @@ class MemoryTracker:
         self.runs: list[MemoryRun] = []
 
     @contextmanager
-    def start(self, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
+    def start(
+        self, name: str, params: Mapping[str, Any], *, parent: str = ""
+    ) -> Iterator[TrackedRun]:
         """Keep a run."""
-        run = MemoryRun(name, params)
+        run = MemoryRun(name, params, parent)
         self.runs.append(run)
         yield run
 
@@ -76,6 +91,11 @@ class _MlflowRun:
     def __init__(self, client: Any, run_id: str) -> None:
         self._client, self._run_id = client, run_id
         self._is_down = False
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's own id."""
+        return self._run_id
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         from mlflow.entities import Metric
@@ -127,16 +147,18 @@ class MlflowTracker:
         return os.environ.get("MLFLOW_TRACKING_URI") or own
 
     @contextmanager
-    def start(self, name: str, params: Mapping[str, Any]) -> Iterator[TrackedRun]:
+    def start(
+        self, name: str, params: Mapping[str, Any], *, parent: str = ""
+    ) -> Iterator[TrackedRun]:
         """A run in the experiment ``cyntra-planner``; in memory when MLflow cannot be reached."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         try:
-            client, run_id = self._create(name, params)
+            client, run_id = self._create(name, params, parent)
         except Exception as error:
             warnings.warn(f"MLflow cannot be reached: {error}", RuntimeWarning, stacklevel=2)
-            yield MemoryRun(name, params)
+            yield MemoryRun(name, params, parent)
             return
         run, status = _MlflowRun(client, run_id), "FAILED"
         try:
@@ -145,7 +167,7 @@ class MlflowTracker:
         finally:
             run.end(status)
 
-    def _create(self, name: str, params: Mapping[str, Any]) -> tuple[Any, str]:
+    def _create(self, name: str, params: Mapping[str, Any], parent: str) -> tuple[Any, str]:
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
@@ -161,7 +183,8 @@ class MlflowTracker:
             experiment_id = client.create_experiment(EXPERIMENT, artifact_location=artifacts)
         else:
             experiment_id = experiment.experiment_id
-        run_id = client.create_run(experiment_id, run_name=name).info.run_id
+        tags = {PARENT_TAG: parent} if parent else {}
+        run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
         rows = [Param(key, str(value)) for key, value in params.items()]
         client.log_batch(run_id, params=rows)
         return client, run_id

@@ -31,6 +31,7 @@ class Settings(dg.ConfigurableResource):
         epochs: Most epochs to train; None for the architecture's usual number.
         risk_target: Most of the followed decisions that may be worse than the default.
         risk_failure: How likely that promise may be wrong.
+        ablation_quick: Whether ablations run a small grid, to see that they run.
     """
 
     repo: str
@@ -46,6 +47,7 @@ class Settings(dg.ConfigurableResource):
     epochs: int | None = None
     risk_target: float = 0.1
     risk_failure: float = 0.1
+    ablation_quick: bool = False
 
     def train_config(self) -> "TrainConfig":
         """How the model is made and trained.

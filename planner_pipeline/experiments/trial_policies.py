@@ -27,13 +27,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 import numpy as np
 import polars as pl
 import torch
 
+from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.bench.trial_study import (
     JOB_TYPE,
     STUDY_ACTIONS,
@@ -47,18 +48,21 @@ from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP
 from planner_pipeline.evaluation.calibration import fit_temperatures
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench
 from planner_pipeline.evaluation.outcomes import choices_table
-from planner_pipeline.evaluation.study import COST_WEIGHTS
+from planner_pipeline.evaluation.study import COST_WEIGHTS, study_table
 from planner_pipeline.evaluation.yardsticks import best_action
 from planner_pipeline.experiments.trial_report import (
     DECLARED_WEIGHT,
+    NOT_APART,
+    RULE,
+    UPPER_BOUND,
     Labels,
     LearnedPolicy,
     Split,
     TrialReport,
-    build_report,
+    may_ship_recurrent,
+    plain_verdict,
     policy_figures,
-    write_report,
-    yardstick_figures,
+    render_report,
 )
 from planner_pipeline.models.spec import Arch
 from planner_pipeline.sources.trials import read_trials
@@ -72,23 +76,24 @@ from planner_runtime.decode import ActionTable, action_log_probs, table_of
 
 TOKEN_ARCHS: Final = ("transformer", "recurrent")
 NO_LUCK: Final = ("prior", "logreg")  # counted, or at the optimum: every seed gives the same
-VALUE_ROWS: Final = 60  # labelled rows that a case has on average; fewer round the values off
+VALUE_ROWS: Final = 30  # labelled rows that a case has on average
 N_WORKERS: Final = 2
 SPLITS: Final[tuple[Split, ...]] = ("task_fold", "system_fold")
 
 # what differs from what is usual for an architecture. A fit sees about 200 cases, and the study
-# makes hundreds of fits: the token models are small, and stop early
-STUDY_CONFIGS: Final[dict[str, dict[str, Any]]] = {
-    "transformer": {"width": 32, "n_layers": 1, "epochs": 20, "patience": 4},
-    "recurrent": {
-        "width": 32, "loops": 3, "grad_loops": 2, "epochs": 20, "patience": 4, "warmup_steps": 10,
-    },
+# makes hundreds of fits: the token models are small, take many small steps, and stop early
+_SMALL: Final[dict[str, Any]] = {
+    "width": 32, "epochs": 30, "patience": 6, "batch_size": 16, "learning_rate": 2e-3, "ema": 0.95,
 }  # fmt: skip
+STUDY_CONFIGS: Final[dict[str, dict[str, Any]]] = {
+    "transformer": _SMALL,
+    "recurrent": {**_SMALL, "loops": 3, "grad_loops": 2, "warmup_steps": 10},
+}
 VALUE_CONFIGS: Final[dict[str, dict[str, Any]]] = {
-    "logreg": {"decoding": "joint", "l2": (0.1, 1.0, 10.0, 100.0)},
+    "logreg": {"decoding": "joint", "l2": (1.0, 10.0)},
     "mlp": {"decoding": "joint", "batch_size": 512, "epochs": 40, "patience": 6},
 }
-ONE_LABEL_ONLY: Final = TOKEN_ARCHS  # sixty rows a case are too slow for them
+ONE_LABEL_ONLY: Final = TOKEN_ARCHS  # thirty rows a case are too slow for them
 
 Progress = Callable[[int, int], None]
 
@@ -165,7 +170,7 @@ def labelled_rows(utility: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.n
     [[0], [1]]
     >>> cases, actions = labelled_rows(np.array([[0.0, 0.5, 0.25]]), "values")
     >>> np.bincount(actions).tolist()
-    [0, 40, 20]
+    [0, 20, 10]
     """
     n_cases, n_actions = utility.shape
     if labels == "winners":
@@ -325,11 +330,24 @@ def learn_policies(
     tables = [pl.DataFrame(schema=polars_schema(CHOICES))]
     for (name, weight, seed), actions in sorted(chosen.items()):
         tables.append(
-            choices_table(
-                f"{name}#{seed}", case_ids, actions, cost_weight=weight, abstains=nobody
-            )
+            choices_table(f"{name}#{seed}", case_ids, actions, cost_weight=weight, abstains=nobody)
         )
     return check_table(CHOICES, pl.concat(tables)), seconds
+
+
+def write_report(report: TrialReport, choices: pl.DataFrame, folder: Path) -> None:
+    """``figures.parquet``, ``choices.parquet``, ``report.json`` and ``report.md``."""
+    write_parquet(report.figures, folder / "figures.parquet")
+    write_parquet(choices, folder / "choices.parquet")
+    told = {
+        name: getattr(report, name)
+        for name in report.__struct_fields__
+        if name not in ("figures", "cpu_seconds")
+    }
+    told |= {"rule": RULE, "upper_bound": UPPER_BOUND, "folds": NOT_APART}
+    data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
+    write_bytes(data + b"\n", folder / "report.json")
+    write_bytes(render_report(report).encode(), folder / "report.md")
 
 
 def run_trial_study(
@@ -372,18 +390,22 @@ def run_trial_study(
     choices, seconds = learn_policies(
         study, arrays, fits, n_workers=n_workers, on_progress=on_progress
     )
-    yardsticks = yardstick_figures(study, cost_weights, n_resamples=n_resamples)
+    table = study_table(study.cases, study.outcomes, {}, n_resamples=n_resamples)
     learned, by_seed = policy_figures(study, choices, n_resamples=n_resamples)
-    report = build_report(
-        study,
-        pl.concat([yardsticks, learned]),
-        by_seed,
-        read=read.count,
-        settings={name: config_of_fit(fit) for fit in fits for name in [f"{fit.arch}.{fit.labels}"]}
-        if fits
-        else {},
+    figures = pl.concat([table.filter(pl.col("cost_weight").is_in(list(cost_weights))), learned])
+    report = TrialReport(
         n_seen=n_seen,
-        splits=splits,
+        n_cases=study.cases.height,
+        n_tasks=study.cases["issue_id"].n_unique(),
+        n_systems=study.cases["system"].n_unique(),
+        read=read.count,
+        left_out=study.left_out,
+        figures=figures,
+        seeds=by_seed,
+        splits=tuple(splits),
+        shipping=may_ship_recurrent(figures),
+        plain=plain_verdict(figures, splits),
+        settings={f"{fit.arch}.{fit.labels}": config_of_fit(fit) for fit in reversed(fits)},
         cpu_seconds=seconds,
     )
     write_report(report, choices, out / "trials")

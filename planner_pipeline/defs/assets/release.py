@@ -13,6 +13,7 @@ from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.evaluation.diagnostics import Evaluation
+from planner_pipeline.experiments.ablation_table import read_table
 from planner_pipeline.release.bundle_writer import write_bundle
 from planner_pipeline.release.onnx_export import OPSET, export_onnx
 from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
@@ -85,6 +86,7 @@ def report(
         calibration=calibration,
         evaluation=diagnostics,
         manifest=planner_bundle,
+        ablations=read_table(settings.out_dir),
     )
     summary = write_report(settings.out_dir, inputs)
     metrics = headline_metrics(diagnostics)
