@@ -83,12 +83,14 @@ SPLITS: Final[tuple[Split, ...]] = ("task_fold", "system_fold")
 # what differs from what is usual for an architecture. A fit sees about 200 cases, and the study
 # makes hundreds of fits: the token models are small, take many small steps, and stop early
 _SMALL: Final[dict[str, Any]] = {
-    "width": 32, "epochs": 30, "patience": 6, "batch_size": 16, "learning_rate": 2e-3, "ema": 0.95,
+    "width": 32, "n_layers": 1, "epochs": 20, "patience": 4, "batch_size": 16, "ema": 0.95,
 }  # fmt: skip
 STUDY_CONFIGS: Final[dict[str, dict[str, Any]]] = {
-    "transformer": _SMALL,
-    "recurrent": {**_SMALL, "loops": 3, "grad_loops": 2, "warmup_steps": 10},
-}
+    "transformer": {**_SMALL, "learning_rate": 4e-3},
+    "recurrent": {
+        **_SMALL, "learning_rate": 2e-3, "loops": 3, "grad_loops": 2, "warmup_steps": 10,
+    },
+}  # fmt: skip
 VALUE_CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "logreg": {"decoding": "joint", "l2": (1.0, 10.0)},
     "mlp": {"decoding": "joint", "batch_size": 512, "epochs": 40, "patience": 6},
@@ -236,12 +238,13 @@ def fits_of(
     seeds: Sequence[int],
     splits: Sequence[Split] = SPLITS,
     token_weights: Sequence[float] = (DECLARED_WEIGHT,),
+    token_splits: Sequence[Split] = SPLITS,
 ) -> list[Fit]:
     """Every fit of a study, the slowest first, so that no worker ends long after the others.
 
     Args:
         seeds: Of the architectures that have any luck in them; the others get the first.
-        token_weights: Of the study's cost weights, those of the token models.
+        token_weights, token_splits: Of the cost weights and splits, those of the token models.
     """
     fits = [
         Fit(
@@ -251,8 +254,8 @@ def fits_of(
         for labels in cast(tuple[Labels, ...], get_args(Labels))
         if labels == "winners" or arch not in ONE_LABEL_ONLY
         for weight in arrays.utility
-        if arch not in TOKEN_ARCHS or weight in token_weights
         for split in splits
+        if arch not in TOKEN_ARCHS or (weight in token_weights and split in token_splits)
         for seed in (seeds[:1] if arch in NO_LUCK else seeds)
         for fold in np.unique(arrays.folds[split]).tolist()
     ]  # fmt: skip
@@ -359,6 +362,7 @@ def run_trial_study(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     cost_weights: Sequence[float] = COST_WEIGHTS,
     token_weights: Sequence[float] = (DECLARED_WEIGHT,),
+    token_splits: Sequence[Split] = SPLITS,
     n_seen: int = 0,
     splits: Sequence[Split] = SPLITS,
     quick: bool = False,
@@ -386,7 +390,10 @@ def run_trial_study(
     tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
     study = build_trial_study(read.trials, tasks, n_seen=n_seen)
     arrays = study_arrays(study, cost_weights)
-    fits = fits_of(arrays, archs=archs, seeds=seeds, splits=splits, token_weights=token_weights)
+    fits = fits_of(
+        arrays, archs=archs, seeds=seeds, splits=splits, token_weights=token_weights,
+        token_splits=token_splits,
+    )  # fmt: skip
     choices, seconds = learn_policies(
         study, arrays, fits, n_workers=n_workers, on_progress=on_progress
     )

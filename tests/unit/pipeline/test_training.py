@@ -199,7 +199,7 @@ def test_logistic_regression_stands_where_its_loss_is_level(decoding: Decoding) 
 
 def test_the_penalty_is_the_one_that_validation_likes_best_and_else_the_strongest() -> None:
     train, val = some_rows(40), some_rows(60, 1)
-    config = usual_config("logreg", l2=(0.1, 10.0, 1.0))
+    config = usual_config("logreg", l2=(1.0, 30.0, 5.0))
     alone = {
         l2: calibrated_nll(
             network_outputs(fit_logistic(train, val, usual_config("logreg", l2=(l2,)))[0], val),
@@ -210,7 +210,7 @@ def test_the_penalty_is_the_one_that_validation_likes_best_and_else_the_stronges
     }
     assert len(set(alone.values())) == 3
     assert fit_logistic(train, val, config)[1] == min(alone, key=lambda l2: alone[l2])
-    assert fit_logistic(train, some_rows(0), config)[1] == 10.0
+    assert fit_logistic(train, some_rows(0), config)[1] == 30.0
 
 
 # -- losses
