@@ -106,9 +106,6 @@ def _arrays(dataset: Dataset, folder: str, role: Role) -> Arrays:
 
 
 def _fit(work: _Work) -> Fitted:
-    import torch
-
-    torch.set_num_threads(1)
     dataset = Dataset(Path(work.dataset))
     train, val, test = (_arrays(dataset, work.examples, r) for r in ("train", "val", "test"))
     start = time.process_time()

@@ -21,6 +21,7 @@ from planner_pipeline.training.closed_form import count_prior, fit_logistic
 from planner_pipeline.training.config import TrainConfig
 from planner_pipeline.training.loop import EpochMetrics, train_network
 from planner_pipeline.training.predict import model_outputs
+from planner_pipeline.training.threads import one_thread
 from planner_pipeline.training.trees import grow_trees
 from planner_runtime.actions import ActionSpace
 from planner_runtime.decode import Decoding, output_widths
@@ -50,6 +51,7 @@ class NothingToLearnError(ValueError):
     """The data set holds no training example."""
 
 
+@one_thread()
 def fit_model(
     train: Arrays,
     val: Arrays,

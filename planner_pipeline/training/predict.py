@@ -11,6 +11,7 @@ from planner_pipeline.dataset.arrays import Arrays
 from planner_pipeline.models.spec import ModelSpec
 from planner_pipeline.models.trees import TreeModel
 from planner_pipeline.training.batches import Inputs, in_order
+from planner_pipeline.training.threads import one_thread
 from planner_runtime.decode import output_widths
 
 AT_ONCE = 256
@@ -41,6 +42,7 @@ def network_outputs(
     return outputs
 
 
+@one_thread()
 def model_outputs(model: nn.Module | TreeModel, arrays: Arrays) -> list[np.ndarray]:
     """Raw outputs of a model, each (N, width) float32, as ``output_widths`` names them."""
     if isinstance(model, TreeModel):

@@ -184,9 +184,7 @@ def test_a_token_model_answers_for_its_fold(
     assert ((actions >= 0) & (actions < len(STUDY_ACTIONS))).all()
 
 
-@pytest.mark.parametrize(
-    ("arch", "labels"), [("gbt", "winners"), ("logreg", "winners"), ("gbt", "values")]
-)
+@pytest.mark.parametrize(("arch", "labels"), [("gbt", "winners"), ("logreg", "values")])
 def test_a_world_whose_tags_tell_the_best_action_is_learned(arch: str, labels: str) -> None:
     study = a_world()
     arrays = study_arrays(study, [0.01])
@@ -217,7 +215,7 @@ def test_figures_of_one_seed_are_those_of_the_outcome_metrics(small: TrialStudy)
         small.outcomes, choices, n_resamples=50, cost_weights=[0.01],
         defaults=dict(zip(case_ids, small.cases["default_action"], strict=True)),
         folds={s: dict(zip(case_ids, small.cases[s], strict=True)) for s in SPLITS},
-    ).with_columns(policy=pl.lit(name))  # fmt: skip
+    ).filter(policy=f"{name}#7").with_columns(policy=pl.lit(name))  # fmt: skip
     keys = ["cost_weight", "policy", "figure", "against"]
     both = mine.join(theirs, on=keys, nulls_equal=True, suffix="_theirs")
     told = {(row["figure"], row["against"]) for row in both.iter_rows(named=True)}
