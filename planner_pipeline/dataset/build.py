@@ -69,7 +69,7 @@ def gather_dataset(
 
 def assembly_of(workspace: Workspace) -> RunAssembly:
     """The runs of a workspace that was read."""
-    return RunAssembly.of_tables(
+    return RunAssembly(
         archives=workspace.archives,
         worlds=workspace.world_runs,
         dispatches=workspace.dispatches,

@@ -13,7 +13,7 @@ import polars as pl
 from planner_pipeline.sources import archives, world_runs
 from planner_pipeline.sources.archives import ArchiveRecord, read_archive
 from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.sources.events import read_events
+from planner_pipeline.sources.event_log import read_event_log
 from planner_pipeline.sources.files import Quarantine, SourceCount
 from planner_pipeline.sources.settings import (
     read_kernel_config,
@@ -24,7 +24,6 @@ from planner_pipeline.sources.store import Progress, ReaderOf, Stored, no_progre
 from planner_pipeline.sources.trials import read_trial_import
 from planner_pipeline.sources.world_runs import WorldRunRecord, read_world_run
 from planner_pipeline.tables import (
-    DISPATCHES,
     ISSUES,
     PAST_ISSUES,
     QUARANTINE,
@@ -113,7 +112,7 @@ def read_workspace(repo: Path, store: Path, progress: Progress = no_progress) ->
         raise NotADirectoryError(f"no workspace at {repo}")
     kept_archives, archives_refused, archives_count = read_stored(ARCHIVES, repo, store, progress)
     kept_worlds, worlds_refused, worlds_count = read_stored(WORLD_RUNS, repo, store, progress)
-    issues, events = read_issues(repo), read_events(repo)
+    issues, events = read_issues(repo), read_event_log(repo, store)
     universes, config = read_universes(repo), read_kernel_config(repo)
     states = read_settings_history(repo)
     reads = (issues, events, universes, config, read_trial_import(repo))
@@ -124,15 +123,7 @@ def read_workspace(repo: Path, store: Path, progress: Progress = no_progress) ->
             PAST_ISSUES, issues.past, fields("issue_id", "status", "committed_ms")
         ),
         archives=kept_archives,
-        dispatches=build_table(
-            DISPATCHES,
-            events.dispatches,
-            {
-                **fields("issue_id", "line", "started_at", "ended_at", "is_success"),
-                "n_workcells": lambda d: len(d.workcells),
-                "n_create_failures": lambda d: len(d.create_failures),
-            },
-        ),
+        dispatches=events.dispatches,
         world_runs=kept_worlds,
         universes=build_table(
             UNIVERSES,

@@ -31,7 +31,7 @@ def run_summaries_asset(partitions: dg.PartitionsDefinition | None) -> dg.Assets
         settings: Settings,
     ) -> dg.MaterializeResult:
         """Runs in the order of their decisions, each fact with the file it came from."""
-        assembly = RunAssembly.of_tables(
+        assembly = RunAssembly(
             archives=archives, worlds=world_runs, dispatches=dispatches,
             past_issues=past_issues, issues=issues,
         )  # fmt: skip
