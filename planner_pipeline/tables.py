@@ -96,6 +96,12 @@ RUNS: Final = pa.DataFrameSchema(
         "wall_ms": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True),
         "cost_usd": pa.Column(pl.Float64, nullable=True),
         "toolchain_version": _MAYBE_TEXT,
+        "world_id": _MAYBE_TEXT,
+        "objective_id": _MAYBE_TEXT,
+        "group_number": pa.Column(pl.Int64),  # of group_id, for retrieval, as the next three
+        "tags": pa.Column(pl.List(pl.String)),
+        "keywords": pa.Column(pl.List(pl.String)),
+        "fail_codes": pa.Column(pl.List(pl.String)),
         "row_key": _TEXT,
         "plan_json": _MAYBE_TEXT,
         "summary_json": _MAYBE_TEXT,

@@ -49,9 +49,11 @@ def test_a_second_build_reads_and_makes_nothing(
     made: list[object] = []
     real = blocks.make_blocks
 
-    def spy(runs: Parts, recipe: object, missing: list[object], folder: Path) -> object:
+    def spy(
+        runs: Parts, recipe: object, plan: object, missing: list[object], folder: Path
+    ) -> object:
         made.extend(missing)
-        return real(runs, recipe, missing, folder)  # type: ignore[arg-type]
+        return real(runs, recipe, plan, missing, folder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(blocks, "make_blocks", spy)
     second = build_dataset(repo, tmp_path / "o")
