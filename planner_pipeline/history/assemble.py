@@ -26,11 +26,10 @@ from planner_pipeline.history.workcells import workcell_run
 from planner_pipeline.history.worlds import WORKCELL_PREFIX, world_run
 from planner_pipeline.parts import Part, Parts, keep_parts, read_part, reusable, write_part
 from planner_pipeline.sources.archives import ArchiveRecord
-from planner_pipeline.sources.beads import IssueRecord
 from planner_pipeline.sources.events import Dispatch
 from planner_pipeline.sources.store import Progress, Stored, no_progress
 from planner_pipeline.sources.world_runs import WorldRunRecord
-from planner_pipeline.tables import RUNS, check_table, polars_schema, read_records
+from planner_pipeline.tables import RUNS, check_table, polars_schema
 
 
 class RunAssembly:
@@ -47,9 +46,7 @@ class RunAssembly:
     ) -> None:
         self._archives, self._worlds, self._dispatches = archives, worlds, dispatches
         self._live_archives, self._live_worlds = archives.live_table(), worlds.live_table()
-        self._timeline = IssueTimeline(
-            read_records(past_issues, IssueRecord), read_records(issues, IssueRecord)
-        )
+        self._timeline = IssueTimeline(past_issues, issues)
         plan = plan_runs(
             archives=self._live_archives, worlds=self._live_worlds,
             dispatches=dispatches, timeline=self._timeline,
@@ -146,7 +143,8 @@ class RunAssembly:
         kept = pl.DataFrame(schema=schema)
         for part in previous:
             if part.month == month and (month, part.key) in known:
-                kept = read_part(folder, part)
+                found = read_part(folder, part)
+                kept = found if found.columns == kept.columns else kept  # or of an earlier program
         keys = plan.select("run_id", row_key="key")
         kept = kept.join(keys, on=["run_id", "row_key"], how="semi")
         missing = plan.join(kept, on="run_id", how="anti", maintain_order="left")

@@ -24,6 +24,11 @@ from planner_runtime.inputs import rfc3339
 VERSION: Final = "2"  # raised when the same records start to make other runs
 UNDATED: Final = "undated"
 ARCHIVED, LOGGED, WORLD = "archived", "logged", "world"  # what most of a run is told by
+# a moment that stands in the calendar beyond doubt, whatever the month
+_USUAL: Final = (
+    r"^((?:19[7-9]|20[0-9])[0-9]-(?:0[1-9]|1[0-2]))-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z$"
+)
 _HASH_CHARS: Final = 24  # of a hash, in a key: 96 bits
 _PLAN: Final = ("month", "run_id", "key", "kind", "name", "dispatch", "sibling", "evolution")
 
@@ -54,7 +59,14 @@ def world_month(name: pl.Expr) -> pl.Expr:
     )
 
 
-def _month_of_moment(timestamp: str | None) -> str:
+def moment_months(timestamps: pl.Series) -> pl.Series:
+    """``YYYY-MM`` of timestamps, or ``undated``; that of the usual ones stands in their text."""
+    written = timestamps.str.extract(_USUAL)
+    months = [month or _month_of(at) for month, at in zip(written, timestamps, strict=True)]
+    return pl.Series("month", months, pl.String)
+
+
+def _month_of(timestamp: str | None) -> str:
     moment = moment_ms(timestamp)
     return UNDATED if moment is None else rfc3339(moment)[:7]
 
@@ -163,8 +175,7 @@ def _logged(
     runs = runs.unique("run_id", keep="first", maintain_order=True)
     of = dispatches.select("dispatch", "issue_id", "started_at", told_sha="record_sha")
     of = of.join(runs, on="dispatch", how="semi", maintain_order="left")
-    months = pl.Series("month", [_month_of_moment(at) for at in of["started_at"]], pl.String)
-    of = of.with_columns(months).join(
+    of = of.with_columns(month=moment_months(of["started_at"])).join(
         _versions(of["issue_id"], timeline), on="issue_id", how="left", maintain_order="left"
     )
     return (

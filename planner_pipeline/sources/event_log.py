@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
-from planner_pipeline.parts import DamagedPartError, read_verified
+from planner_pipeline.parts import DamagedPartError, read_columns
 from planner_pipeline.sources.events import (
     LOG,
     SOURCE,
@@ -27,7 +27,7 @@ from planner_pipeline.sources.events import (
 )
 from planner_pipeline.sources.files import Quarantine, SourceCount, count_rows, relative
 from planner_pipeline.sources.lines import Place, json_lines, last_place, open_lines
-from planner_pipeline.tables import DISPATCHES, build_table, check_table, fields
+from planner_pipeline.tables import DISPATCHES, build_table, fields
 from planner_runtime.contracts.canonical import sha256_hex
 
 VERSION: Final = "1"  # raised when the same lines start to make other dispatches
@@ -123,7 +123,7 @@ def _read_open(file: BinaryIO, name: str, folder: Path) -> LogRead:
         take(place, None)
     table = pl.concat([closed, dispatch_table(reader.dispatches)]).sort("line").rechunk()
     return LogRead(
-        dispatches=check_table(DISPATCHES, table),
+        dispatches=table,
         quarantined=tuple(refused),
         count=count_rows(SOURCE, n, refused),
     )
@@ -134,7 +134,7 @@ def _load(folder: Path) -> tuple[_Kept, pl.DataFrame]:
     try:
         kept = msgspec.json.decode((folder / KEPT).read_bytes(), type=_Kept)
         if kept.version == VERSION:
-            return kept, pl.read_parquet(read_verified(folder / CLOSED, kept.closed_sha256))
+            return kept, read_columns(folder / CLOSED, kept.closed_sha256)
     except (OSError, msgspec.DecodeError, DamagedPartError):
         pass
     return _Kept(), dispatch_table(())

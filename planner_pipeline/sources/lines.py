@@ -19,6 +19,7 @@ StructT = TypeVar("StructT")
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 LINES_CHUNK: Final = 8 * 1024 * 1024
+FEW_LINES: Final = 64  # are read one by one where one of them is bad; of more, halves are tried
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +184,12 @@ class _Lines(Generic[StructT]):
             if len(rows) == n_lines:
                 yield from enumerate(rows, start=number)
                 return
+        middle = chunk.find(b"\n", len(chunk) // 2) + 1
+        if n_lines > FEW_LINES and middle:
+            yield from self.of_chunk(number, chunk[:middle])
+            if middle < len(chunk):
+                yield from self.of_chunk(number + chunk.count(b"\n", 0, middle), chunk[middle:])
+            return
         whole, _, unfinished = chunk.rpartition(b"\n")
         for line in whole.split(b"\n") if n_lines else ():
             row = self._one(number, line)

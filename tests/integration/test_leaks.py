@@ -85,7 +85,7 @@ def test_the_example_is_the_same_from_the_files_of_its_moment(both: tuple[Path, 
 
 
 def newest(self: IssueTimeline, issue_id: str | None, moment: int) -> IssueState | None:
-    states = self._states.get(issue_id or "", [])
+    states = self.states(issue_id)
     return states[-1] if states else None
 
 
