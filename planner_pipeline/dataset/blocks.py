@@ -22,7 +22,7 @@ from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Part, Parts, keep_parts, read_part, reusable, write_part
 from planner_pipeline.sources.store import Progress, no_progress
-from planner_pipeline.tables import EXAMPLES, check_table, polars_schema
+from planner_pipeline.tables import EXAMPLES, RUNS, check_table, polars_schema
 from planner_runtime.actions import Action, ActionSpace
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.executed_plan import ExecutedPlan
@@ -86,34 +86,27 @@ class ExamplePlan:
     """Which runs are examples, and in which blocks.
 
     Attributes:
-        labels: What decisions are labelled with, each once; None for runs that are no examples.
+        labels: What decisions are labelled with, each once.
         not_examples: How many runs are none, by reason.
     """
 
     def __init__(self, runs: Parts, recipe: Recipe) -> None:
         self._settings = document_hash({"version": VERSION, **recipe.to_document()})
-        tables = [
-            table.with_columns(
-                month=pl.lit(part.month),
-                part=pl.lit(number, dtype=pl.Int64),
-                row=pl.int_range(pl.len(), dtype=pl.Int64),
-            )
-            for number, (part, table) in enumerate(
-                zip(runs.parts, runs.tables(_NARROW), strict=True)
-            )
-        ]
-        self.blocks: list[Block] = []
+        months = pl.DataFrame(
+            {"part": range(len(runs.parts)), "month": [part.month for part in runs.parts]},
+            schema={"part": pl.Int64, "month": pl.String},
+        )
+        table = runs.placed(_NARROW, polars_schema(RUNS)).join(
+            months, on="part", how="left", maintain_order="left"
+        )
+        table = table.with_columns(is_dated=pl.col("decided_ms").is_not_null())
         self.labels: list[Action] = []
-        self.not_examples: dict[str, int] = {}
-        if tables:
-            table = pl.concat(tables).with_columns(is_dated=pl.col("decided_ms").is_not_null())
-            labelled = table.join(
-                self._labelled(table, recipe.space), on=_CASE, nulls_equal=True,
-                maintain_order="left",
-            )  # fmt: skip
-            reasons = labelled["reason"].drop_nulls().value_counts()
-            self.not_examples = dict(sorted(reasons.iter_rows()))
-            self.blocks = list(self._blocks(labelled.drop_nulls("label"), _known(table)))
+        labelled = table.join(
+            self._labelled(table, recipe.space), on=_CASE, nulls_equal=True, maintain_order="left"
+        )
+        reasons = labelled["reason"].drop_nulls().value_counts()
+        self.not_examples = dict(sorted(reasons.iter_rows()))
+        self.blocks = list(self._blocks(labelled.drop_nulls("label"), _known(table)))
 
     def _labelled(self, runs: pl.DataFrame, space: ActionSpace) -> pl.DataFrame:
         """For every kind of run its label's number, or the reason why it has none."""
@@ -230,11 +223,9 @@ def _with_records(runs: Parts, blocks: Sequence[Block]) -> Iterator[tuple[Block,
 
 def _seen(runs: Parts, last_ms: int) -> pl.DataFrame:
     """Every run that a decision until ``last_ms`` may see, as retrieval asks it."""
-    tables = [
-        table.filter(pl.col("ended_ms") <= last_ms, pl.col("started_ms") < last_ms)
-        for table in runs.tables(COLUMNS)
-    ]
-    return pl.concat(tables)
+    return runs.table(COLUMNS, polars_schema(RUNS)).filter(
+        pl.col("ended_ms") <= last_ms, pl.col("started_ms") < last_ms
+    )
 
 
 def write_examples(

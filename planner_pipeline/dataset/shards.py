@@ -102,16 +102,9 @@ def chosen_epochs(choice: str, epochs: Sequence[Epoch]) -> set[str]:
 
 def examples_with_epochs(examples: Parts, run_epochs: pl.DataFrame) -> pl.DataFrame:
     """Every example without its input: where it lies, and its epoch; in the order of decisions."""
-    tables = [
-        table.with_columns(
-            part=pl.lit(number, dtype=pl.Int64), row=pl.int_range(pl.len(), dtype=pl.Int64)
-        )
-        for number, table in enumerate(examples.tables(NARROW))
-    ]
-    if not tables:
-        return pl.DataFrame(schema=polars_schema(INDEX)).drop("split")
     epochs = run_epochs.select(pl.col("run_id").alias("example_id"), "epoch")
-    rows = pl.concat(tables).join(epochs, on="example_id", how="left", maintain_order="left")
+    rows = examples.placed(NARROW, polars_schema(INDEX))
+    rows = rows.join(epochs, on="example_id", how="left", maintain_order="left")
     return rows.sort("decided_ms", "example_id")
 
 

@@ -175,23 +175,34 @@ class _Lines(Generic[StructT]):
         Args:
             number: Of the first line.
         """
-        n_lines = chunk.count(b"\n")
-        if _is_of_objects(chunk, n_lines) and not _has_long_line(chunk):
-            try:
-                rows = decoder_of(self._shape).decode_lines(chunk)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                rows = []
-            if len(rows) == n_lines:
-                yield from enumerate(rows, start=number)
-                return
-        middle = chunk.find(b"\n", len(chunk) // 2) + 1
-        if n_lines > FEW_LINES and middle:
-            yield from self.of_chunk(number, chunk[:middle])
-            if middle < len(chunk):
-                yield from self.of_chunk(number + chunk.count(b"\n", 0, middle), chunk[middle:])
-            return
-        whole, _, unfinished = chunk.rpartition(b"\n")
-        for line in whole.split(b"\n") if n_lines else ():
+        pieces = [(number, chunk)]
+        while pieces:
+            first, piece = pieces.pop()
+            rows = self._all(piece)
+            if rows is not None:
+                yield from enumerate(rows, start=first)
+                continue
+            middle = piece.find(b"\n", len(piece) // 2) + 1
+            if 0 < middle < len(piece) and piece.count(b"\n") > FEW_LINES:
+                pieces.append((first + piece.count(b"\n", 0, middle), piece[middle:]))
+                pieces.append((first, piece[:middle]))
+            else:
+                yield from self._one_by_one(first, piece)
+
+    def _all(self, piece: bytes) -> list[StructT] | None:
+        """The records of lines that are good without exception; None where one is not."""
+        n_lines = piece.count(b"\n")
+        if not _is_of_objects(piece, n_lines) or _has_long_line(piece):
+            return None
+        try:
+            rows = decoder_of(self._shape).decode_lines(piece)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+        return rows if len(rows) == n_lines else None
+
+    def _one_by_one(self, number: int, piece: bytes) -> Iterator[tuple[int, StructT | Quarantine]]:
+        *whole, unfinished = piece.split(b"\n")
+        for line in whole:
             row = self._one(number, line)
             if row is not None:
                 yield number, row
