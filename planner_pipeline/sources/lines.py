@@ -67,17 +67,16 @@ def last_place(file: BinaryIO, known: Place) -> Place | None:
         left -= len(chunk)
     if left or digest.hexdigest() != known.sha256:
         return None
-    n_bytes, n_lines, unfinished = known.n_bytes, known.n_lines, b""
+    place, at, n_lines = known, known.n_bytes, known.n_lines
     while chunk := file.read(LINES_CHUNK):
-        whole, newline, rest = chunk.rpartition(b"\n")
-        if newline:
-            whole = unfinished + whole + newline
-            digest.update(whole)
-            n_bytes += len(whole)
-            n_lines += whole.count(b"\n")
-            unfinished = b""
-        unfinished += rest
-    return Place(n_bytes=n_bytes, n_lines=n_lines, sha256=digest.hexdigest())
+        n_whole = chunk.rfind(b"\n") + 1
+        digest.update(chunk[:n_whole])
+        if n_whole:
+            n_lines += chunk.count(b"\n")
+            place = Place(n_bytes=at + n_whole, n_lines=n_lines, sha256=digest.hexdigest())
+        digest.update(chunk[n_whole:])
+        at += len(chunk)
+    return place
 
 
 def read_json_lines(
