@@ -17,6 +17,7 @@ LEAST_FREQUENT: Final = 64  # documents that make a term worth a bitmap, in a sm
 FREQUENT_RATIO: Final = 1024  # in a large one: one document in so many
 MANY_WORDS: Final = 4_096
 MANY_ROWS: Final = 4_096
+MANY_TERMS: Final = 1 << 16
 NO_ROW: Final = 0  # the row without any document
 
 
@@ -91,7 +92,9 @@ class TermBitmaps:
 
     def _note(self, terms: np.ndarray, numbers: np.ndarray, n_documents: int) -> None:
         self._make_room(0, n_documents // WORD + 1)
-        order = np.argsort(terms, kind="stable")  # documents stay ascending within a term
+        # of two bytes numpy sorts by digits, ten times faster
+        narrow = terms.astype(np.uint16) if len(self._ids) <= MANY_TERMS else terms
+        order = np.argsort(narrow, kind="stable")  # documents stay ascending within a term
         terms, numbers = terms[order], numbers[order]
         edges = (np.flatnonzero(np.diff(terms)) + 1).tolist()
         limit = max(LEAST_FREQUENT, len(self.sizes) // FREQUENT_RATIO)
