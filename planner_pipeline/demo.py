@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.history.past_runs import COLUMNS
 from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.materialize import materialize, summary
@@ -30,7 +31,7 @@ def open_question(repo: Path, out: Path) -> tuple[dict[str, object], str]:
         ValueError: no issue is open.
     """
     table = Parts.load(out / "parts" / "run_summaries").table(
-        ["decided_ms", "ended_ms", "summary_json", "record_json"], polars_schema(RUNS)
+        [*COLUMNS, "decided_ms", "record_json"], polars_schema(RUNS)
     )
     moments = [*table["decided_ms"].drop_nulls(), *table["ended_ms"].drop_nulls()]
     now_ms = max(moments, default=0) + 1
@@ -53,7 +54,7 @@ def open_question(repo: Path, out: Path) -> tuple[dict[str, object], str]:
                 decided_ms=now_ms,
             )
             builder = InputBuilder(
-                table["summary_json"].drop_nulls(),
+                table,
                 space=Dataset(out / "dataset").space,
                 n_similar=8,
             )

@@ -175,7 +175,7 @@ def materialize_by_month(repo: Path, out: Path, **settings: Any) -> list[str]:
 
 def months_in(repo: Path, out: Path) -> list[str]:
     """Months of the runs of a workspace, oldest first."""
-    return list(assembly_of(read_workspace(repo, out / "store")).months)
+    return assembly_of(read_workspace(repo, out / "store")).months
 
 
 def summary(out: Path) -> dict[str, Any]:

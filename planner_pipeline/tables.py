@@ -40,8 +40,10 @@ DISPATCHES: Final = pa.DataFrameSchema(
         "started_at": _MAYBE_TEXT,
         "ended_at": _MAYBE_TEXT,
         "is_success": pa.Column(pl.Boolean, nullable=True),
-        "n_workcells": pa.Column(pl.Int64),
+        "workcell_ids": pa.Column(pl.List(pl.String)),
+        "has_begun": pa.Column(pl.List(pl.Boolean)),
         "n_create_failures": pa.Column(pl.Int64),
+        "record_sha": _TEXT,
         **_RECORD,
     },
     strict=True,
@@ -94,6 +96,12 @@ RUNS: Final = pa.DataFrameSchema(
         "wall_ms": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True),
         "cost_usd": pa.Column(pl.Float64, nullable=True),
         "toolchain_version": _MAYBE_TEXT,
+        "world_id": _MAYBE_TEXT,
+        "objective_id": _MAYBE_TEXT,
+        "group_number": pa.Column(pl.Int64),  # of group_id, for retrieval, as the next three
+        "tags": pa.Column(pl.List(pl.String)),
+        "keywords": pa.Column(pl.List(pl.String)),
+        "fail_codes": pa.Column(pl.List(pl.String)),
         "row_key": _TEXT,
         "plan_json": _MAYBE_TEXT,
         "summary_json": _MAYBE_TEXT,
@@ -305,13 +313,11 @@ def build_table(
         pandera.errors.SchemaError: a row breaks the schema.
     """
     encoder = msgspec.json.Encoder(order="deterministic")
-    rows = []
-    for record in records:
-        row = {name: of(record) for name, of in columns.items()}
-        if "record_json" in schema.columns:
-            row["record_json"] = encoder.encode(record).decode()
-        rows.append(row)
-    return check_table(schema, pl.DataFrame(rows, schema=polars_schema(schema), orient="row"))
+    known = list(records)
+    values = {name: [of(record) for record in known] for name, of in columns.items()}
+    if "record_json" in schema.columns:
+        values["record_json"] = [encoder.encode(record).decode() for record in known]
+    return check_table(schema, pl.DataFrame(values, schema=polars_schema(schema)))
 
 
 def fields(*names: str) -> dict[str, Callable[[Any], Any]]:

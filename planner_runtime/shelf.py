@@ -8,11 +8,14 @@ position wins a tie exactly as the spec's order (score desc, started_ms desc, ru
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
-from planner_runtime.bitmaps import TermBitmaps
+import numpy as np
+
+from planner_runtime.bitmaps import TermBitmaps, Terms, number_terms
 from planner_runtime.similarity import Query, RunKeys, SimilarityWeights
 
 MOST_SIGNALS: Final = 64  # of an issue, before they are pruned
@@ -35,6 +38,48 @@ def sort_runs(runs: Sequence[RunKeys]) -> list[RunKeys]:
     return sorted(by_id, key=lambda run: run.started_ms)
 
 
+class RunColumns(NamedTuple):
+    """Runs in the order of their positions, in columns.
+
+    Attributes:
+        started: (N,) int64, as ``ended`` and ``groups``, which are ``group_number``.
+        issues: Of each run its issue or none, as ``worlds`` and ``objectives``.
+    """
+
+    first_id: str
+    last_id: str
+    started: np.ndarray
+    ended: np.ndarray
+    groups: np.ndarray
+    tags: Terms
+    failures: Terms
+    keywords: Terms
+    issues: Terms
+    worlds: Terms
+    objectives: Terms
+
+
+def run_columns(runs: Sequence[RunKeys]) -> RunColumns:
+    """Runs, as ``sort_runs`` orders them, in columns."""
+
+    def named(names: Iterable[str | None]) -> Terms:
+        return number_terms(() if name is None else (name,) for name in names)
+
+    return RunColumns(
+        first_id=runs[0].run_id if runs else "",
+        last_id=runs[-1].run_id if runs else "",
+        started=np.array([run.started_ms for run in runs], dtype=np.int64),
+        ended=np.array([run.ended_ms for run in runs], dtype=np.int64),
+        groups=np.array([group_number(run.group_id) for run in runs], dtype=np.int64),
+        tags=number_terms(run.tags for run in runs),
+        failures=number_terms(run.fail_codes for run in runs),
+        keywords=number_terms(run.keywords for run in runs),
+        issues=named(run.issue_id for run in runs),
+        worlds=named(run.world_id for run in runs),
+        objectives=named(run.objective_id for run in runs),
+    )
+
+
 class Shelf:
     """Runs of one job type and domain in the order of their positions."""
 
@@ -50,12 +95,12 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.started)
 
-    def follows(self, run: RunKeys) -> bool:
-        """Whether ``run`` comes after every run on the shelf."""
+    def follows(self, started_ms: int, run_id: str) -> bool:
+        """Whether a run comes after every run on the shelf."""
         if self._last is None:
             return True
-        started, run_id = self._last
-        return run.started_ms > started or (run.started_ms == started and run.run_id < run_id)
+        started, last_id = self._last
+        return started_ms > started or (started_ms == started and run_id < last_id)
 
     def extend(self, runs: Sequence[RunKeys], *, expected: int = 0) -> None:
         """Put runs at the end.
@@ -67,34 +112,51 @@ class Shelf:
         Raises:
             ValueError: the first does not follow what is there.
         """
-        if not runs:
-            return
-        if not self.follows(runs[0]):
-            raise ValueError(f"run {runs[0].run_id} does not follow the last run on the shelf")
-        self._last = runs[-1].started_ms, runs[-1].run_id
-        self.started.extend([run.started_ms for run in runs])
-        self.ended.extend([run.ended_ms for run in runs])
-        self.groups.extend([group_number(run.group_id) for run in runs])
-        self.tags.extend([run.tags for run in runs], expected=expected)
-        self.failures.extend([run.fail_codes for run in runs], expected=expected)
-        self.keywords.extend([run.keywords for run in runs], expected=expected)
-        for bitmaps, names in (
-            (self.issues, [run.issue_id for run in runs]),
-            (self.worlds, [run.world_id for run in runs]),
-            (self.objectives, [run.objective_id for run in runs]),
-        ):
-            bitmaps.extend([() if name is None else (name,) for name in names], expected=expected)
-        for run in runs:
-            self._note_signals(run)
+        self.extend_columns(run_columns(runs), expected=expected)
 
-    def _note_signals(self, run: RunKeys) -> None:
-        if run.issue_id is None or not run.fail_codes:
+    def extend_columns(self, runs: RunColumns, *, expected: int = 0) -> None:
+        """``extend`` with runs that are in columns already."""
+        if not len(runs.started):
             return
-        known = self._signals.setdefault(run.issue_id, [])
-        seen_from, group = max(run.ended_ms, run.started_ms + 1), group_number(run.group_id)
-        known += [(seen_from, group, code) for code in run.fail_codes]
-        if len(known) > MOST_SIGNALS:
-            self._signals[run.issue_id] = _first_two_groups(known)
+        if not self.follows(int(runs.started[0]), runs.first_id):
+            raise ValueError(f"run {runs.first_id} does not follow the last run on the shelf")
+        self._last = int(runs.started[-1]), runs.last_id
+        self.started.frombytes(runs.started.tobytes())
+        self.ended.frombytes(runs.ended.tobytes())
+        self.groups.frombytes(runs.groups.tobytes())
+        for bitmaps, terms in (
+            (self.tags, runs.tags),
+            (self.failures, runs.failures),
+            (self.keywords, runs.keywords),
+            (self.issues, runs.issues),
+            (self.worlds, runs.worlds),
+            (self.objectives, runs.objectives),
+        ):
+            bitmaps.extend(terms, expected=expected)
+        self._note_signals(runs)
+
+    def _note_signals(self, runs: RunColumns) -> None:
+        """Codes of the runs that are an issue's, put with the issue."""
+        issue_of = np.full(len(runs.started), -1, dtype=np.int64)
+        issue_of[runs.issues.sizes > 0] = runs.issues.numbers
+        failed = np.repeat(np.arange(len(runs.started)), runs.failures.sizes)
+        order = np.argsort(issue_of[failed], kind="stable")
+        order = order[np.searchsorted(issue_of[failed][order], 0) :]  # without the issueless
+        failed, codes = failed[order], runs.failures.numbers[order].tolist()
+        seen_from = np.maximum(runs.ended[failed], runs.started[failed] + 1).tolist()
+        names = runs.failures.names
+        told = list(
+            zip(seen_from, runs.groups[failed].tolist(), (names[c] for c in codes), strict=True)
+        )
+        issues, starts = np.unique(issue_of[failed], return_index=True)
+        for issue, (start, stop) in zip(
+            issues.tolist(), pairwise([*starts.tolist(), len(told)]), strict=True
+        ):
+            name = runs.issues.names[issue]
+            known = self._signals.setdefault(name, [])
+            known += told[start:stop]
+            if len(known) > MOST_SIGNALS:
+                self._signals[name] = _first_two_groups(known)
 
     def failure_signals(self, query: Query) -> frozenset[str]:
         """Fail codes of the issue's own runs that ``query`` may see."""

@@ -133,7 +133,9 @@ class RunIndex:
         if not keys:
             return
         shelf = self._shelves.setdefault(key, Shelf(self.weights))
-        if not shelf.follows(keys[0]):  # an older run came late: every position after it moves
+        if not shelf.follows(
+            keys[0].started_ms, keys[0].run_id
+        ):  # an older run came late: every position after it moves
             new |= {run.run_id: run for run in self._held.pop(key)}
             keys = sort_runs([k for run in new.values() if (k := run_keys(run)) is not None])
             shelf = self._shelves[key] = Shelf(self.weights)

@@ -76,15 +76,20 @@ class RunKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_visible(run: RunSummary, query: Query) -> bool:
-    """Whether a decision may see ``run``: started and finished before it, and not its own attempt.
+    """Whether a decision may see ``run``: as ``may_see``."""
+    return may_see(query, group_id=run.group_id, started_ms=run.started_ms, ended_ms=run.ended_ms)
+
+
+def may_see(query: Query, *, group_id: str | None, started_ms: int, ended_ms: int | None) -> bool:
+    """Whether a decision may see a run: started and finished before it, and not its own attempt.
 
     Source: spec 5.3; reference/reliability.md 0.
     """
     return (
-        run.started_ms < query.cutoff_ms
-        and run.ended_ms is not None
-        and run.ended_ms <= query.cutoff_ms
-        and (run.group_id is None or run.group_id != query.group_id)
+        started_ms < query.cutoff_ms
+        and ended_ms is not None
+        and ended_ms <= query.cutoff_ms
+        and (group_id is None or group_id != query.group_id)
     )
 
 

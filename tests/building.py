@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from planner_pipeline.dataset.build import assembly_of, build_dataset
 from planner_pipeline.dataset.examples import Example, label_of
@@ -18,7 +19,7 @@ from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord, run_row
 from planner_pipeline.parts import Parts
 from planner_pipeline.sources.workspace import Workspace, read_workspace
-from planner_pipeline.tables import read_records
+from planner_pipeline.tables import RUNS, polars_schema, read_records
 from planner_runtime.actions import Action, ActionSpace
 
 
@@ -37,11 +38,16 @@ def runs_of(repo: Path) -> list[RunRecord]:
         return records_of(write_runs(assembly_of(workspace), Path(kept) / "runs"))
 
 
+def run_table(runs: Sequence[RunRecord]) -> pl.DataFrame:
+    """Some runs as the run table has them."""
+    rows = [run_row(run, row_key="") for run in runs]
+    return pl.DataFrame(rows, schema=polars_schema(RUNS), orient="row")
+
+
 def examples_of(runs: Sequence[RunRecord], space: ActionSpace | None = None) -> list[Example]:
     """Examples of some runs, all in one split."""
     space = space or ActionSpace()
-    texts = [run_row(run, row_key="")["summary_json"] for run in runs]
-    builder = InputBuilder([text for text in texts if text], space=space, n_similar=8)
+    builder = InputBuilder(run_table(runs), space=space, n_similar=8)
     examples = []
     for run in runs:
         label = label_of(run.plan, run.decided_ms, run.job_type, space)

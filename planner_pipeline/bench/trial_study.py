@@ -30,13 +30,12 @@ from planner_pipeline.bench.replay import (
     replay,
     winners,
 )
+from planner_pipeline.history.past_runs import table_of_summaries
 from planner_pipeline.history.planner_inputs import BuiltInput, InputBuilder
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.sources.trials import Trial
 from planner_pipeline.tables import STUDY_CASES, check_table, polars_schema
 from planner_runtime.actions import NA, ActionSpace, valid_actions
-from planner_runtime.contracts.canonical import canonical_json
-from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import ActionExecuted, Outcome, RunSummary, Runtime
 from planner_runtime.features import feature_vector
 from planner_runtime.heuristic import SERIAL, baseline_action
@@ -125,10 +124,10 @@ def _run_id(trial: Trial) -> str:
     return f"{case_id_of(trial)}#{trial.attempt}"
 
 
-def _summary(trial: Trial, started_ms: int, tasks: Mapping[str, StudyTask]) -> str:
+def _summary(trial: Trial, started_ms: int, tasks: Mapping[str, StudyTask]) -> RunSummary:
     """An attempt as history shows it: one serial candidate under a limit that nobody recorded."""
     issue = _issue(trial, tasks)
-    summary = RunSummary(
+    return RunSummary(
         run_id=_run_id(trial),
         group_id=_run_id(trial),
         started_ms=started_ms,
@@ -149,8 +148,6 @@ def _summary(trial: Trial, started_ms: int, tasks: Mapping[str, StudyTask]) -> s
         tokens_in=trial.tokens_in,
         tokens_out=trial.tokens_out,
     )
-    document = {"schema_version": summary.schema_version, **to_document(summary)}
-    return canonical_json(document).decode()
 
 
 class _Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,7 +262,9 @@ def build_trial_study(
     for unknown in replayed.left_out:
         del decisions[unknown.case_id]
     builder = InputBuilder(
-        [_summary(t, t.started_ms, tasks) for t in trials if t.started_ms is not None],
+        table_of_summaries(
+            _summary(t, t.started_ms, tasks) for t in trials if t.started_ms is not None
+        ),
         space=INPUT_SPACE,
         n_similar=n_similar,
     )

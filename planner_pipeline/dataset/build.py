@@ -50,9 +50,9 @@ def gather_dataset(
     chosen = chosen_epochs(recipe.epoch, epochs)
     everything = examples_with_epochs(examples, run_epochs)
     index = build_index(everything, chosen)
-    counts = Counter(everything["epoch"])
+    counts = dict(everything["epoch"].value_counts().iter_rows())
     shares = [
-        EpochShare(epoch=one, n_examples=counts[one.epoch], is_chosen=one.epoch in chosen)
+        EpochShare(epoch=one, n_examples=counts.get(one.epoch, 0), is_chosen=one.epoch in chosen)
         for one in epochs
     ]
     return write_dataset(
@@ -69,7 +69,7 @@ def gather_dataset(
 
 def assembly_of(workspace: Workspace) -> RunAssembly:
     """The runs of a workspace that was read."""
-    return RunAssembly.of_tables(
+    return RunAssembly(
         archives=workspace.archives,
         worlds=workspace.world_runs,
         dispatches=workspace.dispatches,

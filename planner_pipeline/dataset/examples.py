@@ -5,7 +5,6 @@ inputs are built (``history``), parts of the example table (``blocks``).
 Spec: sections 3.3 and 7.4 (Stage A labels).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -130,11 +129,3 @@ def splits_in_time_order(rows: Iterable[tuple[str, int, Split]]) -> list[str]:
         if edges[earlier] and edges[later] and max(edges[earlier]) >= min(edges[later]):
             wrong.append(f"{earlier} reaches into {later}")
     return wrong
-
-
-def label_counts(labels: Sequence[Sequence[str]]) -> dict[str, dict[str, int]]:
-    """How often every choice of every head was executed."""
-    return {
-        head: dict(sorted(Counter(str(label[i]) for label in labels).items()))
-        for i, head in enumerate(HEADS)
-    }

@@ -5,7 +5,6 @@ Belongs here: choosing epochs, splitting, writing the directory. Does not: makin
 Spec: section 6; architecture law: the dataset hash ignores file order, mtime and locale.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Any, Final, Literal
 import msgspec
 import polars as pl
 
-from planner_pipeline.artifacts import staged_directory, write_bytes, write_parquet
-from planner_pipeline.dataset.examples import label_counts
+from planner_pipeline.artifacts import link_file, staged_directory, write_parquet
 from planner_pipeline.dataset.splits import SPLITS, time_splits
 from planner_pipeline.history.epochs import Epoch
-from planner_pipeline.parts import Parts, is_intact, read_verified
+from planner_pipeline.parts import DamagedPartError, Parts, is_intact
 from planner_pipeline.sources.files import SourceCount
 from planner_pipeline.tables import INDEX, check_table, polars_schema
 from planner_runtime.actions import HEADS
@@ -104,24 +102,16 @@ def chosen_epochs(choice: str, epochs: Sequence[Epoch]) -> set[str]:
 
 def examples_with_epochs(examples: Parts, run_epochs: pl.DataFrame) -> pl.DataFrame:
     """Every example without its input: where it lies, and its epoch; in the order of decisions."""
-    tables = [
-        table.with_columns(
-            part=pl.lit(number, dtype=pl.Int64), row=pl.int_range(pl.len(), dtype=pl.Int64)
-        )
-        for number, table in enumerate(examples.tables(NARROW))
-    ]
-    if not tables:
-        return pl.DataFrame(schema=polars_schema(INDEX)).drop("split")
     epochs = run_epochs.select(pl.col("run_id").alias("example_id"), "epoch")
-    rows = pl.concat(tables).join(epochs, on="example_id", how="left", maintain_order="left")
+    rows = examples.placed(NARROW, polars_schema(INDEX))
+    rows = rows.join(epochs, on="example_id", how="left", maintain_order="left")
     return rows.sort("decided_ms", "example_id")
 
 
 def build_index(everything: pl.DataFrame, chosen: set[str]) -> pl.DataFrame:
     """Of ``examples_with_epochs`` the examples of the chosen epochs, with their splits."""
     rows = everything.filter(pl.col("epoch").is_in(list(chosen)))
-    splits = time_splits(list(rows.select("decided_ms", "group_id").iter_rows()))
-    split = pl.Series("split", splits, dtype=pl.String)
+    split = time_splits(rows["decided_ms"], rows["group_id"])
     return check_table(INDEX, rows.with_columns(split).select(list(INDEX.columns)))
 
 
@@ -134,9 +124,15 @@ def dataset_hash(index: pl.DataFrame, settings: dict[str, Any]) -> str:
     """
     digest = sha256(canonical_json(settings))
     columns = ["decided_ms", "example_id", "split", *HEADS, "input_hash"]
-    for row in index.select(columns).sort("decided_ms", "example_id").iter_rows():
-        digest.update("\0".join(str(cell) for cell in row).encode() + b"\n")
+    cells = [pl.col(name).cast(pl.String) for name in columns]
+    lines = pl.concat_str(cells, separator="\0") + "\n"
+    text = index.sort("decided_ms", "example_id").select(lines.str.join("")).item()
+    digest.update(text.encode())
     return digest.hexdigest()
+
+
+def _counts(column: pl.Series) -> dict[str, int]:
+    return dict(sorted(column.value_counts().iter_rows()))
 
 
 def write_dataset(
@@ -159,9 +155,11 @@ def write_dataset(
     parts = []
     with staged_directory(folder) as staging:
         for part in examples.parts:
-            data = read_verified(Path(examples.folder) / part.file, part.sha256)
+            source = Path(examples.folder) / part.file
+            if not is_intact(source, part.sha256):
+                raise DamagedPartError(source)
             name = f"examples/{part.month}-{part.key}.parquet"
-            write_bytes(data, staging / name)
+            link_file(source, staging / name)
             files[name] = part.sha256
             parts.append(name)
         write_parquet(index, staging / INDEX_FILE)
@@ -170,9 +168,9 @@ def write_dataset(
             dataset_hash=dataset_hash(index, settings),
             n_examples=index.height,
             splits={split: index.filter(pl.col("split") == split).height for split in SPLITS},
-            labels=label_counts(index.select(HEADS).rows()),
-            job_types=dict(sorted(Counter(index["job_type"]).items())),
-            domains=dict(sorted(Counter(index["domain"]).items())),
+            labels={head: _counts(index[head]) for head in HEADS},
+            job_types=_counts(index["job_type"]),
+            domains=_counts(index["domain"]),
             not_examples=not_examples,
             epochs=tuple(epochs),
             sources=tuple(sources),

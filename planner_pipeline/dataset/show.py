@@ -10,6 +10,7 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.history.past_runs import COLUMNS
 from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Parts
@@ -45,13 +46,13 @@ def show_example(out: Path, example_id: str | None) -> dict[str, Any]:
         raise UnknownExampleError(example_id or "at all")
     (example,) = dataset.examples_of(rows)
     runs = Parts.load(out / "parts" / "run_summaries").table(
-        ["run_id", "summary_json", "record_json"], polars_schema(RUNS)
+        [*COLUMNS, "record_json"], polars_schema(RUNS)
     )
     text = runs.filter(pl.col("run_id") == example.example_id)["record_json"][0]
     run = msgspec.json.decode(text, type=RunRecord)
     settings = dataset.meta.settings
     builder = InputBuilder(
-        runs["summary_json"].drop_nulls(),
+        runs,
         space=dataset.space,
         n_similar=settings["n_similar"],
         weights=msgspec.convert(settings["similarity_weights"], SimilarityWeights),

@@ -327,7 +327,9 @@ def plain_verdict(figures: pl.DataFrame, splits: Sequence[Split]) -> tuple[str, 
             ]
             above = [f"{row['name']} {_told(row)}" for row in rows if row["low"] > 0]
             n_below = sum(row["high"] < 0 for row in rows)
-            told = f"{'; '.join(above)}" if above else "none: the simple baseline is as good"
+            told = (
+                f"{'; '.join(above)}" if above else "none: the simple baseline is as good or better"
+            )
             sentences.append(
                 f"{SPLIT_WORDS[split].capitalize()}, learned policies clearly above {words}: "
                 f"{told}. Of {len(rows)}, {n_below} are clearly below it."

@@ -5,9 +5,8 @@ Belongs here: the hashes per run and the epochs they make. Does not: how epochs 
 own: runs whose configuration is unknown are not mixed with those whose configuration is known.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import Final
 
 import msgspec
 import polars as pl
@@ -16,6 +15,8 @@ from planner_pipeline.parts import Parts
 from planner_pipeline.sources.settings import SettingsState
 from planner_pipeline.tables import RUN_EPOCHS, RUNS, check_table, polars_schema
 from planner_runtime.contracts.canonical import document_hash
+
+HASHES: Final = ("kernel_config", "universe", "prompt_frontier", "toolchains")
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,11 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Versions:
-    """The version of every toolchain at a moment: the last one told, before any the first."""
+    """The version of every toolchain at a moment: the last one told, before any the first.
+
+    Attributes:
+        changes: Moments at which some version changed.
+    """
 
     def __init__(self, sightings: Sequence[tuple[int, str, str]]) -> None:
         self._told: dict[str, list[tuple[int, str]]] = {}
@@ -47,7 +52,7 @@ class _Versions:
             if not told or told[-1][1] != version:
                 told.append((moment, version))
         changes = sorted(moment for told in self._told.values() for moment, _ in told[1:])
-        self._changes = changes
+        self.changes = changes
         self._states = [self._at(moment) for moment in (None, *changes)]
 
     def _at(self, moment: int | None) -> dict[str, str]:
@@ -57,10 +62,8 @@ class _Versions:
             state[toolchain] = seen[-1] if seen else told[0][1]
         return state
 
-    def number(self, moment: int) -> int:
-        return bisect_right(self._changes, moment)
-
     def state(self, number: int) -> dict[str, str]:
+        """The versions after so many changes."""
         return self._states[number]
 
 
@@ -73,36 +76,72 @@ def run_epochs(
         runs: ``run_id``, ``decided_ms``, ``toolchain`` and ``toolchain_version``.
         states: Changes of settings that git remembers, oldest first.
     """
-    told = runs.drop_nulls(["decided_ms", "toolchain", "toolchain_version"])
+    told = runs.drop_nulls(["decided_ms", "toolchain", "toolchain_version"]).unique(
+        ["decided_ms", "toolchain", "toolchain_version"]
+    )
     versions = _Versions(
         list(told.select("decided_ms", "toolchain", "toolchain_version").iter_rows())
     )
-    changes = [state.committed_ms for state in states]
-    cases: dict[tuple[int | None, int], dict[str, Any]] = {}
-    rows: list[dict[str, Any]] = []
-    found: dict[str, list[int]] = {}
-    described: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
-    for run_id, decided_ms in runs.select("run_id", "decided_ms").iter_rows():
-        place = None if decided_ms is None else bisect_right(changes, decided_ms)
-        number = 0 if decided_ms is None else versions.number(decided_ms)
-        if (place, number) not in cases:
-            state = states[place - 1] if place else None
-            version = versions.state(number)
-            hashes = {
-                "kernel_config": state.kernel_config if state else None,
-                "universe": state.universe if state else None,
-                "prompt_frontier": state.prompt_frontier if state else None,
-                "toolchains": document_hash(version) if version else None,
-            }
-            epoch = document_hash(hashes)[:8]
-            cases[place, number] = {"epoch": epoch, **hashes}
-            described[epoch] = hashes, version
-        rows.append({"run_id": run_id, **cases[place, number]})
-        found.setdefault(cases[place, number]["epoch"], []).append(
-            -1 if decided_ms is None else decided_ms
-        )
-    table = pl.DataFrame(rows, schema=polars_schema(RUN_EPOCHS), orient="row")
-    return check_table(RUN_EPOCHS, table), _epochs(found, described)
+    placed = runs.select(
+        "run_id",
+        "decided_ms",
+        state=_changes_before([state.committed_ms for state in states]),
+        version=_changes_before(versions.changes),
+    )
+    cases = placed.group_by("state", "version", maintain_order=True).agg(
+        n_runs=pl.len(),
+        first_ms=pl.col("decided_ms").min(),
+        last_ms=pl.col("decided_ms").max(),
+    )
+    hashes, described = [], []
+    for row in cases.iter_rows(named=True):
+        state = states[row["state"] - 1] if row["state"] else None
+        version = versions.state(row["version"])
+        case = {
+            "kernel_config": state.kernel_config if state else None,
+            "universe": state.universe if state else None,
+            "prompt_frontier": state.prompt_frontier if state else None,
+            "toolchains": document_hash(version) if version else None,
+        }
+        hashes.append({"epoch": document_hash(case)[:8], **case})
+        described.append(version)
+    schema = polars_schema(RUN_EPOCHS)
+    del schema["run_id"]
+    cases = pl.concat([cases, pl.DataFrame(hashes, schema=schema)], how="horizontal")
+    table = placed.join(cases, on=["state", "version"], how="left", maintain_order="left")
+    epochs = [
+        _epoch(rows, described)
+        for rows in cases.with_row_index("case").partition_by("epoch", maintain_order=True)
+    ]
+    epochs.sort(key=lambda one: (one.first_ms is None, one.first_ms or 0, one.epoch))
+    return check_table(RUN_EPOCHS, table.select(polars_schema(RUN_EPOCHS).keys())), epochs
+
+
+def _changes_before(changes: Sequence[int]) -> pl.Expr:
+    """How many of some moments, in their order, are not after a run's decision; 0 where nobody
+    knows when that was.
+    """
+    moments = pl.lit(pl.Series(changes, dtype=pl.Int64))
+    return (
+        pl.when(pl.col("decided_ms").is_not_null())
+        .then(moments.search_sorted(pl.col("decided_ms"), side="right"))
+        .otherwise(0)
+    )
+
+
+def _epoch(cases: pl.DataFrame, versions: Sequence[dict[str, str]]) -> Epoch:
+    """An epoch of the cases that have its hashes; what it was is told of the last of them."""
+    last = cases.row(-1, named=True)
+    n_runs, first_ms, last_ms = cases.select(
+        pl.col("n_runs").sum(), pl.col("first_ms").min(), pl.col("last_ms").max()
+    ).row(0)
+    return Epoch(
+        **{name: last[name] for name in ("epoch", *HASHES)},
+        versions=versions[last["case"]],
+        n_runs=n_runs,
+        first_ms=first_ms,
+        last_ms=last_ms,
+    )
 
 
 def epochs_of(runs: Parts, settings_states: pl.DataFrame) -> tuple[pl.DataFrame, list[Epoch]]:
@@ -110,23 +149,3 @@ def epochs_of(runs: Parts, settings_states: pl.DataFrame) -> tuple[pl.DataFrame,
     columns = ["run_id", "decided_ms", "toolchain", "toolchain_version"]
     states = [SettingsState(**row) for row in settings_states.iter_rows(named=True)]
     return run_epochs(runs.table(columns, polars_schema(RUNS)), states)
-
-
-def _epochs(
-    found: dict[str, list[int]], described: dict[str, tuple[dict[str, Any], dict[str, str]]]
-) -> list[Epoch]:
-    epochs = []
-    for epoch, moments in found.items():
-        dated = [moment for moment in moments if moment >= 0]
-        hashes, versions = described[epoch]
-        epochs.append(
-            Epoch(
-                epoch=epoch,
-                **hashes,
-                versions=versions,
-                n_runs=len(moments),
-                first_ms=min(dated, default=None),
-                last_ms=max(dated, default=None),
-            )
-        )
-    return sorted(epochs, key=lambda one: (one.first_ms is None, one.first_ms or 0, one.epoch))

@@ -4,10 +4,10 @@ Belongs here: dating a line. Does not: reading versions (``sources.beads``), wha
 its issue itself (``workcells``). Source: formats 1.3 (the kernel stamps ``updated`` on each write).
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import polars as pl
 
 from planner_pipeline.history.moments import moment_ms
 from planner_pipeline.sources.beads import IssueRecord
@@ -48,28 +48,38 @@ def issue_state(record: IssueRecord) -> IssueState | None:
 
 
 class IssueTimeline:
-    """Every dated version of every issue.
+    """Every dated version of every issue; those of an issue are looked at when it is asked about.
 
     Args:
-        past: Versions that commits hold, in the order of the commits.
-        now: The file as it stands.
+        past: The table of versions that commits hold, in the order of the commits.
+        now: That of the file as it stands.
     """
 
-    def __init__(self, past: Iterable[IssueRecord], now: Iterable[IssueRecord]) -> None:
-        self._states: dict[str, list[IssueState]] = {}
-        for record in [*past, *now]:
-            state = issue_state(record)
-            if state is not None:
-                self._states.setdefault(record.issue_id, []).append(state)
-        for states in self._states.values():
-            states.sort(key=lambda state: state.from_ms)  # stable: of one moment the later version
+    def __init__(self, past: pl.DataFrame, now: pl.DataFrame) -> None:
+        self._texts: dict[str, list[str]] = {}
+        for table in (past, now):
+            for issue_id, text in table.select("issue_id", "record_json").iter_rows():
+                self._texts.setdefault(issue_id, []).append(text)
+        self._known: dict[str, list[IssueState]] = {}
+        self._decoder = msgspec.json.Decoder(IssueRecord)
+
+    def states(self, issue_id: str | None) -> list[IssueState]:
+        """The dated versions of an issue, oldest first."""
+        key = issue_id or ""
+        known = self._known.get(key)
+        if known is None:
+            records = [self._decoder.decode(text) for text in self._texts.get(key, ())]
+            known = [state for one in records if (state := issue_state(one)) is not None]
+            known.sort(key=lambda state: state.from_ms)  # stable: of one moment the later version
+            self._known[key] = known
+        return known
 
     def at(self, issue_id: str | None, moment: int) -> IssueState | None:
         """The newest version that held at ``moment``; None where none is known."""
-        held = [s for s in self._states.get(issue_id or "", ()) if s.from_ms <= moment]
+        held = [state for state in self.states(issue_id) if state.from_ms <= moment]
         return held[-1] if held else None
 
     def version(self, issue_id: str) -> str:
         """Hash of all that is known of an issue; empty for nothing."""
-        states = self._states.get(issue_id)
+        states = self.states(issue_id)
         return "" if not states else sha256_hex(msgspec.json.encode(states, order="deterministic"))

@@ -24,14 +24,12 @@ CREATE_FAILED: Final = "create_failed"
 WORLD_TOOLCHAIN: Final = "fab-world"
 
 
-def logged_ids(dispatch: Dispatch, archived: Container[str]) -> list[str]:
-    """Run ids of the workcells of a dispatch that left no archive."""
-    losers = [one.workcell_id for one in _losers(dispatch, archived)]
-    failures = [
+def failure_ids(dispatch: Dispatch) -> list[str]:
+    """Run ids of the workcells of a dispatch that could not be created."""
+    return [
         _failure_id(dispatch, number, failure)
         for number, failure in enumerate(dispatch.create_failures)
     ]
-    return [*losers, *failures]
 
 
 def _losers(dispatch: Dispatch, archived: Container[str]) -> list[LoggedWorkcell]:

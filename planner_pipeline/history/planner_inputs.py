@@ -1,30 +1,29 @@
 """Planner inputs of past decisions, holding only what was known when they were made.
 
-Belongs here: the history a decision could see, its failed attempts by then, the document joined
-from what is the same in many. Does not: labels and splits (``dataset``). Spec: sections 3.1, 5.3.
+Belongs here: a decision's question, the document joined from what is the same in many. Does not:
+finding past runs (``past_runs``), labels and splits (``dataset``). Spec: sections 3.1, 5.3.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+import polars as pl
 
+from planner_pipeline.history.past_runs import PastRuns
 from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.inputs import rfc3339
-from planner_runtime.search import search
-from planner_runtime.similar_runs import (
+from planner_runtime.similarity import (
     DEFAULT_WEIGHTS,
     Query,
-    RunIndex,
-    Searcher,
     SimilarityWeights,
-    is_visible,
+    run_keys,
+    score_parts,
 )
-from planner_runtime.similarity import run_keys, score_parts
 
 
 class BuiltInput(msgspec.Struct, frozen=True):
@@ -43,31 +42,19 @@ class BuiltInput(msgspec.Struct, frozen=True):
     newest_seen_ms: int
 
 
-WORTH_COMPILED: Final = 400_000_000  # pairs of decision and run: about a second of numpy's
-
-
-def _searcher(n_pairs: int) -> Searcher:
-    if n_pairs < WORTH_COMPILED:
-        return search
-    from planner_pipeline.history import compiled_search  # loading it takes half a second
-
-    return compiled_search.search
-
-
 class InputBuilder:
-    """Builds the planner inputs of decisions from the summaries of all runs of a workspace.
+    """Builds the planner inputs of decisions from the runs of a workspace.
 
     Args:
-        summaries: Canonical JSON of every run's summary, in any order.
+        runs: ``past_runs.COLUMNS`` of the run table, in any order.
         n_similar: Similar runs an input may hold.
         window: Of retrieval; None for all earlier runs.
-        n_decisions: About how many will be asked for; many over a long history pay for loading the
-            compiled search.
+        n_decisions: About how many will be asked for.
     """
 
     def __init__(
         self,
-        summaries: Iterable[str],
+        runs: pl.DataFrame,
         *,
         space: ActionSpace,
         n_similar: int,
@@ -77,19 +64,8 @@ class InputBuilder:
     ) -> None:
         self._n_similar = n_similar
         self._space_text = canonical_json(space.to_document())
-        self._texts: dict[str, str] = {}
-        self._of_issue: dict[str, list[RunSummary]] = {}
         self._reader = msgspec.json.Decoder(PlannerInput)
-        decoder = msgspec.json.Decoder(RunSummary)
-        known = [(decoder.decode(text), text) for text in summaries]
-        self._index = RunIndex(
-            (summary for summary, _ in known),
-            weights=weights, window=window, searcher=_searcher(n_decisions * len(known)),
-        )  # fmt: skip
-        for summary, text in known:
-            self._texts[summary.run_id] = text
-            if summary.issue_id is not None:
-                self._of_issue.setdefault(summary.issue_id, []).append(summary)
+        self._past = PastRuns(runs, weights=weights, window=window, n_decisions=n_decisions)
 
     def query(self, run: RunRecord) -> Query:
         """What the decision behind ``run`` asks of history.
@@ -117,27 +93,20 @@ class InputBuilder:
         made of. Raises as ``query``.
         """
         query = self.query(run)
-        signals = self._index.failure_signals(query)
+        signals = self._past.failure_signals(query)
         told = []
-        for past in self._index.similar_runs(query, n=self._n_similar):
+        for place in self._past.similar([query], n=self._n_similar)[0]:
+            past = msgspec.json.decode(self._past.summary(place), type=RunSummary)
             keys = run_keys(past)
             assert keys is not None
-            parts = score_parts(keys, query, signals, self._index.weights)
+            parts = score_parts(keys, query, signals, self._past.weights)
             told.append({"run_id": past.run_id, "score": sum(parts.values()), **parts})
         return told
-
-    def failed_attempts(self, query: Query) -> int:
-        """Dispatches of the issue that had ended by then without any success among their runs."""
-        own = [
-            run for run in self._of_issue.get(query.issue_id or "", ()) if is_visible(run, query)
-        ]
-        passed = {run.group_id for run in own if run.outcome.status == "success"}
-        return len({run.group_id for run in own} - passed)
 
     def planner_inputs(self, runs: Sequence[RunRecord]) -> list[BuiltInput]:
         """The ``planner_input.v1`` of the decisions behind ``runs``. Raises as ``query``."""
         queries = [self.query(run) for run in runs]
-        similar = self._index.similar_runs_of(queries, n=self._n_similar)
+        similar = self._past.similar(queries, n=self._n_similar)
         return [
             self._built(run, query, seen)
             for run, query, seen in zip(runs, queries, similar, strict=True)
@@ -148,10 +117,10 @@ class InputBuilder:
         document: dict[str, Any] = msgspec.json.decode(self.planner_inputs([run])[0].text)
         return document
 
-    def _built(self, run: RunRecord, query: Query, seen: Sequence[RunSummary]) -> BuiltInput:
+    def _built(self, run: RunRecord, query: Query, seen: Sequence[int]) -> BuiltInput:
         issue = dict(run.issue)
         if not run.has_attempts:
-            issue["dk_attempts"] = self.failed_attempts(query)
+            issue["dk_attempts"] = self._past.failed_attempts(query)
         after = canonical_json(
             {
                 "issue": issue,
@@ -162,15 +131,17 @@ class InputBuilder:
                 "universe_id": run.universe_id,
             }
         )
-        runs = ",".join([self._texts[past.run_id] for past in seen])
+        runs = ",".join([self._past.summary(place) for place in seen])
         # keys in their order: action_space, created_at, history, then what ``after`` holds
         before = b'{"action_space":%b,' % self._space_text
         rest = b'"history":{"last_n_similar_runs":[%b]},%b' % (runs.encode(), after[1:])
         created = b'"created_at":"%b",' % rfc3339(query.cutoff_ms).encode()
         text = before + created + rest
+        question = self._reader.decode(text)
+        shown = question.history.last_n_similar_runs
         return BuiltInput(
             text=text.decode(),
             input_hash=sha256_hex(before + rest),
-            question=self._reader.decode(text),
-            newest_seen_ms=max((past.ended_ms or 0 for past in seen), default=0),
+            question=question,
+            newest_seen_ms=max((past.ended_ms or 0 for past in shown), default=0),
         )

@@ -24,7 +24,7 @@ from planner_pipeline.history.runs import RunRecord, action_of_plan
 from planner_pipeline.sources.world_runs import Stage, WorldRunRecord
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.run_summary import ActionExecuted, GateResult, Status
-from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document, rfc3339
+from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document
 
 WORKCELL_PREFIX: Final = "fab-world_"
 CANDIDATE_PREFIX: Final = "evo_"
@@ -198,15 +198,6 @@ def world_run(record: WorldRunRecord, evolution: WorldRunRecord | None) -> RunRe
         return None
     parent = None if evolution is None else _evolution_run(evolution)
     return _of_evolution(_build_run(record), parent)
-
-
-def started_month(run_id: str) -> str | None:
-    """``YYYY-MM`` of a world run by its own name; None where that does not tell."""
-    stamp, job = _STAMP.search(run_id), _JOB_MS.match(run_id)
-    if stamp:
-        return f"{stamp[1][:4]}-{stamp[1][4:6]}"
-    moment = bounded_moment(int(job[1])) if job else None
-    return None if moment is None else rfc3339(moment)[:7]
 
 
 def _of_evolution(build: RunRecord, evolution: RunRecord | None) -> RunRecord:

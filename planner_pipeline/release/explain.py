@@ -113,8 +113,8 @@ def three_to_explain(tests: Sequence[Example], planner: Planner) -> list[Explain
     """
     decisions = [(e, planner.decide(e.planner_input, now_ms=0)) for e in reversed(tests)]
 
-    def agrees(decision: Decision) -> bool:
-        return action_of(decision.action) == decision.baseline
+    def agrees(decision: Decision) -> bool:  # also where the model is not followed
+        return decision.model_choice in (None, decision.baseline)
 
     picks: dict[str, tuple[Example, str]] = {}
     for title, rows in (

@@ -16,10 +16,10 @@ from planner_pipeline.sources.files import (
     count_rows,
     decode,
     excerpt,
-    read_json_lines,
     relative,
 )
 from planner_pipeline.sources.git_history import commits_of, contents
+from planner_pipeline.sources.lines import read_json_lines
 
 SOURCE: Final = "issues"
 FILE: Final = ".beads/issues.jsonl"

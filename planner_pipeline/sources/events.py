@@ -1,9 +1,11 @@
 """``.cyntra/logs/events.jsonl``: what the kernel did with an issue from start to end.
 
-Belongs here: the log, line by line, as dispatches. Does not: joining them to archives.
+Belongs here: the log, line by line, as dispatches, and what of it can no longer change. Does not:
+keeping that between builds (``event_log``), joining dispatches to archives.
 Source: formats 2.7. The only evidence of losing candidates and of workcells never created.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,27 +16,31 @@ from planner_pipeline.sources.files import (
     SourceCount,
     as_text,
     count_rows,
-    read_json_lines,
 )
+from planner_pipeline.sources.lines import read_json_lines
 
 SOURCE: Final = "events"
 LOG: Final = ".cyntra/logs/events.jsonl"
 SETTLED_AFTER: Final = 1_000  # lines after its end that may still belong to a dispatch
 
 
-class _EventData(msgspec.Struct, frozen=True):
+class EventData(msgspec.Struct, frozen=True):
+    """What an event tells; open, as the kernel's events are."""
+
     toolchain: Any = None
     error: Any = None
     speculate_tag: Any = None
     speculate: Any = None
 
 
-class _Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True):
+    """One line of the log."""
+
     type: str
     timestamp: str
     issue_id: str | int | None = None
     workcell_id: str | None = None
-    data: _EventData = _EventData()
+    data: EventData = EventData()
 
 
 class LoggedWorkcell(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -85,15 +91,52 @@ class EventRead(msgspec.Struct, frozen=True, kw_only=True):
     count: SourceCount
 
 
-class _Reader:
-    """Puts lines together to dispatches. An issue runs once at a time, so its id tells which."""
+class OpenDispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispatch that later lines may still change.
 
-    def __init__(self) -> None:
+    Attributes:
+        ended_on: The line of its end so far.
+    """
+
+    dispatch: Dispatch
+    ended_on: int | None = None
+
+
+class DispatchReader:
+    """Puts lines together to dispatches. An issue runs once at a time, so its id tells which.
+
+    Args:
+        begun: What earlier lines left open.
+
+    Attributes:
+        dispatches: Those that were open, then those that began since.
+    """
+
+    def __init__(self, begun: Iterable[OpenDispatch] = ()) -> None:
         self.dispatches: list[Dispatch] = []
         self._current: dict[str, Dispatch] = {}
         self._ended_on: dict[str, int] = {}
+        for one in begun:
+            self.dispatches.append(one.dispatch)
+            self._current[one.dispatch.issue_id] = one.dispatch
+            if one.ended_on is not None:
+                self._ended_on[one.dispatch.issue_id] = one.ended_on
 
-    def take(self, number: int, event: _Event) -> None:
+    def still_open(self, n_lines: int) -> list[OpenDispatch]:
+        """What lines after the first ``n_lines`` may change, in the order they began; nothing else
+        can.
+        """
+        return sorted(
+            (
+                OpenDispatch(dispatch=dispatch, ended_on=self._ended_on.get(issue_id))
+                for issue_id, dispatch in self._current.items()
+                if not self._is_settled(issue_id, n_lines + 1)
+            ),
+            key=lambda one: one.dispatch.line,
+        )
+
+    def take(self, number: int, event: Event) -> None:
+        """One line more, in their order."""
         issue_id = as_text(event.issue_id)
         if issue_id is None:
             return
@@ -132,7 +175,7 @@ def _workcell(dispatch: Dispatch, workcell_id: str) -> LoggedWorkcell:
     return workcell
 
 
-def _note(workcell: LoggedWorkcell, kind: str, event: _Event) -> None:
+def _note(workcell: LoggedWorkcell, kind: str, event: Event) -> None:
     workcell.toolchain = workcell.toolchain or as_text(event.data.toolchain)
     workcell.tag = workcell.tag or as_text(event.data.speculate_tag)
     if kind == "workcell.created":
@@ -151,8 +194,8 @@ def _words(error: Any) -> str | None:
 
 def read_events(repo: Path) -> EventRead:
     """The log as dispatches, in the order they began."""
-    reader, refused, n = _Reader(), list[Quarantine](), 0
-    for number, event in read_json_lines(repo, repo / LOG, _Event, SOURCE):
+    reader, refused, n = DispatchReader(), list[Quarantine](), 0
+    for number, event in read_json_lines(repo, repo / LOG, Event, SOURCE):
         if isinstance(event, Quarantine):
             refused.append(event)
             continue

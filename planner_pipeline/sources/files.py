@@ -1,6 +1,7 @@
 """Reading single files safely: sizes, links, encodings, and what goes to quarantine.
 
-Belongs here: the quarantine row and the ways a file can be read. Does not: formats.
+Belongs here: the quarantine row and the ways a file can be read. Does not: files of lines that may
+be larger than memory (``lines``), formats.
 Design: reference/reliability.md 2 (quarantine, never crash, never drop silently). A file's mtime
 tells whether to read it again; it never stands in for a time.
 """
@@ -8,17 +9,15 @@ tells whether to read it again; it never stands in for a time.
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 StructT = TypeVar("StructT")
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-MAX_LINE_BYTES: Final = 4 * 1024 * 1024
-LINES_CHUNK: Final = 8 * 1024 * 1024
 EXCERPT_CHARS: Final = 160
 _CUT_OFF: Final = "Input data was truncated"  # what msgspec says of JSON that ends too early
 
@@ -189,7 +188,7 @@ def decode(
     """JSON as a typed record, or why it is none."""
     reason: Reason
     try:
-        return _decoder(shape).decode(data)
+        return decoder_of(shape).decode(data)
     except msgspec.ValidationError as error:
         reason, detail = "wrong_shape", str(error)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -215,7 +214,8 @@ def _is_whole(data: bytes) -> bool:
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
-def _decoder(shape: type[StructT]) -> msgspec.json.Decoder[StructT]:
+def decoder_of(shape: type[StructT]) -> msgspec.json.Decoder[StructT]:
+    """The JSON decoder of a type, made once."""
     decoder = _DECODERS.get(shape)
     if decoder is None:
         decoder = _DECODERS[shape] = msgspec.json.Decoder(shape)
@@ -294,87 +294,6 @@ class FolderReader:
     def is_unfinished(self) -> bool:
         """Whether some part is cut off; a line of a log that is, spares the lines before it."""
         return any(row.reason == "unfinished_file" for row in self.refused)
-
-
-def read_json_lines(
-    root: Path, path: Path, shape: type[StructT], source: str
-) -> Iterator[tuple[int, StructT | Quarantine]]:
-    """Every line of a JSON-lines file with its number; blank lines and ``#`` comments are skipped.
-
-    The file may be of any size, a line may not. A last line without a newline is what somebody is
-    still writing: ``unfinished_line``.
-    """
-    if not os.path.lexists(path):
-        return
-    lines = _Lines(relative(root, path), shape, source)
-    if path.is_symlink() or not path.is_file():
-        yield lines.refuse(None, "not_regular", "not a regular file")
-        return
-    try:
-        with path.open("rb") as file:
-            number = 1
-            while chunk := file.read(LINES_CHUNK):
-                chunk += file.readline(MAX_LINE_BYTES)
-                if chunk.endswith(b"\n") or len(chunk) < LINES_CHUNK + MAX_LINE_BYTES:
-                    yield from lines.of_chunk(number, chunk)
-                else:
-                    head, _, rest = chunk.rpartition(b"\n")
-                    yield from lines.of_chunk(number, head + b"\n" if head else b"")
-                    at = number + chunk.count(b"\n")
-                    yield lines.refuse(at, "too_large", f"a line of over {MAX_LINE_BYTES} bytes")
-                    while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                        pass
-                    number += 1
-                number += chunk.count(b"\n")
-    except OSError as error:
-        yield lines.refuse(None, "unreadable", error.strerror or str(error))
-
-
-class _Lines(Generic[StructT]):
-    """Lines of a file as records: many at once where all are good, else one by one."""
-
-    def __init__(self, name: str, shape: type[StructT], source: str) -> None:
-        self._name, self._shape, self._source = name, shape, source
-
-    def refuse(self, number: int | None, reason: Reason, detail: str) -> tuple[int, Quarantine]:
-        return number or 0, Quarantine(
-            source=self._source, file=self._name, line=number, reason=reason, detail=detail
-        )
-
-    def of_chunk(self, number: int, chunk: bytes) -> Iterator[tuple[int, StructT | Quarantine]]:
-        """Lines of some whole lines, and perhaps of one without its newline.
-
-        Args:
-            number: Of the first line.
-        """
-        n_lines = chunk.count(b"\n")
-        if chunk.endswith(b"\n") and len(chunk) < n_lines * MAX_LINE_BYTES:
-            try:
-                rows = _decoder(self._shape).decode_lines(chunk)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                rows = []
-            if len(rows) == n_lines:  # no blank ones among them
-                yield from enumerate(rows, start=number)
-                return
-        whole, _, unfinished = chunk.rpartition(b"\n")
-        for line in whole.split(b"\n") if n_lines else ():
-            row = self._one(number, line)
-            if row is not None:
-                yield number, row
-            number += 1
-        row = self._one(number, unfinished)
-        if isinstance(row, Quarantine) and row.reason == "bad_json":
-            row = msgspec.structs.replace(row, reason="unfinished_line")
-        if row is not None:
-            yield number, row
-
-    def _one(self, number: int, line: bytes) -> StructT | Quarantine | None:
-        text = line.strip()
-        if not text or text.startswith(b"#"):
-            return None
-        if len(text) > MAX_LINE_BYTES:
-            return self.refuse(number, "too_large", f"a line of over {MAX_LINE_BYTES} bytes")[1]
-        return decode(text, self._shape, source=self._source, file=self._name, line=number)
 
 
 def subdirectories(root: Path, folder: Path, source: str) -> tuple[list[str], list[Quarantine]]:

@@ -10,17 +10,19 @@ import hashlib
 import multiprocessing
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.memory import rare_collections
-from planner_pipeline.parts import is_intact, read_verified
+from planner_pipeline.parts import is_intact, read_columns
 from planner_pipeline.sources.files import Quarantine, SourceCount, subdirectories
 from planner_runtime.contracts.canonical import sha256_hex
 
@@ -33,10 +35,11 @@ WORTH_WORKERS: Final = 6_000  # directories to read before starting another proc
 MOST_SEGMENTS: Final = 40
 MOST_DEAD: Final = 0.25  # share of rows that no directory has any more, or that were read again
 INDEX: Final = "index.json"
+ABSENT: Final = 0
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 _STAMP: Final = re.compile(r"\d{8}T\d{6}Z")
 _KNOWN: Final = {
-    "name": pl.String, "signature": pl.String, "record_sha": pl.String, "note": pl.String,
+    "name": pl.String, "signature": pl.Binary, "record_sha": pl.String, "note": pl.String,
 }  # fmt: skip
 _ROW: Final = _KNOWN | {"record_json": pl.String, "refused_json": pl.String}
 _LIVE: Final = _KNOWN | {"segment": pl.Int32, "row": pl.Int32}
@@ -95,7 +98,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
     def live_table(self) -> pl.DataFrame:
         """What is there, without the records. Raises ``DamagedPartError``."""
-        return pl.read_parquet(read_verified(Path(self.folder) / self.live.file, self.live.sha256))
+        return read_columns(Path(self.folder) / self.live.file, self.live.sha256)
 
     def records(self, kind: type[RecordT], wanted: pl.DataFrame) -> Iterator[RecordT]:
         """Records of some rows of ``live_table``, one segment in memory at a time.
@@ -110,21 +113,20 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
             "segment", maintain_order=True
         ):
             segment = self.segments[int(str(number))]
-            data = read_verified(Path(self.folder) / segment.file, segment.sha256)
-            texts = pl.read_parquet(data, columns=["record_json"])["record_json"]
+            path = Path(self.folder) / segment.file
+            texts = read_columns(path, segment.sha256, ["record_json"])["record_json"]
             for text in texts.gather(group["row"]):
                 yield decoder.decode(text)
 
 
 def _store_live(folder: Path, segments: Sequence[Segment], usable: pl.DataFrame) -> Stored:
-    digest = hashlib.sha256()
-    for name, sha in usable.select("name", "record_sha").iter_rows():
-        digest.update(f"{name}\0{sha}\n".encode())
+    line = pl.concat_str(["name", "record_sha"], separator="\0") + "\n"
+    told: str = usable.select(line.str.join("")).item()
     path = folder / "live.parquet"
     write_parquet(usable.drop("signature"), path)
     live = Segment(file=path.name, rows=usable.height, sha256=sha256_hex(path.read_bytes()))
     return Stored(
-        folder=str(folder), segments=tuple(segments), live=live, version=digest.hexdigest()
+        folder=str(folder), segments=tuple(segments), live=live, version=sha256_hex(told.encode())
     )
 
 
@@ -133,17 +135,45 @@ def _stamp(name: str) -> tuple[str, str]:
     return found[0] if found else "", name
 
 
-def _signature(folder: str, parts: Sequence[str]) -> str:
-    found = []
-    for name in parts:
-        try:
-            info = os.lstat(f"{folder}/{name}")
-        except OSError:
-            continue
-        found.append(
-            f"{name}:{info.st_mode:o}:{info.st_size}:{info.st_mtime_ns}:{info.st_ctime_ns}"
-        )
-    return ";".join(found)
+def _status(path: str) -> int:
+    """A number for type, size, mtime and ctime of a file; ``ABSENT`` where there is none."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return ABSENT
+    return hash((info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
+
+
+def _signature(folder: str, parts: Sequence[str]) -> bytes:
+    return array("q", [_status(f"{folder}/{name}") for name in parts]).tobytes()
+
+
+def _changed(base: str, parts: Sequence[str], known: pl.DataFrame) -> list[str]:
+    """Names of known directories of which a part is not what it was.
+
+    A part that was absent is only asked for: that is cheaper than being told of an error.
+    """
+    names = known["name"].to_list()
+    before = np.frombuffer(b"".join(known["signature"]), dtype=np.int64)
+    was_there = before.reshape(len(names), len(parts)) != ABSENT
+    bits = 1 << np.arange(len(parts))
+    kind_of = was_there @ bits  # directories with the same parts are of one kind
+    there, absent = {}, {}
+    for kind in np.unique(kind_of).tolist():
+        there[kind] = [part for part, bit in zip(parts, bits, strict=True) if kind & bit]
+        absent[kind] = [part for part in parts if part not in there[kind]]
+    now, appeared = array("q"), []
+    for name, kind in zip(names, kind_of.tolist(), strict=True):
+        folder = f"{base}/{name}/"
+        for part in there[kind]:
+            now.append(_status(folder + part))
+        for part in absent[kind]:
+            if os.access(folder + part, os.F_OK, follow_symlinks=False):
+                appeared.append(name)
+    owner, _ = np.nonzero(was_there)
+    is_other = before[before != ABSENT] != np.frombuffer(now, dtype=np.int64)
+    other = np.unique(owner[is_other])
+    return sorted({*appeared, *(names[i] for i in other.tolist())})
 
 
 def _read_chunk(reader: ReaderOf[Any], repo: Path, names: list[str]) -> list[tuple[Any, ...]]:
@@ -224,19 +254,21 @@ def read_stored(
     folder = store / reader.source
     index = _load_index(folder, reader.version)
     found, strays = subdirectories(repo, repo / reader.folder, reader.source)
-    known = _live(folder, index)
-    signature_of = dict(known.select("name", "signature").iter_rows())
-    base = str(repo / reader.folder)
-    changed = [
-        name
-        for name in found
-        if signature_of.get(name) != _signature(f"{base}/{name}", reader.parts)
-    ]
+    known = _newest(_rows(folder, index.segments))
+    names = pl.DataFrame({"name": found}, schema={"name": pl.String})
+    changed = _changed(
+        str(repo / reader.folder),
+        reader.parts,
+        known.join(names, on="name", how="semi", maintain_order="left"),
+    )
+    changed += names.join(known, on="name", how="anti")["name"].to_list()
     changed.sort(key=_stamp)  # a month's records lie together
     fresh = _write_segments(folder, index, _read_all(reader, repo, changed, progress))
+    read = _rows(folder, fresh, first=len(index.segments))
     index = _Index(version=reader.version, segments=(*index.segments, *fresh))
-    names = pl.DataFrame({"name": found}, schema={"name": pl.String})
-    live = names.join(_live(folder, index), on="name", how="left", maintain_order="left")
+    live = names.join(
+        _newest(pl.concat([known, read])), on="name", how="left", maintain_order="left"
+    )
     n_rows = sum(segment.rows for segment in index.segments)
     if len(index.segments) > MOST_SEGMENTS or n_rows - live.height > MOST_DEAD * n_rows + 100:
         index, live = _compact(folder, index, live)
@@ -277,25 +309,31 @@ def _load_index(folder: Path, version: str) -> _Index:
     return index if whole else _Index(version=version)
 
 
-def _live(folder: Path, index: _Index) -> pl.DataFrame:
-    """The newest row of every name, without the records themselves."""
+def _rows(folder: Path, segments: Sequence[Segment], first: int = 0) -> pl.DataFrame:
+    """The rows of some segments, without the records themselves.
+
+    Args:
+        first: The number of the first of them.
+    """
     tables = [
-        pl.read_parquet(folder / one.file, columns=list(_KNOWN)).with_columns(
+        read_columns(folder / one.file, one.sha256, list(_KNOWN)).with_columns(
             segment=pl.lit(number, dtype=pl.Int32), row=pl.int_range(pl.len(), dtype=pl.Int32)
         )
-        for number, one in enumerate(index.segments)
+        for number, one in enumerate(segments, start=first)
     ]
-    if not tables:
-        return pl.DataFrame(schema=_LIVE)
-    return pl.concat(tables).unique("name", keep="last", maintain_order=True)
+    return pl.concat(tables) if tables else pl.DataFrame(schema=_LIVE)
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.unique("name", keep="last", maintain_order=True)
 
 
 def _refused(folder: Path, index: _Index, live: pl.DataFrame) -> list[Quarantine]:
     rows: list[Quarantine] = []
     decoder = msgspec.json.Decoder(list[Quarantine])
     for (number,), group in live.group_by("segment", maintain_order=True):
-        file = index.segments[int(str(number))].file
-        texts = pl.read_parquet(folder / file, columns=["refused_json"])["refused_json"]
+        one = index.segments[int(str(number))]
+        texts = read_columns(folder / one.file, one.sha256, ["refused_json"])["refused_json"]
         for text in texts.gather(group["row"]).drop_nulls():
             rows += decoder.decode(text)
     return rows
@@ -304,13 +342,14 @@ def _refused(folder: Path, index: _Index, live: pl.DataFrame) -> list[Quarantine
 def _compact(folder: Path, index: _Index, live: pl.DataFrame) -> tuple[_Index, pl.DataFrame]:
     """Only the living rows, in few segments."""
     living = (
-        pl.read_parquet(folder / index.segments[int(str(old))].file)[group["row"].to_list()].rows()
+        read_columns(folder / one.file, one.sha256)[group["row"].to_list()].rows()
         for (old,), group in live.group_by("segment", maintain_order=True)
+        for one in [index.segments[int(str(old))]]
     )
     segments = _write_segments(folder, index, living)
     smaller = _Index(version=index.version, segments=tuple(segments))
     names = live.select("name")
-    return smaller, names.join(_live(folder, smaller), on="name", maintain_order="left")
+    return smaller, names.join(_newest(_rows(folder, segments)), on="name", maintain_order="left")
 
 
 def _remove_others(folder: Path, index: _Index) -> None:

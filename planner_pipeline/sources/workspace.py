@@ -12,8 +12,8 @@ import polars as pl
 
 from planner_pipeline.sources import archives, world_runs
 from planner_pipeline.sources.archives import ArchiveRecord, read_archive
-from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.sources.events import read_events
+from planner_pipeline.sources.beads import IssueRead, read_issues
+from planner_pipeline.sources.event_log import read_event_log
 from planner_pipeline.sources.files import Quarantine, SourceCount
 from planner_pipeline.sources.settings import (
     read_kernel_config,
@@ -24,7 +24,6 @@ from planner_pipeline.sources.store import Progress, ReaderOf, Stored, no_progre
 from planner_pipeline.sources.trials import read_trial_import
 from planner_pipeline.sources.world_runs import WorldRunRecord, read_world_run
 from planner_pipeline.tables import (
-    DISPATCHES,
     ISSUES,
     PAST_ISSUES,
     QUARANTINE,
@@ -53,11 +52,11 @@ def _world_note(record: WorldRunRecord) -> str:
 
 ARCHIVES: Final = ReaderOf[ArchiveRecord](
     source=archives.SOURCE, folder=archives.FOLDER, parts=archives.PARTS,
-    read_one=read_archive, note_of=_archive_note, version="1",
+    read_one=read_archive, note_of=_archive_note, version="2",
 )  # fmt: skip
 WORLD_RUNS: Final = ReaderOf[WorldRunRecord](
     source=world_runs.SOURCE, folder=world_runs.FOLDER, parts=world_runs.PARTS,
-    read_one=read_world_run, note_of=_world_note, version="1",
+    read_one=read_world_run, note_of=_world_note, version="2",
 )  # fmt: skip
 
 
@@ -100,6 +99,14 @@ def quarantine_lines(quarantine: pl.DataFrame, most: int = 20) -> list[str]:
     ]
 
 
+def issue_tables(read: IssueRead) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Issues as commits held them, and as they stand now."""
+    return (
+        build_table(PAST_ISSUES, read.past, fields("issue_id", "status", "committed_ms")),
+        build_table(ISSUES, read.issues, fields("issue_id", "status")),
+    )
+
+
 def read_workspace(repo: Path, store: Path, progress: Progress = no_progress) -> Workspace:
     """Every artifact below ``repo``; whatever is missing gives an empty table.
 
@@ -113,26 +120,17 @@ def read_workspace(repo: Path, store: Path, progress: Progress = no_progress) ->
         raise NotADirectoryError(f"no workspace at {repo}")
     kept_archives, archives_refused, archives_count = read_stored(ARCHIVES, repo, store, progress)
     kept_worlds, worlds_refused, worlds_count = read_stored(WORLD_RUNS, repo, store, progress)
-    issues, events = read_issues(repo), read_events(repo)
+    issues, events = read_issues(repo), read_event_log(repo, store)
     universes, config = read_universes(repo), read_kernel_config(repo)
+    past_issues, issues_now = issue_tables(issues)
     states = read_settings_history(repo)
     reads = (issues, events, universes, config, read_trial_import(repo))
     refused = [row for read in reads for row in read.quarantined]
     return Workspace(
-        issues=build_table(ISSUES, issues.issues, fields("issue_id", "status")),
-        past_issues=build_table(
-            PAST_ISSUES, issues.past, fields("issue_id", "status", "committed_ms")
-        ),
+        issues=issues_now,
+        past_issues=past_issues,
         archives=kept_archives,
-        dispatches=build_table(
-            DISPATCHES,
-            events.dispatches,
-            {
-                **fields("issue_id", "line", "started_at", "ended_at", "is_success"),
-                "n_workcells": lambda d: len(d.workcells),
-                "n_create_failures": lambda d: len(d.create_failures),
-            },
-        ),
+        dispatches=events.dispatches,
         world_runs=kept_worlds,
         universes=build_table(
             UNIVERSES,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from planner_pipeline.dataset import blocks
@@ -15,7 +16,7 @@ from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.definitions import build_defs
 from planner_pipeline.history.assemble import write_runs
 from planner_pipeline.materialize import dataset_summary, materialize, materialize_by_month
-from planner_pipeline.parts import DamagedPartError, Parts
+from planner_pipeline.parts import DamagedPartError, Parts, read_part, write_part
 from planner_pipeline.sources import store
 from planner_pipeline.sources.workspace import ARCHIVES, read_workspace
 from planner_pipeline.staleness import stale_assets
@@ -49,9 +50,11 @@ def test_a_second_build_reads_and_makes_nothing(
     made: list[object] = []
     real = blocks.make_blocks
 
-    def spy(runs: Parts, recipe: object, missing: list[object], folder: Path) -> object:
+    def spy(
+        runs: Parts, recipe: object, plan: object, missing: list[object], folder: Path
+    ) -> object:
         made.extend(missing)
-        return real(runs, recipe, missing, folder)  # type: ignore[arg-type]
+        return real(runs, recipe, plan, missing, folder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(blocks, "make_blocks", spy)
     second = build_dataset(repo, tmp_path / "o")
@@ -102,6 +105,33 @@ def test_what_changed_changes_just_what_a_build_from_scratch_would(
     assert again.meta.dataset_hash == scratch.meta.dataset_hash != before
     assert again.meta.files == scratch.meta.files
     assert sum(read for read, _ in counts(again).values()) <= 1
+
+
+def test_a_file_rewritten_in_place_with_its_old_mtime_and_size_is_noticed(
+    repo: Path, tmp_path: Path
+) -> None:
+    build_dataset(repo, tmp_path / "o")
+    path = newest_archive(repo) / "manifest.json"
+    status, data = path.stat(), path.read_bytes()
+    path.write_bytes(data.replace(b'"id"', b'"iD"', 1))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (len(data), status.st_mtime_ns)
+    assert counts(build_dataset(repo, tmp_path / "o"))["archives"][0] == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_part_that_appears_or_vanishes_is_noticed(repo: Path, tmp_path: Path, kind: str) -> None:
+    folder = next(p for p in (repo / ".cyntra/archives").iterdir() if (p / "proof.json").exists())
+    shutil.move(folder / "proof.json", tmp_path / "proof.json")
+    build_dataset(repo, tmp_path / "o")
+    if kind == "file":
+        shutil.copy(tmp_path / "proof.json", folder / "proof.json")
+    else:
+        (folder / "proof.json").symlink_to(tmp_path / "nowhere")
+    appeared = build_dataset(repo, tmp_path / "o")
+    assert counts(appeared)["archives"][0] == 1
+    (folder / "proof.json").unlink()
+    assert counts(build_dataset(repo, tmp_path / "o"))["archives"][0] == 1
 
 
 def test_runs_that_come_later_leave_earlier_blocks_alone(
@@ -170,6 +200,19 @@ def test_a_flipped_bit_in_a_part_is_found_and_the_part_made_anew(
     with pytest.raises(DamagedPartError, match="not the bytes"):
         list(parts.tables())
     assert build_dataset(repo, tmp_path / "o").meta.files == first.meta.files
+
+
+def test_a_file_of_ours_that_was_written_to_is_hashed_again(tmp_path: Path) -> None:
+    table = pl.DataFrame({"a": [1, 2]})
+    part = write_part(tmp_path, "2026-01", "k", table)
+    assert read_part(tmp_path, part).equals(table)
+    path = tmp_path / part.file
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DamagedPartError):
+        read_part(tmp_path, part)
 
 
 def test_a_full_disk_leaves_nothing_half_visible(

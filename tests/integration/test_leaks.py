@@ -10,18 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+import polars as pl
 import pytest
 
 from planner_pipeline.history.issues_then import IssueState, IssueTimeline
+from planner_pipeline.history.past_runs import PastRuns, columns_of_runs
 from planner_pipeline.history.planner_inputs import InputBuilder
-from planner_pipeline.history.runs import RunRecord, run_row
+from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts import canonical_json
 from planner_runtime.inputs import issue_document
 from planner_runtime.keywords import REPAIR_MARKER
-from planner_runtime.similarity import run_keys
-from tests.building import examples_of, runs_of
+from planner_runtime.shelf import RunColumns
+from tests.building import examples_of, run_table, runs_of
 from tests.unit.pipeline.test_issues_then import AT, Repository, day
 
 THEN = {"id": "7", "dk_risk": "low", "tags": ["ui"], "title": "roof", "description": "it leaks",
@@ -84,26 +85,25 @@ def test_the_example_is_the_same_from_the_files_of_its_moment(both: tuple[Path, 
 
 
 def newest(self: IssueTimeline, issue_id: str | None, moment: int) -> IssueState | None:
-    states = self._states.get(issue_id or "", [])
+    states = self.states(issue_id)
     return states[-1] if states else None
 
 
-def attempts_of_now(self: InputBuilder, query: object) -> int:
+def attempts_of_now(self: PastRuns, query: object) -> int:
     return len(self._of_issue.get("7", ()))
 
 
-def started_is_enough(run: Any) -> Any:
-    keys = run_keys(run)
-    return keys and msgspec.structs.replace(keys, ended_ms=keys.started_ms)
+def started_is_enough(runs: pl.DataFrame) -> RunColumns:
+    return columns_of_runs(runs)._replace(ended=runs["started_ms"].to_numpy())
 
 
 LEAKS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the issue as Beads have it now": lambda m: m.setattr(IssueTimeline, "at", newest),
     "attempts counted to this day": lambda m: m.setattr(
-        InputBuilder, "failed_attempts", attempts_of_now
+        PastRuns, "failed_attempts", attempts_of_now
     ),
     "runs that had started but not ended": lambda m: m.setattr(
-        "planner_runtime.similar_runs.run_keys", started_is_enough
+        "planner_pipeline.history.past_runs.columns_of_runs", started_is_enough
     ),
 }
 
@@ -149,7 +149,6 @@ def test_candidates_of_one_dispatch_stay_unseen_and_unparted() -> None:
 
     own = candidate("own", day(3), day(4), "g")
     other = candidate("other", day(3), day(4), "h")
-    texts = [run_row(run, row_key="")["summary_json"] for run in (own, other)]
-    builder = InputBuilder(texts, space=ActionSpace(), n_similar=8)
+    builder = InputBuilder(run_table([own, other]), space=ActionSpace(), n_similar=8)
     seen = builder.planner_input(candidate("asking", day(4), day(5), "g"))["history"]
     assert [run["run_id"] for run in seen["last_n_similar_runs"]] == ["other"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,7 +85,8 @@ def test_retrieval_is_the_naive_loop_whatever_the_order(history, query, random) 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abcdefghij")), max_size=60))
 def test_splits_are_in_time_order_and_part_no_group(moments) -> None:
-    splits = time_splits(moments)
+    table = pl.DataFrame(moments, schema={"at": pl.Int64, "group": pl.String}, orient="row")
+    splits = time_splits(table["at"], table["group"])
     start: dict[str, int] = {}
     where: dict[str, set[str]] = {}
     for (moment, group), split in zip(moments, splits, strict=True):

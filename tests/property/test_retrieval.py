@@ -6,12 +6,18 @@ compiled one, which builds run, must both find the same.
 """
 
 import random
+from collections.abc import Sequence
 
+import polars as pl
 import pytest
 
-from planner_pipeline.history import compiled_search
+from planner_pipeline.history import compiled_search, past_runs
+from planner_pipeline.history.past_runs import COLUMNS, PastRuns
+from planner_pipeline.tables import RUNS, polars_schema
 from planner_runtime import bitmaps, search
+from planner_runtime.bitmaps import TermBitmaps, Terms, number_terms, positions
 from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
+from planner_runtime.shelf import group_number
 from planner_runtime.similar_runs import DAY_MS, Query, RunIndex, Searcher, SimilarityWeights
 from tests.reference.retrieval import naive_similar_runs
 
@@ -160,3 +166,82 @@ def test_a_run_added_again_replaces_what_was_known_of_it() -> None:
 def test_weights_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"must|needs"):
         SimilarityWeights(**wrong)  # type: ignore[arg-type]
+
+
+def a_table(history: Sequence[RunSummary]) -> pl.DataFrame:
+    """What the run table holds of some runs; a summary is its run's id here."""
+    fields = ("run_id", "job_type", "domain", "group_id", "issue_id", "world_id", "objective_id",
+              "started_ms", "ended_ms")  # fmt: skip
+    rows = [
+        {
+            **{name: getattr(run, name) for name in fields},
+            "group_number": group_number(run.group_id),
+            "tags": list(dict.fromkeys(run.tags)),
+            "keywords": list(dict.fromkeys(run.keywords)),
+            "fail_codes": list(dict.fromkeys(run.outcome.fail_codes)),
+            "status": run.outcome.status,
+            "summary_json": run.run_id,
+        }
+        for run in history
+    ]
+    schema = polars_schema(RUNS)
+    return pl.DataFrame(rows, schema={name: schema[name] for name in COLUMNS}, orient="row")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_history_taken_from_columns_is_asked_as_one_taken_run_by_run(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(bitmaps, "LEAST_FREQUENT", 3)
+    luck = random.Random(seed)
+    history = a_history(luck, luck.choice((0, 1, 40, 600)))
+    window = luck.choice((None, 30))
+    weights = SimilarityWeights()
+    past = PastRuns(a_table(history), weights=weights, window=window, n_decisions=1)
+    index = RunIndex(history, weights=weights, window=window)
+    questions = [a_question(luck) for _ in range(80)]
+    found = past.similar(questions, n=8)
+    for question, places in zip(questions, found, strict=True):
+        expected = naive_similar_runs(history, question, n=8, weights=weights, window=window)
+        assert [past.summary(place) for place in places] == expected
+        assert past.failure_signals(question) == index.failure_signals(question)
+
+
+def holders(known: TermBitmaps, term: str) -> set[int]:
+    rows, rare = known.look_up([term])
+    found = {document for listed in rare for document in listed.tolist()}
+    for row in rows:
+        words, bits = positions(known.matrix[row])
+        found |= set((words * 64 + bits).tolist())
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_terms_numbered_by_a_table_are_those_numbered_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(bitmaps, "LEAST_FREQUENT", 4)
+    luck = random.Random(seed)
+    one_by_one, by_table = TermBitmaps(), TermBitmaps()
+    documents: list[tuple[str, ...]] = []
+    for _ in range(5):
+        batch = [some(luck, "aaabbcdefghijklmno", 6) for _ in range(luck.randrange(60))]
+        documents += batch
+        one_by_one.extend(number_terms(batch))
+        distinct = [list(dict.fromkeys(document)) for document in batch]
+        terms: Terms = past_runs._terms(pl.Series(distinct, dtype=pl.List(pl.String)))
+        by_table.extend(terms)
+    for known in (one_by_one, by_table):
+        assert known.sizes.tolist() == [len(set(document)) for document in documents]
+        assert known.smallest == min((len(set(d)) for d in documents if d), default=1)
+        for term in "abcdefghijklmnoz":
+            expected = {n for n, document in enumerate(documents) if term in document}
+            assert holders(known, term) == expected
+
+
+def test_one_term_or_none_is_numbered_as_a_list_of_it() -> None:
+    single = past_runs._terms(pl.Series(["a", None, "b", "a"]))
+    listed = past_runs._terms(pl.Series([["a"], [], ["b"], ["a"]]))
+    assert list(single.names) == list(listed.names) == ["a", "b"]
+    assert single.numbers.tolist() == listed.numbers.tolist() == [0, 1, 0]
+    assert single.sizes.tolist() == listed.sizes.tolist() == [1, 0, 1, 1]

@@ -20,7 +20,7 @@ from planner_pipeline.tables import RUN_EPOCHS, RUNS, polars_schema
 def run_summaries_asset(partitions: dg.PartitionsDefinition | None) -> dg.AssetsDefinition:
     """The asset, in one piece or a month a partition."""
 
-    @dg.asset(group_name="history", code_version="2", partitions_def=partitions)
+    @dg.asset(group_name="history", code_version="3", partitions_def=partitions)
     def run_summaries(
         context: dg.AssetExecutionContext,
         archives: Stored,
@@ -31,7 +31,7 @@ def run_summaries_asset(partitions: dg.PartitionsDefinition | None) -> dg.Assets
         settings: Settings,
     ) -> dg.MaterializeResult:
         """Runs in the order of their decisions, each fact with the file it came from."""
-        assembly = RunAssembly.of_tables(
+        assembly = RunAssembly(
             archives=archives, worlds=world_runs, dispatches=dispatches,
             past_issues=past_issues, issues=issues,
         )  # fmt: skip

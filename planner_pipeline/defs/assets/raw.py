@@ -62,13 +62,13 @@ def rows_of(value: pl.DataFrame | msgspec.Struct) -> dict[str, Any]:
                 dagster_type=table_type(schema),
                 description=text,
                 io_manager_key="table_io",
-                code_version="2",
+                code_version="3",
             )
             for name, (schema, text) in TABLES.items()
         },
         **{
             name: dg.AssetOut(
-                dagster_type=kind, description=text, io_manager_key="record_io", code_version="2"
+                dagster_type=kind, description=text, io_manager_key="record_io", code_version="3"
             )
             for name, (kind, text) in RECORDS.items()
         },

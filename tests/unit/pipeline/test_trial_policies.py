@@ -151,8 +151,9 @@ def test_a_vote_over_one_candidate_is_valid_and_never_picked() -> None:
     assert names == [tuple(action) for action in STUDY_ACTIONS]
 
 
+@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_equal_seeds_give_equal_choices_whoever_does_the_work(
-    small: TrialStudy, small_arrays: StudyArrays
+    small: TrialStudy, small_arrays: StudyArrays, n_workers: int
 ) -> None:
     fits = [
         fit
@@ -163,7 +164,7 @@ def test_equal_seeds_give_equal_choices_whoever_does_the_work(
     alone, seconds = learn_policies(
         small, small_arrays, fits, n_workers=1, on_progress=lambda *at: seen.append(at)
     )
-    together, _ = learn_policies(small, small_arrays, list(reversed(fits)), n_workers=2)
+    together, _ = learn_policies(small, small_arrays, list(reversed(fits)), n_workers=n_workers)
     assert alone.equals(together)
     assert alone["policy"].unique().sort().to_list() == [
         "gbt.winners/task_fold#0", "gbt.winners/task_fold#1", "prior.winners/task_fold#0",
@@ -296,7 +297,7 @@ def test_the_plain_verdict_says_when_a_simple_baseline_is_as_good() -> None:
     assert "recurrent.winners at w = 0.01 +0.1010" in beaten
     assert "recurrent.winners" in prior
     said = plain_verdict(differences(-0.1, (FIXED, SYSTEM_PRIOR)), ["task_fold"])
-    assert all("none: the simple baseline is as good" in one for one in said)
+    assert all("none: the simple baseline is as good or better" in one for one in said)
 
 
 def a_file(folder: Path, trials: list[Trial]) -> Path:
