@@ -75,12 +75,12 @@ def losses_plot(train: Sequence[float], val: Sequence[float | None], *, best_epo
     """Losses by epoch with the epoch that was kept."""
     figure = _figure(5.2, 3.2)
     axes = figure.subplots()
-    axes.plot(range(len(train)), train, color=INK, label="training (dropout on)")
+    axes.plot(range(len(train)), train, color=INK, label="training loss, dropout on")
     known = [(i, loss) for i, loss in enumerate(val) if loss is not None]
     if known:
-        axes.plot([i for i, _ in known], [y for _, y in known], color=ORANGE, label="validation")
+        axes.plot([i for i, _ in known], [y for _, y in known], color=ORANGE, label="validation NLL, temperatures fitted")
     axes.axvline(best_epoch, color="#9ca3af", linestyle="--", linewidth=1, label="kept")
-    axes.set(xlabel="epoch", ylabel="nats: training loss, calibrated validation NLL")
+    axes.set(xlabel="epoch", ylabel="nats")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
