@@ -135,7 +135,8 @@ def run_run(arguments: argparse.Namespace) -> int:
 
 def _training_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     named = ("arch", "decoding", "seed", "epochs")
-    return {name: getattr(arguments, name) for name in named}
+    winners = None if arguments.winners is None else str(arguments.winners)
+    return {name: getattr(arguments, name) for name in named} | {"winners": winners}
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -298,6 +299,10 @@ def _add_training_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--decoding", choices=DECODINGS, help="kind of output (default: the architecture's usual)"
     )
+    one.add_argument(
+        "--winners", type=Path, metavar="FILE",
+        help="Parquet of winner labels (default: OUT/bench/winners.parquet where it is)",
+    )  # fmt: skip
     one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
     one.add_argument("--epochs", type=_positive, metavar="N", help="at most, of training")
 

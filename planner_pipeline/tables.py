@@ -187,6 +187,17 @@ DEFAULT_CHOICES: Final = pa.DataFrameSchema(
     strict=True,
     name="default_choices",
 )
+WINNERS: Final = pa.DataFrameSchema(
+    {
+        "example_id": _unique_text(),
+        "swarm_id": _TEXT,
+        "max_candidates_bin": _TEXT,
+        "max_minutes_bin": _TEXT,
+        "max_iterations_bin": _TEXT,
+    },
+    strict="filter",  # whoever chose them may tell more
+    name="winners",
+)
 PREDICTIONS: Final = pa.DataFrameSchema(
     {
         "predictor": _TEXT,

@@ -27,6 +27,8 @@ class Settings(dg.ConfigurableResource):
         max_quarantined: Share of a source's things that may be refused.
         arch: Architecture of the model.
         decoding: Kind of its output; None for the architecture's usual one.
+        winners: Parquet of winner labels to learn from instead of executed plans; None takes
+            ``OUT/bench/winners.parquet`` where it exists.
         seed: Of training.
         epochs: Most epochs to train; None for the architecture's usual number.
         risk_target: Most of the followed decisions that may be worse than the default.
@@ -43,6 +45,7 @@ class Settings(dg.ConfigurableResource):
     max_quarantined: float = 0.01
     arch: str = "mlp"
     decoding: str | None = None
+    winners: str | None = None
     seed: int = 0
     epochs: int | None = None
     risk_target: float = 0.1
@@ -90,6 +93,14 @@ class Settings(dg.ConfigurableResource):
     def examples_dir(self) -> Path:
         """Where the example table is kept in parts."""
         return self.out_dir / "parts" / "examples"
+
+
+def winners_of(settings: Settings) -> Path | None:
+    """The table of winner labels to learn from, where there is one."""
+    if settings.winners is not None:
+        return Path(settings.winners)
+    usual = settings.out_dir / "bench" / "winners.parquet"
+    return usual if usual.exists() else None
 
 
 def months_of(context: dg.AssetExecutionContext) -> list[str] | None:

@@ -78,7 +78,8 @@ def losses_plot(train: Sequence[float], val: Sequence[float | None], *, best_epo
     axes.plot(range(len(train)), train, color=INK, label="training loss, dropout on")
     known = [(i, loss) for i, loss in enumerate(val) if loss is not None]
     if known:
-        axes.plot([i for i, _ in known], [y for _, y in known], color=ORANGE, label="validation NLL, temperatures fitted")
+        epochs, nll = zip(*known, strict=True)
+        axes.plot(epochs, nll, color=ORANGE, label="validation NLL, temperatures fitted")
     axes.axvline(best_epoch, color="#9ca3af", linestyle="--", linewidth=1, label="kept")
     axes.set(xlabel="epoch", ylabel="nats")
     axes.set_ylim(bottom=0)

@@ -253,3 +253,53 @@ def test_real_trials_become_a_data_set(
     materialize(tmp_path / "w", tmp_path / "o", dataset_only=True, instance=instance)
     built = dataset_summary(tmp_path / "o")
     assert (built["examples"], built["quarantined"]) == (examples, refused)
+
+
+def test_a_model_of_any_kind_is_trained_and_then_evaluated(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    out = ["--repo", str(workspace), "--out", str(tmp_path / "o")]
+    assert main(["evaluate", *out]) == 1
+    assert "nothing was trained" in capsys.readouterr().err
+    assert main(["train", *out, "--arch", "gbt", "--seed", "3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["config"]["arch"], told["config"]["seed"]) == ("gbt", 3)
+    assert Path(told["checkpoint"]).is_file()
+    assert main(["evaluate", *out]) == 0
+    printed = capsys.readouterr()
+    test = json.loads(printed.out)
+    assert set(test["predictors"]) == {"model", "served", "heuristic", "prior", "logreg"}
+    assert "minus the heuristic" in printed.err
+    assert main(["evaluate", *out]) == 0
+    assert "nothing new" in capsys.readouterr().err
+    assert main(["train", *out, "--arch", "prior", "--decoding", "heads"]) == 1
+    assert "a prior is over joint actions" in capsys.readouterr().err
+    assert main(["evaluate", "--out", str(tmp_path / "o")]) == 1
+    assert "--repo is needed" in capsys.readouterr().err
+
+
+def test_winner_labels_are_learned_from_where_a_bench_chose_them(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import polars as pl
+
+    from planner_runtime.actions import HEADS
+
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    command = ["train", "--repo", str(workspace), "--out", str(tmp_path / "o"), "--arch", "prior"]
+    assert main(command) == 0
+    plain = json.loads(capsys.readouterr().out)
+    index = pl.read_parquet(tmp_path / "o/dataset/index.parquet").filter(job_type="code").head(30)
+    won = dict(zip(HEADS, ("speculate_vote", "3", "120", "NA"), strict=True))
+    winners = index.select("example_id").with_columns(pl.lit(v).alias(k) for k, v in won.items())
+    winners.write_parquet(tmp_path / "winners.parquet")
+    assert main([*command, "--winners", str(tmp_path / "winners.parquet")]) == 0
+    taught = json.loads(capsys.readouterr().out)
+    assert taught["n_train"] == 30 < plain["n_train"]
+    (tmp_path / "o/bench").mkdir()
+    winners.head(20).write_parquet(tmp_path / "o/bench/winners.parquet")
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["n_train"] == 20

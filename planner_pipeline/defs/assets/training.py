@@ -10,10 +10,12 @@ import dagster as dg
 import msgspec
 import polars as pl
 
+from planner_pipeline.dataset.arrays import Arrays
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.dataset.splits import Role
-from planner_pipeline.defs.resources import Settings, Tracking
+from planner_pipeline.dataset.winners import read_winners, with_winners
+from planner_pipeline.defs.resources import Settings, Tracking, winners_of
 from planner_pipeline.defs.table_types import table_type
 from planner_pipeline.defs.versions import content_version
 from planner_pipeline.tables import OUTPUTS, REFERENCE_OUTPUTS
@@ -23,17 +25,38 @@ from planner_pipeline.training.fit import TrainingRecord, epoch_metrics, fit_mod
 from planner_pipeline.training.loop import EpochMetrics
 from planner_pipeline.training.predict import model_outputs
 
+LEARNT: Final[tuple[Role, ...]] = ("train", "val")
 HELD_OUT: Final[tuple[Role, ...]] = ("val", "certify", "test")
+
+
+def labelled(data: Dataset, settings: Settings) -> tuple[Arrays, Arrays, str]:
+    """What to learn from and to stop on, and a key of both: executed plans (Stage A), or, where a
+    bench chose them, winners (Stage B).
+    """
+    rows = [data.role_rows(role) for role in LEARNT]
+    train, val = (data.arrays_of(some) for some in rows)
+    path = winners_of(settings)
+    if path is None:
+        return train, val, data.meta.dataset_hash
+    winners = read_winners(path)
+    train, val = (
+        with_winners(a, some, winners) for a, some in zip((train, val), rows, strict=True)
+    )
+    return train, val, f"{data.meta.dataset_hash} {content_version(winners)}"
 
 
 @dg.asset(group_name="training", code_version="2", io_manager_key="record_io")
 def train_config(settings: Settings) -> dg.MaterializeResult[TrainConfig]:
     """How the model is made and trained."""
-    config = settings.train_config()
+    config, path = settings.train_config(), winners_of(settings)
+    told = msgspec.json.decode(msgspec.json.encode(config))
+    version = content_version(config)
+    if path is not None:  # other labels, another model
+        version += content_version(read_winners(path))
     return dg.MaterializeResult(
         value=config,
-        metadata=msgspec.json.decode(msgspec.json.encode(config)),
-        data_version=dg.DataVersion(content_version(config)),
+        metadata=told | {"labels": "executed plans" if path is None else str(path)},
+        data_version=dg.DataVersion(version),
     )
 
 
@@ -55,6 +78,7 @@ def model_training(
 ) -> Iterator[dg.MaterializeResult]:
     """One model on executed plans, stopped on the earlier validation rows."""
     data = Dataset(settings.dataset_dir)
+    train, val, key = labelled(data, settings)
     params = msgspec.to_builtins(train_config) | {"dataset_hash": dataset.dataset_hash}
     with tracking.tracker().start(train_config.arch, params) as run:
 
@@ -62,8 +86,8 @@ def model_training(
             run.log_metrics(epoch_metrics(epoch), step=epoch.epoch)
 
         checkpoint, record = fit_model(
-            data.role_arrays("train"), data.role_arrays("val"), train_config, log_epoch,
-            state=settings.out_dir / "training" / "state.safetensors", key=dataset.dataset_hash,
+            train, val, train_config, log_epoch,
+            state=settings.out_dir / "training" / "state.safetensors", key=key,
         )  # fmt: skip
         run.log_file(settings.dataset_dir / "meta.json", folder="dataset")
     yield dg.MaterializeResult(
@@ -107,7 +131,7 @@ def reference_outputs(
 ) -> dg.MaterializeResult:
     """The same of the models every table is compared with: the prior and logistic regression."""
     data = Dataset(settings.dataset_dir)
-    train, val = data.role_arrays("train"), data.role_arrays("val")
+    train, val, _ = labelled(data, settings)
     rows = data.role_rows(*HELD_OUT)
     held_out, tables = data.arrays_of(rows), []
     for arch in REFERENCES:

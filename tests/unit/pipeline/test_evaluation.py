@@ -82,6 +82,24 @@ def test_ece_is_the_naive_loop() -> None:
     assert expected_calibration_error(np.array([1.0]), np.array([1.0])) == 0.0
 
 
+def test_calibration_error_and_nll_are_those_of_a_library() -> None:
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torchmetrics.classification import MulticlassCalibrationError
+
+    rng = np.random.default_rng(9)
+    logits, labels = rng.normal(size=(800, 5)) * 2, rng.integers(0, 5, 800)
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    theirs = MulticlassCalibrationError(num_classes=5, n_bins=10, norm="l1")(
+        torch.from_numpy(probs), torch.from_numpy(labels)
+    )
+    ours = expected_calibration_error(probs.max(axis=1), (probs.argmax(axis=1) == labels) * 1.0)
+    assert ours == pytest.approx(float(theirs), abs=1e-6)
+    nll = masked_nll(logits, labels, np.ones_like(logits, dtype=bool), 1.7)
+    expected = cross_entropy(torch.from_numpy(logits / 1.7), torch.from_numpy(labels))
+    assert nll == pytest.approx(float(expected))
+
+
 def test_bins_of_equal_mass_hold_as_many_rows_and_part_no_equal_confidences() -> None:
     rng = np.random.default_rng(4)
     spread = rng.random(200)
