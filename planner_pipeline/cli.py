@@ -134,7 +134,7 @@ def run_run(arguments: argparse.Namespace) -> int:
 
 
 def _training_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    named = ("arch", "decoding", "seed", "epochs")
+    named = ("arch", "decoding", "seed", "epochs", "int8")
     winners = None if arguments.winners is None else str(arguments.winners)
     return {name: getattr(arguments, name) for name in named} | {"winners": winners}
 
@@ -305,6 +305,7 @@ def _add_training_arguments(one: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
     one.add_argument("--epochs", type=_positive, metavar="N", help="at most, of training")
+    one.add_argument("--int8", action="store_true", help="ship weights as int8, calibrated as such")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -222,7 +222,7 @@ def last_training(out: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"nothing was trained in {out}; see `cyntra-planner train`")
     told = json.loads(path.read_bytes())
-    return {name: told[name] for name in ("arch", "decoding", "seed", "epochs")}
+    return {name: told[name] for name in ("arch", "decoding", "seed", "epochs", "int8")}
 
 
 def dataset_summary(out: Path) -> dict[str, Any]:

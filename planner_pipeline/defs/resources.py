@@ -31,6 +31,7 @@ class Settings(dg.ConfigurableResource):
             ``OUT/bench/winners.parquet`` where it exists.
         seed: Of training.
         epochs: Most epochs to train; None for the architecture's usual number.
+        int8: Whether weights are shipped as int8.
         risk_target: Most of the followed decisions that may be worse than the default.
         risk_failure: How likely that promise may be wrong.
         ablation_quick: Whether ablations run a small grid, to see that they run.
@@ -48,6 +49,7 @@ class Settings(dg.ConfigurableResource):
     winners: str | None = None
     seed: int = 0
     epochs: int | None = None
+    int8: bool = False
     risk_target: float = 0.1
     risk_failure: float = 0.1
     ablation_quick: bool = False
@@ -66,6 +68,7 @@ class Settings(dg.ConfigurableResource):
                 "decoding": self.decoding,
                 "seed": self.seed,
                 "epochs": self.epochs,
+                "int8": self.int8,
             }
         )
 

@@ -156,6 +156,22 @@ def quantize(onnx_bytes: bytes) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
+def export_model(model: nn.Module | TreeModel, space: ActionSpace, *, int8: bool) -> bytes:
+    """The file that is shipped."""
+    data = export_onnx(model, space)
+    return quantize(data) if int8 else data
+
+
+def shipped_outputs(
+    model: nn.Module | TreeModel, arrays: Arrays, *, int8: bool
+) -> list[np.ndarray]:
+    """Raw outputs of the model as it is shipped, each (N, width)."""
+    if not int8 or not len(arrays):
+        return model_outputs(model, arrays)
+    session = serve(export_model(model, arrays.space, int8=True), model, arrays.space)
+    return served_outputs(session, arrays, spec_of(model).input_kind)
+
+
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """How the served model differs from the one that was trained, on the same rows.
 

@@ -28,6 +28,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
         focal: Gamma of the focal loss; 0 is cross-entropy.
         l2: Strengths that logistic regression chooses from on the validation split.
         trees: At most, of a head; ``leaves`` and ``least_rows`` of a leaf keep them small.
+        int8: Whether its weights are shipped as whole numbers of eight bits. Held-out outputs, and
+            with them temperatures and threshold, are then of the model as it is shipped.
         The others: as in ``ModelSpec``.
     """
 
@@ -58,6 +60,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True):
     trees: int = 400
     leaves: int = 7
     least_rows: int = 20
+    int8: bool = False
 
     def model_spec(self, space: ActionSpace) -> ModelSpec:
         """The network's sizes for an action space."""

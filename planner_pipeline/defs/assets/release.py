@@ -15,11 +15,12 @@ from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.evaluation.diagnostics import Evaluation
 from planner_pipeline.experiments.ablation_table import read_table
 from planner_pipeline.release.bundle_writer import write_bundle
-from planner_pipeline.release.onnx_export import OPSET, export_onnx
+from planner_pipeline.release.onnx_export import OPSET, export_model
 from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
 from planner_pipeline.sample.workspace import SIMULATED_MARK
 from planner_pipeline.sources.workspace import SourceReport
 from planner_pipeline.training.checkpoint import decode_checkpoint
+from planner_pipeline.training.config import TrainConfig
 from planner_pipeline.training.fit import TrainingRecord
 from planner_pipeline.training.predict import spec_of
 from planner_runtime.calibration import Calibration
@@ -29,11 +30,11 @@ from planner_runtime.kernel_config import KernelConfig
 
 @dg.asset(group_name="release", code_version="2", io_manager_key="bytes_io")
 def planner_onnx(
-    model_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
+    model_checkpoint: bytes, dataset: DatasetMeta, train_config: TrainConfig, settings: Settings
 ) -> dg.MaterializeResult[bytes]:
     """The model as one self-contained ONNX file."""
     space = Dataset(settings.dataset_dir).space
-    data = export_onnx(decode_checkpoint(model_checkpoint), space)
+    data = export_model(decode_checkpoint(model_checkpoint), space, int8=train_config.int8)
     return dg.MaterializeResult(value=data, metadata={"bytes": len(data), "opset": OPSET})
 
 

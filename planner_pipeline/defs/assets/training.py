@@ -18,6 +18,7 @@ from planner_pipeline.dataset.winners import read_winners, with_winners
 from planner_pipeline.defs.resources import Settings, Tracking, winners_of
 from planner_pipeline.defs.table_types import table_type
 from planner_pipeline.defs.versions import content_version
+from planner_pipeline.release.onnx_export import shipped_outputs
 from planner_pipeline.tables import OUTPUTS, REFERENCE_OUTPUTS
 from planner_pipeline.training.checkpoint import decode_checkpoint
 from planner_pipeline.training.config import REFERENCES, TrainConfig, usual_config
@@ -110,13 +111,14 @@ def model_training(
     io_manager_key="table_io",
 )
 def held_out_outputs(
-    model_checkpoint: bytes, dataset: DatasetMeta, settings: Settings
+    model_checkpoint: bytes, dataset: DatasetMeta, train_config: TrainConfig, settings: Settings
 ) -> dg.MaterializeResult:
-    """Raw outputs of the model for every validation and test example."""
+    """Raw outputs of the model, as it will be shipped, for every validation and test example."""
     data = Dataset(settings.dataset_dir)
     rows = data.role_rows(*HELD_OUT)
     model = decode_checkpoint(model_checkpoint)
-    table = outputs_table(rows, model_outputs(model, data.arrays_of(rows)))
+    outputs = shipped_outputs(model, data.arrays_of(rows), int8=train_config.int8)
+    table = outputs_table(rows, outputs)
     return dg.MaterializeResult(value=table, metadata={"rows": table.height})
 
 
