@@ -1,6 +1,6 @@
 """May the recurrent model ship? The rule's answer, wherever outcomes were measured.
 
-Belongs here: finding the verdict of the last trial study. Does not: the rule (``trial_policies``).
+Belongs here: finding the verdict of the last trial study. Does not: the rule (``trial_report``).
 Spec: section 7.2 ("allowed only if it beats baselines on outcome-based metrics").
 """
 
