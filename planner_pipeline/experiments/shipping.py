@@ -1,6 +1,7 @@
 """May the recurrent model ship? The rule's answer, wherever outcomes were measured.
 
-Belongs here: finding the verdict of the last trial study. Does not: the rule (``trial_report``).
+Belongs here: finding the verdict of the last trial study, and holding to it. Does not: the rule
+(``trial_report``).
 Spec: section 7.2 ("allowed only if it beats baselines on outcome-based metrics").
 """
 
@@ -17,8 +18,25 @@ NO_OUTCOMES: Final = (
 )
 
 
+class MayNotShipError(ValueError):
+    """The declared rule keeps a model from being shipped."""
+
+
 class _Said(msgspec.Struct):
     shipping: Shipping
+
+
+def hold_to_the_rule(arch: str, out: Path) -> None:
+    """Refuse to ship a recurrent model that did not beat every baseline on outcomes.
+
+    Raises:
+        MayNotShipError: with the verdict.
+    """
+    verdict = shipping_of(out)
+    if arch == "recurrent" and not verdict.may_ship:
+        raise MayNotShipError(
+            f"no bundle of a recurrent model: {verdict.words} It can be trained and evaluated."
+        )
 
 
 def shipping_of(out: Path) -> Shipping:

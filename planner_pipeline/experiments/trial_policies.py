@@ -25,14 +25,12 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 import msgspec
 import numpy as np
 import polars as pl
-import torch
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.bench.trial_study import (
@@ -263,22 +261,10 @@ def fits_of(
     return sorted(fits, key=lambda fit: (speed.index(fit.arch), fit.labels))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums of one thread are alike everywhere; sums of several depend on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 _held: list[StudyArrays] = []  # what a worker process was started with
 
 
 def _start_worker(arrays: StudyArrays) -> None:
-    torch.set_num_threads(1)
     _held[:] = [arrays]
 
 
@@ -295,8 +281,7 @@ def _results(
     arrays: StudyArrays, fits: Sequence[Fit], n_workers: int
 ) -> Iterator[tuple[np.ndarray, float]]:
     if n_workers < 2:
-        with _one_thread():
-            yield from (_timed(arrays, fit) for fit in fits)
+        yield from (_timed(arrays, fit) for fit in fits)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
     with ProcessPoolExecutor(

@@ -20,7 +20,7 @@ from planner_pipeline.evaluation.bootstrap import Interval
 from planner_pipeline.evaluation.diagnostics import Diagnostics, Evaluation
 from planner_pipeline.evaluation.plots import coverage_plot, losses_plot, reliability_plot
 from planner_pipeline.evaluation.predictions import MODEL
-from planner_pipeline.experiments.ablation_table import AblationTable
+from planner_pipeline.experiments.ablation_table import AblationTable, Shipping
 from planner_pipeline.release.explain import three_to_explain
 from planner_pipeline.training.fit import TrainingRecord
 from planner_runtime.actions import HEADS
@@ -53,6 +53,7 @@ class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration
     evaluation: Evaluation
     manifest: BundleManifest
+    shipping: Shipping
     ablations: AblationTable | None = None
 
 
@@ -211,6 +212,7 @@ def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
             "calibration": inputs.calibration,
             "evaluation": inputs.evaluation,
             "ablations": inputs.ablations,
+            "shipping": inputs.shipping,
             "bundle": {
                 "bundle_id": inputs.manifest.bundle_id,
                 "data_until": inputs.manifest.data_until,

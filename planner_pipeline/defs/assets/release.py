@@ -14,6 +14,7 @@ from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.evaluation.diagnostics import Evaluation
 from planner_pipeline.experiments.ablation_table import read_table
+from planner_pipeline.experiments.shipping import hold_to_the_rule, shipping_of
 from planner_pipeline.release.bundle_writer import write_bundle
 from planner_pipeline.release.onnx_export import OPSET, export_model
 from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
@@ -48,11 +49,13 @@ def planner_bundle(
     settings: Settings,
 ) -> dg.MaterializeResult[BundleManifest]:
     """A verified PlannerModelBundle in ``bundle/``."""
+    spec = spec_of(decode_checkpoint(model_checkpoint))
+    hold_to_the_rule(spec.arch, settings.out_dir)
     manifest = write_bundle(
         settings.out_dir / "bundle",
         onnx_bytes=planner_onnx,
         checkpoint=model_checkpoint,
-        spec=spec_of(decode_checkpoint(model_checkpoint)),
+        spec=spec,
         calibration=calibration,
         kernel_config=kernel_config,
         dataset=Dataset(settings.dataset_dir),
@@ -88,6 +91,7 @@ def report(
         evaluation=diagnostics,
         manifest=planner_bundle,
         ablations=read_table(settings.out_dir),
+        shipping=shipping_of(settings.out_dir),
     )
     summary = write_report(settings.out_dir, inputs)
     metrics = headline_metrics(diagnostics)

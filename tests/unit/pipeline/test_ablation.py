@@ -20,7 +20,12 @@ from planner_pipeline.experiments.ablation_table import (
 )
 from planner_pipeline.experiments.cell_log import cell_metrics, epoch_means, reliability_svg
 from planner_pipeline.experiments.grid import Cell, full_grid, quick_grid, recipe_key
-from planner_pipeline.experiments.shipping import NO_OUTCOMES, shipping_of
+from planner_pipeline.experiments.shipping import (
+    NO_OUTCOMES,
+    MayNotShipError,
+    hold_to_the_rule,
+    shipping_of,
+)
 from planner_pipeline.parts import Parts
 from planner_pipeline.training.loop import EpochMetrics
 from planner_runtime.actions import ActionSpace
@@ -161,6 +166,16 @@ def test_without_outcomes_the_recurrent_model_may_not_ship(tmp_path: Path) -> No
     said = '{"shipping": {"may_ship": true, "words": "Yes."}, "more": 1}'
     (tmp_path / "trials" / "report.json").write_text(said)
     assert shipping_of(tmp_path) == Shipping(may_ship=True, words="Yes.")
+
+
+def test_a_recurrent_model_is_shipped_only_where_the_rule_allows(tmp_path: Path) -> None:
+    hold_to_the_rule("mlp", tmp_path)
+    with pytest.raises(MayNotShipError, match="no bundle of a recurrent model"):
+        hold_to_the_rule("recurrent", tmp_path)
+    (tmp_path / "trials").mkdir()
+    said = '{"shipping": {"may_ship": true, "words": "Yes."}}'
+    (tmp_path / "trials" / "report.json").write_text(said)
+    hold_to_the_rule("recurrent", tmp_path)
 
 
 def test_a_grid_runs_and_work_that_cells_share_is_done_once(
