@@ -303,3 +303,28 @@ def test_winner_labels_are_learned_from_where_a_bench_chose_them(
     winners.head(20).write_parquet(tmp_path / "o/bench/winners.parquet")
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["n_train"] == 20
+
+
+@pytest.mark.slow
+def test_ablations_end_in_a_table_a_page_and_a_run_for_every_cell(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import sqlite3
+
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    out = tmp_path / "o"
+    assert main(["ablate", "--quick", "--repo", str(workspace), "--out", str(out)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cells"] == 21
+    assert not told["may_ship_recurrent"]
+    page = Path(told["results"]).read_text()
+    assert "## gradient loops K" in page
+    assert "A quick grid" in page
+    assert "May the recurrent model ship?" in (out / "report.html").read_text()
+    with sqlite3.connect(out / "mlflow.db") as database:
+        (children,) = database.execute(
+            "select count(*) from tags where key = 'mlflow.parentRunId'"
+        ).fetchone()
+    assert children == 21

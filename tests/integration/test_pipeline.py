@@ -247,3 +247,37 @@ def test_a_source_that_loses_something_or_refuses_too_much_fails_its_check() -> 
     assert check(0.02, discovered=500, accepted=494, quarantined=6)
     assert check(discovered=5, accepted=4, quarantined=1)  # one accident in a small workspace
     assert not check(discovered=5, accepted=3, quarantined=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arch", "decoding"),
+    [("prior", None), ("logreg", "joint"), ("gbt", None), ("mlp", "autoregressive"),
+     ("transformer", None)],
+)  # fmt: skip
+def test_a_bundle_of_any_architecture_answers_as_its_predictions(
+    workspace: Path, tmp_path: Path, arch: str, decoding: str | None
+) -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    settings = {"arch": arch, "decoding": decoding, "epochs": 2}
+    materialize(workspace, tmp_path, instance=instance, **settings)
+    assert verify_bundle(tmp_path / "bundle") == []
+    planner = Planner.open(tmp_path / "bundle")
+    by_id = {e.example_id: e for e in examples_of(tmp_path)}
+    predictions = pl.read_parquet(tmp_path / "assets" / "predictions.parquet")
+    for row in predictions.filter(predictor="model").iter_rows(named=True):
+        decision = planner.decide(by_id[row["example_id"]].planner_input)
+        assert [str(choice) for choice in decision.model_choice or ()] == row["action"]
+        assert decision.action.confidence == pytest.approx(row["confidence"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_recurrent_model_is_trained_and_judged_but_not_shipped(
+    workspace: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(PipelineError, match="no bundle of a recurrent model"):
+        materialize(
+            workspace, tmp_path, instance=dg.DagsterInstance.ephemeral(), arch="recurrent", epochs=1
+        )
+    assert (tmp_path / "assets" / "diagnostics.json").is_file()
+    assert not (tmp_path / "bundle").exists()
