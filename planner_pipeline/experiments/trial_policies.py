@@ -23,6 +23,7 @@ Shapes: N cases, L labelled rows, A actions, H heads.
 
 import multiprocessing
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -374,6 +375,10 @@ def run_trial_study(
     read = read_trials([trials_file])
     tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
     study = build_trial_study(read.trials, tasks, n_seen=n_seen)
+    if not study.cases.height:
+        why = Counter(left.reason for left in study.left_out).most_common()
+        told = "; ".join(f"{n} cases: {reason}" for reason, n in why) or "it holds no attempt"
+        raise ValueError(f"nothing of {trials_file} can be replayed: {told}")
     arrays = study_arrays(study, cost_weights)
     fits = fits_of(
         arrays, archs=archs, seeds=seeds, splits=splits, token_weights=token_weights,

@@ -348,3 +348,13 @@ def test_the_whole_study_writes_the_same_bytes_twice_and_tells_what_it_left_out(
 def test_a_cost_weight_without_yardsticks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cost weights \[0.5\]"):
         run_trial_study(tmp_path / "none.csv", None, tmp_path, cost_weights=[0.5])
+
+
+def test_a_table_of_which_nothing_can_be_replayed_is_refused_with_the_reasons(
+    tmp_path: Path,
+) -> None:
+    timeless = [
+        msgspec.structs.replace(trial, duration_ms=None) for trial in many_trials(n_systems=2)
+    ]
+    with pytest.raises(ValueError, match=r"can be replayed: \d+ cases: no attempt has a duration"):
+        run_trial_study(a_file(tmp_path, timeless), None, tmp_path / "out", quick=True)
