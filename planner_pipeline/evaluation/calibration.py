@@ -22,7 +22,7 @@ from planner_runtime.decode import (
 )
 
 LOG_T_BOUNDS: Final = (math.log(0.05), math.log(20.0))
-FULL_TRUST_ROWS: Final = 100  # below it log T is shrunk towards 0
+FULL_TRUST_ROWS: Final = 100  # below it log T is shrunk towards 0, and may only cool
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
@@ -59,7 +59,9 @@ def fit_temperature(
 
     Returns:
         1.0 with a note when there is no row to fit on, when every row is right or every row wrong
-        (the likelihood then has no inner optimum), or when the fit does not improve.
+        (the likelihood then has no inner optimum), when few rows would make the scores sharper (a
+        model that is too sure costs more than one that is too timid), or when the fit does not
+        improve.
     """
     free = mask.sum(axis=1) > 1
     logits, labels, mask = logits[free], labels[free], mask[free]
@@ -70,6 +72,8 @@ def fit_temperature(
     if right.all() or not right.any():
         return 1.0, f"all {n} rows are {'right' if right.all() else 'wrong'}"
     log_t = _best_log_temperature(logits, labels, mask) * min(1.0, n / FULL_TRUST_ROWS)
+    if log_t < 0 and n < FULL_TRUST_ROWS:
+        return 1.0, f"{n} rows with a choice are too few to sharpen"
     temperature = math.exp(log_t)
     if masked_nll(logits, labels, mask, temperature) >= masked_nll(logits, labels, mask, 1.0):
         return 1.0, "no temperature improves on 1"

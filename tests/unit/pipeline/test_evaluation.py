@@ -160,6 +160,9 @@ def test_small_validation_sets_are_shrunk_and_hopeless_ones_left_alone() -> None
     assert full == pytest.approx(4, rel=0.3)
     assert 1 < few < full
     assert note == "shrunk: only 30 rows with a choice"
+    assert fit_temperature(clean * 0.25, labels, mask)[0] == pytest.approx(0.25, rel=0.3)
+    few, note = fit_temperature(clean[:60] * 0.25, labels[:60], mask[:60])
+    assert (few, note) == (1.0, "60 rows with a choice are too few to sharpen")
     assert fit_temperature(clean[:0], labels[:0], mask[:0]) == (1.0, "no row with a choice")
     right = np.eye(4)[labels]
     assert fit_temperature(right, labels, mask) == (1.0, "all 400 rows are right")
