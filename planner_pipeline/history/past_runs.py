@@ -29,11 +29,14 @@ COLUMNS: Final = (
 WORTH_COMPILED: Final = 400_000_000  # pairs of decision and run: about a second of numpy's
 
 
-def _searcher(n_pairs: int) -> Searcher:
+def searcher_for(n_pairs: int) -> Searcher:
+    """The faster of two equal searches for so many pairs of decision and run."""
     if n_pairs < WORTH_COMPILED:
         return search
-    from planner_pipeline.history import compiled_search  # loading it takes half a second
-
+    try:
+        from planner_pipeline.history import compiled_search  # loading it takes half a second
+    except (ImportError, RuntimeError):  # no numba, or nowhere for it to keep what it compiles
+        return search
     return compiled_search.search
 
 
@@ -58,7 +61,7 @@ class PastRuns:
     ) -> None:
         self.weights, self._window = weights, window
         runs = runs.drop_nulls(["started_ms", "status"]).with_row_index("place")
-        self._search = _searcher(n_decisions * runs.height)
+        self._search = searcher_for(n_decisions * runs.height)
         self._summaries = runs["summary_json"]
         self._outcomes = runs.select("issue_id", "group_id", "started_ms", "ended_ms", "status")
         self._shelves: dict[tuple[object, ...], tuple[Shelf, np.ndarray]] = {}

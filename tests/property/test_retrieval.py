@@ -6,6 +6,7 @@ compiled one, which builds run, must both find the same.
 """
 
 import random
+import sys
 from collections.abc import Sequence
 
 import polars as pl
@@ -245,3 +246,13 @@ def test_one_term_or_none_is_numbered_as_a_list_of_it() -> None:
     assert list(single.names) == list(listed.names) == ["a", "b"]
     assert single.numbers.tolist() == listed.numbers.tolist() == [0, 1, 0]
     assert single.sizes.tolist() == listed.sizes.tolist() == [1, 0, 1, 1]
+
+
+def test_long_histories_are_searched_in_compiled_code_where_there_is_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert past_runs.searcher_for(1_000) is search.search
+    assert past_runs.searcher_for(10**12) is compiled_search.search
+    monkeypatch.setitem(sys.modules, "planner_pipeline.history.compiled_search", None)
+    monkeypatch.delattr("planner_pipeline.history.compiled_search")
+    assert past_runs.searcher_for(10**12) is search.search
