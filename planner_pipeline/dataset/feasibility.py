@@ -205,7 +205,7 @@ def loss_gate(dataset: Dataset) -> Gate:
     """Whether what is known of a decision says anything of the action, beyond its job type."""
     name = "inputs say more than the prior"
     rows = dataset.rows("train").tail(MOST_ROWS)
-    train, val = dataset.arrays_of(rows), dataset.arrays("val")
+    train, val = dataset.arrays_of(rows, tokens=False), dataset.arrays("val", tokens=False)
     if len(train) < 2 or len(val) < 2:
         return Gate(name=name, passed=False, words="too few examples to fit and judge a baseline")
     learnt, guessed = baseline_losses(train, val)

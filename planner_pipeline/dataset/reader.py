@@ -61,9 +61,9 @@ class Dataset:
         labelled = index.with_columns(pl.Series("role", found, dtype=pl.String))
         return labelled.filter(pl.col("role").is_in(wanted))
 
-    def role_arrays(self, *wanted: Role) -> Arrays:
+    def role_arrays(self, *wanted: Role, tokens: bool = True) -> Arrays:
         """Arrays of some roles, in the order of decisions."""
-        return self.arrays_of(self.role_rows(*wanted))
+        return self.arrays_of(self.role_rows(*wanted), tokens=tokens)
 
     def _gather(self, rows: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Columns of the parts for some rows of the index, part by part, with the row's place."""
@@ -91,18 +91,22 @@ class Dataset:
                 found[place] = flat[edges[i] : edges[i + 1]]
         return TokenRows.of(found)
 
-    def arrays(self, *splits: str) -> Arrays:
+    def arrays(self, *splits: str, tokens: bool = True) -> Arrays:
         """Arrays of some splits, in the order of decisions."""
-        return self.arrays_of(self.rows(*splits))
+        return self.arrays_of(self.rows(*splits), tokens=tokens)
 
-    def arrays_of(self, rows: pl.DataFrame) -> Arrays:
-        """Arrays of some rows of the index, in their order."""
+    def arrays_of(self, rows: pl.DataFrame, *, tokens: bool = True) -> Arrays:
+        """Arrays of some rows of the index, in their order.
+
+        Args:
+            tokens: Whether token ids are read too; who only judges answers has no need of them.
+        """
         return build_arrays(
             self.features(rows),
             self.labels(rows),
             rows["job_type"].to_list(),
             self.space,
-            self.tokens(rows),
+            self.tokens(rows) if tokens else (),
         )
 
     def labels(self, rows: pl.DataFrame) -> list[Action]:

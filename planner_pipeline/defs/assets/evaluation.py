@@ -59,7 +59,7 @@ def calibration(
     fitting, certifying = (
         (
             outputs_of(held_out_outputs.filter(role=role), data.space, train_config.decoding),
-            data.role_arrays(role),
+            data.role_arrays(role, tokens=False),
         )
         for role in HELD_OUT[:2]
     )
@@ -90,7 +90,7 @@ def predictions(
 ) -> dg.MaterializeResult:
     """What the model, the heuristic and the reference models say of every held-out example."""
     data = Dataset(settings.dataset_dir)
-    rows, val = data.role_rows(*HELD_OUT), data.role_arrays("val")
+    rows, val = data.role_rows(*HELD_OUT), data.role_arrays("val", tokens=False)
     references: dict[str, Said] = {}
     for arch in REFERENCES:
         decoding, said = usual_config(arch).decoding, reference_outputs.filter(predictor=arch)
@@ -100,7 +100,7 @@ def predictions(
     outputs = outputs_of(held_out_outputs, data.space, train_config.decoding)
     table = predictions_table(
         rows,
-        data.arrays_of(rows),
+        data.arrays_of(rows, tokens=False),
         model=Said(outputs, train_config.decoding, calibration.temperatures),
         calibration=calibration,
         defaults=choices_of(default_choices),
