@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_action import PlannerAction
@@ -24,6 +25,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "run_summary": RunSummary,
     "policy_trace": PolicyTrace,
     "bundle_manifest": BundleManifest,
+    "bench_outcome": BenchOutcome,
 }
 
 
