@@ -89,6 +89,7 @@ class BenchConfig(_Strict, frozen=True, kw_only=True):
         gates: Shell commands by name, all required; an issue's ``dk_quality_gates`` replace them.
         gate_seconds: Time limit of each gate.
         handoffs: Most attempts in a row of ``serial_handoff``.
+        handoff_share: Share of the time left that one of them may use while others can follow.
         minute_seconds: Seconds that stand for a minute of an action's budget.
         default_minutes, default_candidates: What "NA" amounts to.
         objective: Metrics by priority, each "max" or "min"; empty takes the universe's.
@@ -104,6 +105,7 @@ class BenchConfig(_Strict, frozen=True, kw_only=True):
     gates: dict[str, str] = {}
     gate_seconds: Positive = 900.0
     handoffs: Count = 3
+    handoff_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     minute_seconds: Positive = 60.0
     default_minutes: Count = 60
     default_candidates: Count = 2

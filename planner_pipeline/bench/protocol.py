@@ -129,6 +129,10 @@ class Executor(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """Kill what is running; nobody wants its results any more."""
+        ...
+
 
 def choice_of(action: Action) -> ActionChoice:
     """An action as a contract carries it."""

@@ -1,7 +1,8 @@
 """Simulated dispatches as the kernel archives them: which file exists, and what is in it.
 
 Belongs here: ``.cyntra/archives/<workcell>/*`` and the lines of ``events.jsonl``. Does not: luck
-(``kernel``). Source: reference/cyntra-formats.md 2.2 (which file exists when) and 2.3 to 2.7.
+(``kernel``), what the documents look like (``kernel_archive``).
+Source: reference/cyntra-formats.md 2.2 (which file exists when) and 2.7.
 """
 
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from planner_pipeline import kernel_archive
+from planner_pipeline.kernel_archive import WorkcellAttempt, telemetry_lines
 from planner_pipeline.sample.kernel import START_MS, Attempt, Dispatch
 from planner_runtime.actions import NA, ActionSpace
 from planner_runtime.heuristic import plan_to_action
@@ -25,6 +28,13 @@ MODELS: Final = {
 EXIT_CODES: Final = {"success": 0, "partial": 1, "failed": 2}
 UPDATE_DAYS: Final = (3, 9, 27, 81, 243)  # of simulated time, when codex is updated
 LOG_WRITERS: Final = ("codex", "claude")  # adapters that write telemetry
+QUALITY_GATES: Final = {"test": "pytest -q", "typecheck": "mypy src", "lint": "ruff check ."}
+WORLD_CONFIG: Final = {
+    "world_path": "fab/worlds/outora_library",
+    "seed": 42,
+    "param_overrides": {},
+    "quality_gates": [],
+}
 
 
 PROOF_STATUS: Final = {
@@ -84,53 +94,6 @@ def _planner_section(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def manifest_document(dispatch: Dispatch, attempt: Attempt, *, has_planner: bool) -> dict[str, Any]:
-    """``manifest.json`` of one workcell. Source: formats 2.3."""
-    issue = dispatch.issue
-    is_world = dispatch.job_type == "fab-world"
-    document: dict[str, Any] = {
-        "schema_version": "1.0.0",
-        "workcell_id": attempt.workcell_id,
-        "branch_name": f"wc/{issue['id']}/{attempt.workcell_id}",
-        "apply_patch": True,
-        "issue": {
-            "id": issue["id"],
-            "title": issue["title"],
-            "description": issue["description"],
-            "acceptance_criteria": [],
-            "context_files": [],
-            "forbidden_paths": [],
-            "dk_estimated_tokens": 50_000,
-            "tags": issue["tags"],
-        },
-        "job_type": dispatch.job_type,
-        "toolchain": attempt.toolchain,
-        "toolchain_config": {"model": MODELS[attempt.toolchain]},
-        "quality_gates": {}
-        if is_world
-        else {"test": "pytest -q", "typecheck": "mypy src", "lint": "ruff check ."},
-        "speculate_mode": attempt.tag is not None,
-        "speculate_tag": attempt.tag,
-        "control": {
-            "mode": "disabled",
-            "reason": "no_dynamics_report",
-            "action_rate": None,
-            "speculate_parallelism": None,
-            "sampling": None,
-        },
-    }
-    if is_world:
-        document["world_config"] = {
-            "world_path": "fab/worlds/outora_library",
-            "seed": 42,
-            "param_overrides": {},
-            "quality_gates": [],
-        }
-    if has_planner:
-        document["planner"] = _planner_section(dispatch, attempt)
-    return document
-
-
 def toolchain_version(attempt: Attempt) -> str:
     """Codex is updated now and then, later ever more rarely; the others stay as they are."""
     days = (attempt.started_ms - START_MS) / 86_400_000
@@ -138,8 +101,10 @@ def toolchain_version(attempt: Attempt) -> str:
     return f"simulated-1.{updates}"
 
 
-def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
-    """``proof.json`` of one workcell. Source: formats 2.4."""
+def workcell_attempt(dispatch: Dispatch, attempt: Attempt, *, has_planner: bool) -> WorkcellAttempt:
+    """A simulated attempt as the kernel archives it."""
+    status = PROOF_STATUS[attempt.ending]
+    is_world = dispatch.job_type == "fab-world"
     gates: dict[str, Any] = {
         gate: {
             "passed": passed,
@@ -152,116 +117,34 @@ def proof_document(dispatch: Dispatch, attempt: Attempt) -> dict[str, Any]:
     }
     if not all(attempt.gates.values()):
         gates["debug_analysis"] = {"failure-explainer": "simulated hook output"}
-    metadata: dict[str, Any] = {
-        "toolchain": attempt.toolchain,
-        "started_at": rfc3339(attempt.started_ms),
-        "completed_at": rfc3339(attempt.completed_ms),
-    }
-    if attempt.ending in ERRORS:
-        metadata["error"] = ERRORS[attempt.ending]
-    else:
-        metadata |= {
-            "toolchain_version": toolchain_version(attempt),
-            "model": MODELS[attempt.toolchain],
-            "prompt_genome_id": None,
-            "sampling": None,
-            "duration_ms": attempt.completed_ms - attempt.started_ms,
-            "exit_code": EXIT_CODES[PROOF_STATUS[attempt.ending]],
-        }
-        if attempt.toolchain != "opencode":
-            metadata |= {"tokens_used": attempt.tokens, "cost_usd": attempt.cost_usd}
-    return {
-        "schema_version": "1.0.0",
-        "workcell_id": attempt.workcell_id,
-        "issue_id": dispatch.issue["id"],
-        "status": PROOF_STATUS[attempt.ending],
-        "patch": {
-            "branch": f"wc/{dispatch.issue['id']}/{attempt.workcell_id}",
-            "base_commit": "0" * 40,
-            "head_commit": "1" * 40,
-            "diff_stats": {"files_changed": 1, "insertions": attempt.diff_lines, "deletions": 0},
-            "files_modified": ["src/main.py"],
-            "forbidden_path_violations": [".github/x.yml"] if attempt.ending == "forbidden" else [],
-        },
-        "verification": {
-            "gates": gates,
-            "all_passed": attempt.ending == "passed",
-            "blocking_failures": blocking_failures(attempt),
-        },
-        "metadata": metadata,
-        "commands_executed": None,
-        "artifacts": None,
-        "confidence": attempt.confidence,
-        "risk_classification": "medium" if attempt.diff_lines > 100 else "low",
-        "review": None,
-    }
-
-
-def rollout_document(
-    dispatch: Dispatch, attempt: Attempt, manifest: dict[str, Any]
-) -> dict[str, Any]:
-    """``rollout.json`` of one workcell. Source: formats 2.5."""
-    document = {
-        "schema_version": "cyntra.rollout.v1",
-        "rollout_id": f"ro_{attempt.workcell_id}",
-        "workcell_id": attempt.workcell_id,
-        "issue_id": dispatch.issue["id"],
-        "job_type": dispatch.job_type,
-        "policy": {
-            "toolchain": attempt.toolchain,
-            "model": MODELS[attempt.toolchain],
-            "prompt_genome_id": None,
-            "sampling": {"temperature": None, "top_p": None},
-            "speculate": {
-                "enabled": attempt.tag is not None,
-                "parallelism": None,
-                "tag": attempt.tag,
-            },
-        },
-        "inputs": {"manifest_path": "manifest.json", "repo_commit_base": "0" * 40},
-        "trajectory": {
-            "telemetry_path": "telemetry.jsonl",
-            "tool_summary": {"Read": 0, "Write": 0, "Bash": 0, "Blender": 0},
-            "file_changes": [{"path": "src/main.py", "kind": "modified"}],
-        },
-        "outcomes": {
-            "verification": {
-                "all_passed": attempt.ending == "passed",
-                "blocking_failures": blocking_failures(attempt),
-            }
-        },
-        "scores": {
-            "risk": "low",
-            "diff_lines": attempt.diff_lines,
-            "duration_ms": attempt.completed_ms - attempt.started_ms,
-        },
-        "generated_at": rfc3339(attempt.ended_ms - 200),
-    }
-    if "planner" in manifest:
-        document["planner"] = manifest["planner"]
-    return document
-
-
-def _telemetry_lines(dispatch: Dispatch, attempt: Attempt) -> bytes:
-    common = {
-        "issue_id": dispatch.issue["id"],
-        "workcell_id": attempt.workcell_id,
-        "toolchain": attempt.toolchain,
-        "model": MODELS[attempt.toolchain],
-    }
-    events: list[dict[str, Any]] = [
-        {"type": "started", "timestamp": rfc3339(attempt.started_ms), **common},
-        {"type": "prompt_sent", "timestamp": rfc3339(attempt.started_ms + 40), **common,
-         "prompt": "(simulated)", "tokens": 900},
-    ]  # fmt: skip
-    end = {"timestamp": rfc3339(attempt.completed_ms), **common}
-    if attempt.ending in ERRORS:
-        events.append({"type": "error", **end, "error": ERRORS[attempt.ending]})
-    else:
-        status = "failed" if attempt.ending == "exit_2" else "success"
-        duration_ms = attempt.completed_ms - attempt.started_ms
-        events.append({"type": "completed", **end, "status": status, "duration_ms": duration_ms})
-    return b"".join(_json(event) + b"\n" for event in events)
+    spent = {"tokens_used": attempt.tokens, "cost_usd": attempt.cost_usd}
+    return WorkcellAttempt(
+        workcell_id=attempt.workcell_id,
+        issue=dispatch.issue,
+        job_type=dispatch.job_type,
+        toolchain=attempt.toolchain,
+        model=MODELS[attempt.toolchain],
+        tag=attempt.tag,
+        quality_gates={} if is_world else QUALITY_GATES,
+        planner=_planner_section(dispatch, attempt) if has_planner else None,
+        manifest_extra={"world_config": WORLD_CONFIG} if is_world else {},
+        status=status,
+        files=("src/main.py",),
+        insertions=attempt.diff_lines,
+        forbidden=(".github/x.yml",) if attempt.ending == "forbidden" else (),
+        gates=gates,
+        all_passed=attempt.ending == "passed",
+        blocking=tuple(blocking_failures(attempt)),
+        started_ms=attempt.started_ms,
+        completed_ms=attempt.completed_ms,
+        rolled_out_ms=attempt.ended_ms - 200,
+        exit_code=EXIT_CODES.get(status),
+        error=ERRORS.get(attempt.ending),
+        toolchain_version=toolchain_version(attempt),
+        metadata_extra={} if attempt.toolchain == "opencode" else spent,
+        confidence=attempt.confidence,
+        risk="medium" if attempt.diff_lines > 100 else "low",
+    )
 
 
 def has_proof(attempt: Attempt) -> bool:
@@ -283,17 +166,16 @@ def write_archive(
     archives: Path, dispatch: Dispatch, attempt: Attempt, *, has_planner: bool
 ) -> None:
     """Write one workcell's archive."""
-    folder = archives / attempt.workcell_id
-    (folder / "logs").mkdir(parents=True)
-    (folder / "logs" / f"{attempt.toolchain}-stdout.log").write_bytes(b"(simulated)\n")
-    manifest = manifest_document(dispatch, attempt, has_planner=has_planner)
-    (folder / "manifest.json").write_bytes(_json(manifest))
-    if has_proof(attempt):
-        (folder / "proof.json").write_bytes(_json(proof_document(dispatch, attempt)))
-    if has_rollout(attempt):
-        (folder / "rollout.json").write_bytes(_json(rollout_document(dispatch, attempt, manifest)))
-    if attempt.toolchain in LOG_WRITERS:
-        (folder / "telemetry.jsonl").write_bytes(_telemetry_lines(dispatch, attempt))
+    told = workcell_attempt(dispatch, attempt, has_planner=has_planner)
+    is_logged = attempt.toolchain in LOG_WRITERS
+    kernel_archive.write_archive(
+        archives / attempt.workcell_id,
+        told,
+        has_proof=has_proof(attempt),
+        has_rollout=has_rollout(attempt),
+        logs={f"{attempt.toolchain}-stdout.log": b"(simulated)\n"},
+        telemetry=telemetry_lines(told, "(simulated)", 900) if is_logged else None,
+    )
 
 
 def event_lines(dispatch: Dispatch) -> bytes:
