@@ -1,0 +1,261 @@
+"""Which actions a bench tries on a case: the baseline, its opposites, and what was seen least.
+
+Belongs here: choosing candidates for a case and for a campaign. Does not: keeping them
+(``selections``), telling how uncertain an outcome is (``pass_counts``), running anything.
+Spec: section 9.1. Everything follows from the cases, the configuration and its seed; the order of
+the cases is that of their ids.
+
+By importance: the baseline; what a model would choose; the other topology with the same minutes;
+something cheaper and something dearer than the baseline at worst; then whatever is left. Among
+actions that serve equally, the one whose bins the campaign has seen least so far is taken; with a
+value model, the one of the largest spread. A seeded hash settles the rest.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+
+from planner_pipeline.bench.config import BenchConfig
+from planner_pipeline.bench.selections import Coverage, Reason, Selection
+from planner_runtime.actions import NA, Action, ActionSpace, head_masks, valid_actions
+from planner_runtime.actions import candidate_set_hash as hash_of_valid
+from planner_runtime.contracts.canonical import document_hash
+from planner_runtime.heuristic import SERIAL, SPECULATE
+
+POLICY: Final = "candidates.v1"
+DEFAULT_ITERATIONS: Final = 5  # what "NA" amounts to: the kernel's gate configurations, formats 4
+DEFAULT_SPECULATION: Final = 2  # candidates of a baseline's speculating counterpart
+
+Rank = tuple[float, int, int, str]
+
+
+class Decision(Protocol):
+    """What is asked of a case; ``protocol.Case`` is one."""
+
+    @property
+    def case_id(self) -> str:
+        """Name of the case."""
+        ...
+
+    @property
+    def issue_id(self) -> str:
+        """Its issue."""
+        ...
+
+    @property
+    def job_type(self) -> str:
+        """Decides which actions are valid."""
+        ...
+
+    @property
+    def baseline(self) -> Action:
+        """What the kernel would do."""
+        ...
+
+
+class ValueModel(Protocol):
+    """Tells how little is known of what actions come to on a case."""
+
+    def spread(self, actions: Sequence[Action], case: Decision | None = None) -> np.ndarray:
+        """(A,) standard deviation of each action's chance to pass, as far as is known."""
+        ...
+
+
+def worst_cost(action: Action, config: BenchConfig) -> int:
+    """Candidate-minutes times iterations that an action may take; "NA" as the defaults."""
+    bin_ = action.max_iterations_bin
+    iterations = DEFAULT_ITERATIONS if bin_ == NA else int(bin_)
+    return config.n_candidates(action) * config.minutes(action) * iterations
+
+
+def other_topology(baseline: Action, valid: Sequence[Action], config: BenchConfig) -> Action | None:
+    """The counterpart of ``baseline`` under another swarm; None where no valid action has one.
+
+    Serial has speculation with two candidates, everything else has serial, as far as the space
+    offers them; then the same or nearest minutes, iterations and candidates, ties to the first.
+    """
+    swarm, n_candidates = (SPECULATE, DEFAULT_SPECULATION)
+    if baseline.swarm_id != SERIAL:
+        swarm, n_candidates = SERIAL, 1
+
+    def distance(action: Action) -> tuple[bool, int, bool, bool, int, bool]:
+        return (
+            action.swarm_id != swarm,
+            abs(config.minutes(action) - config.minutes(baseline)),
+            action.max_minutes_bin != baseline.max_minutes_bin,
+            action.max_iterations_bin != baseline.max_iterations_bin,
+            abs(config.n_candidates(action) - n_candidates),
+            action.max_candidates_bin != n_candidates,
+        )
+
+    others = [action for action in valid if action.swarm_id != baseline.swarm_id]
+    return min(others, key=distance, default=None)
+
+
+class _Slots:
+    """Candidates of one case while they are chosen."""
+
+    def __init__(
+        self,
+        case: Decision,
+        space: ActionSpace,
+        config: BenchConfig,
+        seen: Coverage,
+        spread: np.ndarray | None,
+    ) -> None:
+        self.job, self.valid = case.job_type, valid_actions(space, case.job_type)
+        self.seen, self.taken = seen.copy(), dict[Action, Reason]()
+        # a bin is seen as often as fair when that is 1 / (number of its peers) of all candidates
+        self._peers = [int(mask.sum()) for mask in head_masks(space, case.job_type)]
+        self._luck = {
+            action: document_hash([config.seed, case.case_id, list(action)])
+            for action in self.valid
+        }
+        self._spread = None if spread is None else self._checked(spread)
+
+    def _checked(self, spread: np.ndarray) -> dict[Action, float]:
+        if spread.shape != (len(self.valid),) or not (np.isfinite(spread) & (spread >= 0)).all():
+            raise ValueError(f"a spread is {len(self.valid)} finite numbers from 0 on")
+        return dict(zip(self.valid, map(float, spread), strict=True))
+
+    def _rank(self, action: Action) -> Rank:
+        """The lower, the sooner taken."""
+        n_action = self.seen.of_action(self.job, action)
+        n_bins = self.seen.of_bins(self.job, action)
+        spread = 0.0 if self._spread is None else self._spread[action] / (1 + n_action) ** 0.5
+        weighed = sum(peers * n for peers, n in zip(self._peers, n_bins, strict=True))
+        return (-spread, weighed, n_action, self._luck[action])
+
+    def take(self, action: Action, reason: Reason) -> None:
+        """Make it a candidate, unless it is one already."""
+        if action not in self.valid:
+            raise ValueError(f"{reason} {tuple(action)} is no valid action for {self.job!r}")
+        if action not in self.taken:
+            self.taken[action] = reason
+            self.seen.add(self.job, action, reason)
+
+    def take_best(self, actions: Iterable[Action], reason: Reason) -> None:
+        """Take the best of some that is no candidate yet, where there is one."""
+        left = [action for action in actions if action not in self.taken]
+        if left:
+            self.take(min(left, key=self._rank), reason)
+
+
+def is_anchor(case_id: str, config: BenchConfig) -> bool:
+    """Whether a case evaluates every valid action: a seeded draw of its own, so that other cases
+    do not change it; a small campaign may have more or fewer than the share that is asked for.
+    """
+    drawn = int(document_hash([config.seed, "anchor", case_id])[:13], 16) / 16**13
+    return drawn < config.anchors
+
+
+def select(
+    case: Decision,
+    *,
+    space: ActionSpace,
+    config: BenchConfig,
+    seen: Coverage | None = None,
+    spread: np.ndarray | None = None,
+    also: Sequence[Action] = (),
+) -> Selection:
+    """The candidates of one case.
+
+    Args:
+        config: Its ``k``, ``seed``, ``select``, ``anchors`` and defaults count.
+        seen: What the campaign has chosen so far; it is not changed.
+        spread: (A,) of the valid actions in their order, for ``select: uncertainty``. It shrinks by
+            the square root of how often an action was chosen, so that a campaign does not ask the
+            same of every case. Without it coverage decides, and the policy's text says so.
+        also: Actions that come right after the baseline: a model's own choices.
+
+    Raises:
+        ValueError: the baseline or one of ``also`` is not valid, or ``spread`` does not fit.
+    """
+    known = spread if config.select == "uncertainty" else None
+    slots = _Slots(case, space, config, seen or Coverage(), known)
+    anchor = is_anchor(case.case_id, config)
+    n = len(slots.valid) if anchor else min(config.k, len(slots.valid))
+    slots.take(case.baseline, "baseline")
+    for action in also:
+        if len(slots.taken) < n:
+            slots.take(action, "model")
+    if n == len(slots.valid):
+        for action in slots.valid:
+            slots.take(action, "anchor" if anchor else "coverage")
+    else:
+        _take_opposites(slots, case.baseline, config, n)
+    while len(slots.taken) < n:
+        slots.take_best(slots.valid, "coverage" if known is None else "uncertainty")
+    return Selection(
+        case_id=case.case_id,
+        issue_id=case.issue_id,
+        job_type=case.job_type,
+        actions=tuple(slots.taken),
+        reasons=tuple(slots.taken.values()),
+        policy=(
+            f"{POLICY} select={'coverage' if known is None else 'uncertainty'} k={config.k}"
+            f" anchors={config.anchors:g} na={config.default_candidates}x{config.default_minutes}"
+            f"x{DEFAULT_ITERATIONS}"
+        ),
+        seed=config.seed,
+        candidate_set_hash=document_hash([list(action) for action in slots.taken]),
+        valid_set_hash=hash_of_valid(space, case.job_type),
+        n_valid=len(slots.valid),
+        is_anchor=anchor,
+    )
+
+
+def _take_opposites(slots: _Slots, baseline: Action, config: BenchConfig, n: int) -> None:
+    """The other topology, a cheaper and a dearer budget, as far as there is room."""
+    other = other_topology(baseline, slots.valid, config)
+    if other is not None and len(slots.taken) < n:
+        slots.take(other, "other_topology")
+    cost = {action: worst_cost(action, config) for action in slots.valid}
+    sides: tuple[Reason, Reason] = ("cheaper", "dearer")
+    for side in sorted(sides, key=lambda reason: slots.seen.of_reason(slots.job, reason)):
+        if len(slots.taken) < n:
+            sign = 1 if side == "dearer" else -1
+            beyond = (a for a in slots.valid if sign * (cost[a] - cost[baseline]) > 0)
+            slots.take_best(beyond, side)
+
+
+def select_campaign(
+    cases: Iterable[Decision],
+    *,
+    space: ActionSpace,
+    config: BenchConfig,
+    model: ValueModel | None = None,
+    also: Mapping[str, Sequence[Action]] | None = None,
+    already: Sequence[Selection] = (),
+) -> list[Selection]:
+    """The candidates of every case, in the order of case ids; the order of the input is no matter.
+
+    Args:
+        also: By case id, actions that come right after its baseline.
+        already: Selections made earlier. They count to coverage, and a case that has one keeps it.
+
+    Raises:
+        ValueError: a case is there twice, or as ``select``.
+    """
+    ordered = sorted(cases, key=lambda case: case.case_id)
+    kept = {selection.case_id: selection for selection in already}
+    if len({case.case_id for case in ordered}) < len(ordered) or len(kept) < len(already):
+        raise ValueError("a case is there twice")
+    seen, chosen = Coverage(already), []
+    for case in ordered:
+        selection = kept.get(case.case_id)
+        if selection is None:
+            valid = valid_actions(space, case.job_type)
+            selection = select(
+                case,
+                space=space,
+                config=config,
+                seen=seen,
+                spread=None if model is None else model.spread(valid, case),
+                also=(also or {}).get(case.case_id, ()),
+            )
+            for action, reason in zip(selection.actions, selection.reasons, strict=True):
+                seen.add(case.job_type, action, reason)
+        chosen.append(selection)
+    return chosen
