@@ -7,8 +7,9 @@ An issue that is open is asked now: after everything the workspace holds, from H
 closed is asked as it was at its newest decision in the data set, from the commit that decision's
 workcell started from, so that its winner is a label for that very example.
 
-A case is stored when it is first made and stays until its issue, its baseline, its commit or the
-action space is another: a bench that goes on tomorrow goes on with the same questions.
+A case is stored when it is first made and stays until its issue, its baseline or the action space
+is another, or until somebody asks for fresh ones: a bench that goes on tomorrow goes on with the same
+questions from the same commit.
 """
 
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Parts
 from planner_pipeline.sources.archives import FOLDER as ARCHIVES
 from planner_pipeline.sources.beads import IssueRecord, read_issues
+from planner_pipeline.sources.git_history import head_commit
 from planner_pipeline.sources.settings import read_kernel_config, read_universes
 from planner_pipeline.tables import RUNS, polars_schema, read_records
 from planner_runtime.actions import ActionSpace, action_space_for_swarms
@@ -102,7 +104,9 @@ class CaseBuilder:
         if record.status in OPEN:
             built = self.question_now(record)
             document = msgspec.json.decode(built.text)
-            return self._case(record, document, built.input_hash)
+            return self._case(
+                record, document, built.input_hash, base_commit=head_commit(self._repo)
+            )
         return self._case_then(record)
 
     def question_now(self, record: IssueRecord) -> BuiltInput:
@@ -191,10 +195,23 @@ def read_case(path: Path) -> Case | None:
         return None
 
 
+def still_holds(kept: Case, made: Case) -> bool:
+    """Whether a stored case asks what a new one would, if from an older commit."""
+    space = "action_space"
+    return (
+        (kept.issue, kept.baseline, kept.example_id)
+        == (made.issue, made.baseline, made.example_id)
+        and kept.planner_input[space] == made.planner_input[space]
+    )  # fmt: skip
+
+
 def stored_cases(
-    builder: CaseBuilder, issue_ids: Iterable[str], bench: Path
+    builder: CaseBuilder, issue_ids: Iterable[str], bench: Path, *, fresh: bool = False
 ) -> tuple[list[Case], list[NoCase]]:
     """Cases of some issues: those stored before, where they still hold, else new ones, stored now.
+
+    Args:
+        fresh: Ask again, with today's history and from today's commit.
 
     Returns:
         The cases in the order of their ids, and the issues that are none.
@@ -207,7 +224,7 @@ def stored_cases(
             continue
         path = bench / FOLDER / f"{quote(issue_id, safe='')}.json"
         kept = read_case(path)
-        if kept is None or kept.case_id != made.case_id:
+        if kept is None or not still_holds(kept, made) or (fresh and kept.case_id != made.case_id):
             write_bytes(msgspec.json.encode(made, order="deterministic"), path)
             crash_point("case_stored")
             kept = made

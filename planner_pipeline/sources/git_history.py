@@ -51,6 +51,14 @@ def _git(repo: Path, *arguments: str, stdin: bytes = b"") -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def head_commit(repo: Path) -> str | None:
+    """The commit that is checked out; None where ``repo`` is no git repository with one."""
+    if not (repo / ".git").exists():
+        return None
+    said = _git(repo, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    return None if said is None else said.decode().strip()
+
+
 def commits_of(repo: Path, *paths: str) -> list[Commit]:
     """Commits of the checked-out branch that changed some of ``paths``, oldest first.
 

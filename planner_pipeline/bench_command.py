@@ -1,0 +1,234 @@
+"""``cyntra-planner bench``: plan, run, judge, from the command line.
+
+Belongs here: its arguments and the lines it prints. Does not: work.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from planner_runtime.commands import CommandError
+
+EXECUTORS: Final = ("local", "cyntra", "command", "replay")
+
+
+def seconds(text: str) -> float:
+    """A duration such as ``1s``, ``0.05s``, ``500ms``, ``1m``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0)):
+        number = text.removesuffix(unit)
+        if number != text:
+            try:
+                value = float(number) * factor
+            except ValueError:
+                break
+            if 0 < value < float("inf"):
+                return value
+    raise argparse.ArgumentTypeError(f"{text} is no duration such as 1s, 500ms or 1m")
+
+
+def add_bench_arguments(one: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR")
+    one.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
+    one.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: REPO/.cyntra/bench.yaml where it is"
+    )
+    one.add_argument("--k", type=int, metavar="N", help="candidates a case")
+    one.add_argument("--repeats", type=int, metavar="N", help="seeds a candidate")
+    one.add_argument("--seed", type=int, metavar="S", help="of the campaign")
+    one.add_argument("--jobs", type=int, metavar="N", help="units at a time")
+    one.add_argument(
+        "--select", choices=("coverage", "uncertainty"), help="how further candidates are chosen"
+    )
+    one.add_argument(
+        "--anchors", type=float, metavar="SHARE", help="of cases that try every valid action"
+    )
+    one.add_argument(
+        "--minute", type=seconds, metavar="TIME", help="of the clock for a minute of a budget"
+    )
+    one.add_argument(
+        "--issues", type=lambda text: tuple(text.split(",")), metavar="ID,ID",
+        help="default: every open one",
+    )  # fmt: skip
+    one.add_argument(
+        "--trials", type=Path, nargs="+", default=[], metavar="FILE",
+        help="of replay (default: REPO/trials.parquet)",
+    )  # fmt: skip
+    one.add_argument("--command", type=shlex.split, default=[], metavar="TEXT", help="of command")
+    one.add_argument(
+        "--bundle", type=Path, metavar="DIR",
+        help="whose choices are tried as well (default: OUT/bundle where it is)",
+    )  # fmt: skip
+    for cap, what in (
+        ("attempts", "attempts"), ("minutes", "agent-minutes"), ("usd", "dollars"),
+        ("wall", "seconds of the clock"),
+    ):  # fmt: skip
+        one.add_argument(f"--max-{cap}", type=float, metavar="N", help=f"most {what} in all")
+    one.add_argument(
+        "--fresh", action="store_true", help="ask again: today's history, today's commit"
+    )
+    one.add_argument(
+        "--retry-infra", action="store_true", help="run units again whose harness failed"
+    )
+    one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
+
+
+def _config(arguments: argparse.Namespace) -> Any:
+    import msgspec
+
+    from planner_pipeline.bench.session import overridden, workspace_config
+
+    config = workspace_config(arguments.repo, arguments.config)
+    caps = msgspec.to_builtins(config.caps)
+    for name, given in (
+        ("attempts", arguments.max_attempts), ("agent_minutes", arguments.max_minutes),
+        ("cost_usd", arguments.max_usd), ("wall_seconds", arguments.max_wall),
+    ):  # fmt: skip
+        if given is not None:
+            caps[name] = int(given) if name == "attempts" else given
+    named = ("k", "repeats", "seed", "jobs", "select", "anchors")
+    given = {name: getattr(arguments, name) for name in named}
+    return overridden(config, given | {"minute_seconds": arguments.minute, "caps": caps})
+
+
+def run_bench(arguments: argparse.Namespace) -> int:
+    """``bench``: candidates that really run, and which of them was best."""
+    from planner_pipeline.bench.session import BenchRequest, BenchSession
+    from planner_pipeline.materialize import HISTORY, materialize
+
+    if not arguments.repo.is_dir():
+        raise CommandError(f"{arguments.repo}: no such directory")
+    if arguments.out.resolve() == arguments.repo.resolve():
+        raise CommandError("--out must not be the workspace itself")
+    config = _config(arguments)
+    if arguments.executor != "replay":
+        materialize(arguments.repo, arguments.out, job=HISTORY)
+    bundle = arguments.bundle or arguments.out / "bundle"
+    session = BenchSession(
+        BenchRequest(
+            repo=arguments.repo,
+            out=arguments.out,
+            executor=arguments.executor,
+            config=config,
+            issues=arguments.issues,
+            trials=tuple(arguments.trials),
+            command=tuple(arguments.command),
+            bundle=bundle if bundle.exists() else None,
+            fresh=arguments.fresh,
+        )
+    )
+    if arguments.retry_infra:
+        _say(f"{session.forget_infra_errors()} units whose harness failed will run again")
+    _say_plan(session)
+    if arguments.plan:
+        print(json.dumps(plan_document(session), sort_keys=True), flush=True)
+        return 0
+    return _run(session)
+
+
+def plan_document(session: Any) -> dict[str, Any]:
+    """What would run, and what it may take at worst."""
+    import msgspec
+
+    n_waiting, worst, totals = session.plan()
+    return {
+        "executor": session.executor.name,
+        "cases": len(session.cases),
+        "refused": {one.issue_id: one.reason for one in session.refused},
+        "units": len(session.units),
+        "to_run": n_waiting,
+        "worst_case": msgspec.to_builtins(worst),
+        "spent": msgspec.to_builtins(totals),
+        "caps": msgspec.to_builtins(session.config.caps),
+        "minute_seconds": session.config.minute_seconds,
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _say_plan(session: Any) -> None:
+    from planner_pipeline.bench.protocol import words_of
+
+    for one in session.selections:
+        words = ", ".join(
+            f"{words_of(action)} ({reason.replace('_', ' ')})"
+            for action, reason in zip(one.actions, one.reasons, strict=True)
+        )
+        _say(f"  {one.case_id}: {words}")
+    for refused in session.refused[:20]:
+        _say(f"  not benched: {refused.issue_id}: {refused.reason}")
+    n_waiting, worst, totals = session.plan()
+    usd = "unknown" if worst.cost_usd is None else f"${worst.cost_usd:.2f}"
+    _say(
+        f"{n_waiting} of {len(session.units)} units to run; at worst {worst.attempts} attempts, "
+        f"{worst.agent_minutes:,.0f} agent-minutes, {usd}, {worst.wall_seconds:,.0f} s one by one "
+        f"(a minute is {session.config.minute_seconds:g} s)"
+    )
+    for cap in ("attempts", "agent_minutes", "cost_usd", "wall_seconds"):
+        most, spent = getattr(session.config.caps, cap), getattr(totals, cap)
+        if most is not None:
+            _say(f"  cap on {cap.replace('_', ' ')}: {most:g}, spent or reserved {spent:g}")
+            if spent + (getattr(worst, cap) or 0) > most:
+                _say("  the campaign may end at this cap, with what is finished by then")
+
+
+def _run(session: Any) -> int:
+    from planner_pipeline.bench.protocol import words_of
+    from planner_pipeline.experiments.bench_report import as_markdown, report_of
+
+    lock, done = threading.Lock(), [0]
+
+    def tell(unit: Any, outcomes: Any) -> None:
+        last = outcomes[-1]
+        with lock:
+            done[0] += 1
+            took = "" if last.duration_ms is None else f"{last.duration_ms / 1_000:.2f} s"
+            why = f": {last.reason}" if last.status == "infra_error" else ""
+            n = f" x{len(outcomes)}" if len(outcomes) > 1 else ""
+            if session.executor.name != "replay":
+                _say(
+                    f"  {done[0]:>4} {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}: "
+                    f"{last.status}{n} {took}{why}"
+                )
+
+    end = session.run(tell)
+    judged = session.judge()
+    report = report_of(session, judged)
+    _say(as_markdown(report))
+    figures: dict[str, dict[str, Any]] = {}
+    for figure in report.figures:
+        told = {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
+        figures.setdefault(figure.policy, {})[figure.figure] = told
+    print(
+        json.dumps(
+            {
+                "bench": str(session.bench),
+                "report": str(session.bench / "report.md"),
+                "ended": end.ending,
+                "reason": end.reason,
+                "units": end.n_units,
+                "ran": end.n_run,
+                "kept": end.n_kept,
+                "infra_errors": report.n_infra_errors,
+                "cases": report.n_cases,
+                "labels": report.n_labels,
+                "figures": figures,
+                "made_with": list(report.made_with),
+                "seconds": end.wall_seconds,
+            },
+            sort_keys=True,
+        ),
+        flush=True,
+    )
+    return 0
