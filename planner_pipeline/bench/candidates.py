@@ -62,11 +62,15 @@ class ValueModel(Protocol):
         ...
 
 
+def iterations_of(action: Action) -> int:
+    """Iterations that an action amounts to; "NA" as ``DEFAULT_ITERATIONS``."""
+    bin_ = action.max_iterations_bin
+    return DEFAULT_ITERATIONS if bin_ == NA else int(bin_)
+
+
 def worst_cost(action: Action, config: BenchConfig) -> int:
     """Candidate-minutes times iterations that an action may take; "NA" as the defaults."""
-    bin_ = action.max_iterations_bin
-    iterations = DEFAULT_ITERATIONS if bin_ == NA else int(bin_)
-    return config.n_candidates(action) * config.minutes(action) * iterations
+    return config.n_candidates(action) * config.minutes(action) * iterations_of(action)
 
 
 def other_topology(baseline: Action, valid: Sequence[Action], config: BenchConfig) -> Action | None:

@@ -21,7 +21,11 @@ PURE = (
     "planner_runtime/calibration.py", "planner_runtime/heuristic.py",
     "planner_runtime/scheduler.py", "planner_runtime/inputs.py", "planner_runtime/keywords.py",
     "planner_pipeline/history", "planner_pipeline/dataset", "planner_pipeline/evaluation",
-    "planner_pipeline/bench/replay.py", "planner_pipeline/bench/trial_study.py",
+    "planner_pipeline/bench/bench_tables.py", "planner_pipeline/bench/candidates.py",
+    "planner_pipeline/bench/label_rule.py", "planner_pipeline/bench/labels.py",
+    "planner_pipeline/bench/outcome_rows.py", "planner_pipeline/bench/pass_counts.py",
+    "planner_pipeline/bench/replay.py", "planner_pipeline/bench/selections.py",
+    "planner_pipeline/bench/trial_study.py", "planner_pipeline/bench/vote.py",
 )  # fmt: skip
 IMPURE = {"time", "random", "datetime.now", "datetime.utcnow", "os.environ", "os.getenv"}
 
