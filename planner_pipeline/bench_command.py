@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,57 +83,47 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
 
 
-def _config(arguments: argparse.Namespace) -> Any:
-    import msgspec
-
-    from planner_pipeline.bench.session import overridden, workspace_config
-
-    config = workspace_config(arguments.repo, arguments.config)
-    caps = msgspec.to_builtins(config.caps)
-    for name, given in (
-        ("attempts", arguments.max_attempts), ("agent_minutes", arguments.max_minutes),
-        ("cost_usd", arguments.max_usd), ("wall_seconds", arguments.max_wall),
-    ):  # fmt: skip
-        if given is not None:
-            caps[name] = int(given) if name == "attempts" else given
-    named = ("k", "repeats", "seed", "jobs", "select", "anchors")
-    given = {name: getattr(arguments, name) for name in named}
-    return overridden(config, given | {"minute_seconds": arguments.minute, "caps": caps})
-
-
 def run_bench(arguments: argparse.Namespace) -> int:
     """``bench``: candidates that really run, and which of them was best."""
-    from planner_pipeline.bench.session import BenchRequest, BenchSession
-    from planner_pipeline.materialize import HISTORY, materialize
+    from planner_pipeline.defs.bench_resource import BenchSettings
+    from planner_pipeline.defs.resources import Settings
+    from planner_pipeline.materialize import HISTORY, judge_bench, materialize
 
-    if not arguments.repo.is_dir():
-        raise CommandError(f"{arguments.repo}: no such directory")
-    if arguments.out.resolve() == arguments.repo.resolve():
+    repo, out = arguments.repo, arguments.out
+    if not repo.is_dir():
+        raise CommandError(f"{repo}: no such directory")
+    if out.resolve() == repo.resolve():
         raise CommandError("--out must not be the workspace itself")
-    config = _config(arguments)
-    if arguments.executor != "replay":
-        materialize(arguments.repo, arguments.out, job=HISTORY)
-    bundle = arguments.bundle or arguments.out / "bundle"
-    session = BenchSession(
-        BenchRequest(
-            repo=arguments.repo,
-            out=arguments.out,
-            executor=arguments.executor,
-            config=config,
-            issues=arguments.issues,
-            trials=tuple(arguments.trials),
-            command=tuple(arguments.command),
-            bundle=bundle if bundle.exists() else None,
-            fresh=arguments.fresh,
-        )
+    named = (
+        "executor", "command", "k", "repeats", "seed", "jobs", "select", "anchors", "max_attempts",
+        "max_minutes", "max_usd", "max_wall",
+    )  # fmt: skip
+    bench = BenchSettings(
+        **{name: getattr(arguments, name) for name in named},
+        config=_text(arguments.config),
+        bundle=_text(arguments.bundle),
+        trials=[str(path) for path in arguments.trials],
+        minute_seconds=arguments.minute,
     )
+    if arguments.executor != "replay":
+        materialize(repo, out, dataset_only=True, job=HISTORY)
+    settings = Settings(repo=str(repo), out=str(out))
+    session = bench.session(settings, arguments.issues, fresh=arguments.fresh)
     if arguments.retry_infra:
         _say(f"{session.forget_infra_errors()} units whose harness failed will run again")
     _say_plan(session)
     if arguments.plan:
         print(json.dumps(plan_document(session), sort_keys=True), flush=True)
         return 0
-    return _run(session)
+    end = session.run(_teller(session))
+    judge_bench(repo, out, bench, session.selections)
+    _say((session.bench / "report.md").read_text(encoding="utf-8"))
+    print(json.dumps(run_document(session, end), sort_keys=True), flush=True)
+    return 0
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def plan_document(session: Any) -> dict[str, Any]:
@@ -183,52 +174,47 @@ def _say_plan(session: Any) -> None:
                 _say("  the campaign may end at this cap, with what is finished by then")
 
 
-def _run(session: Any) -> int:
+def _teller(session: Any) -> Callable[[Any, Any], None]:
+    """Prints a line for every unit that really ran."""
     from planner_pipeline.bench.protocol import words_of
-    from planner_pipeline.experiments.bench_report import as_markdown, report_of
 
-    lock, done = threading.Lock(), [0]
+    lock, n_done = threading.Lock(), [0]
 
     def tell(unit: Any, outcomes: Any) -> None:
         last = outcomes[-1]
+        if last.replayed is not None:
+            return
+        took = "" if last.duration_ms is None else f" {last.duration_ms / 1_000:.2f} s"
+        why = "" if last.reason is None else f" ({last.reason})"
         with lock:
-            done[0] += 1
-            took = "" if last.duration_ms is None else f"{last.duration_ms / 1_000:.2f} s"
-            why = f": {last.reason}" if last.status == "infra_error" else ""
-            n = f" x{len(outcomes)}" if len(outcomes) > 1 else ""
-            if session.executor.name != "replay":
-                _say(
-                    f"  {done[0]:>4} {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}: "
-                    f"{last.status}{n} {took}{why}"
-                )
+            n_done[0] += 1
+            _say(
+                f"  {n_done[0]:>4} {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}: "
+                f"{last.status}{took}{why}"
+            )
 
-    end = session.run(tell)
-    judged = session.judge()
-    report = report_of(session, judged)
-    _say(as_markdown(report))
+    return tell
+
+
+def run_document(session: Any, end: Any) -> dict[str, Any]:
+    """How a campaign ended and what the bench says by now."""
+    report = json.loads((session.bench / "report.json").read_bytes())
     figures: dict[str, dict[str, Any]] = {}
-    for figure in report.figures:
-        told = {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
-        figures.setdefault(figure.policy, {})[figure.figure] = told
-    print(
-        json.dumps(
-            {
-                "bench": str(session.bench),
-                "report": str(session.bench / "report.md"),
-                "ended": end.ending,
-                "reason": end.reason,
-                "units": end.n_units,
-                "ran": end.n_run,
-                "kept": end.n_kept,
-                "infra_errors": report.n_infra_errors,
-                "cases": report.n_cases,
-                "labels": report.n_labels,
-                "figures": figures,
-                "made_with": list(report.made_with),
-                "seconds": end.wall_seconds,
-            },
-            sort_keys=True,
-        ),
-        flush=True,
-    )
-    return 0
+    for row in report["figures"]:
+        told = {name: row[name] for name in ("value", "low", "high", "n")}
+        figures.setdefault(row["policy"], {})[row["figure"]] = told
+    return {
+        "bench": str(session.bench),
+        "report": str(session.bench / "report.md"),
+        "ended": end.ending,
+        "reason": end.reason,
+        "units": end.n_units,
+        "ran": end.n_run,
+        "kept": end.n_kept,
+        "seconds": end.wall_seconds,
+        "infra_errors": report["n_infra_errors"],
+        "cases": report["n_cases"],
+        "labels": report["n_labels"],
+        "made_with": report["made_with"],
+        "figures": figures,
+    }

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from planner_pipeline.bench_command import add_bench_arguments, run_bench
 from planner_runtime.commands import CommandError, add_commands
 
 DEMO_DIR = Path(".planner/demo")
@@ -365,6 +366,9 @@ def build_parser() -> argparse.ArgumentParser:
                 action="store_true",
                 help="small: whether it runs, not what it says",
             )
+
+    bench = command("bench", "run candidates for real, and see which was best", run_bench)
+    add_bench_arguments(bench)
 
     show = command("show", "one example in full, with where every fact came from", run_show)
     show.add_argument("--out", type=Path, required=True, metavar="DIR", help="of build or run")

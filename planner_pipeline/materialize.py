@@ -7,24 +7,40 @@ command line (``cli``), definitions.
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import msgspec
 
+from planner_pipeline.bench.selections import Selection
 from planner_pipeline.dataset.build import assembly_of
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import altered_files
-from planner_pipeline.definitions import DATASET_ONLY, EVERYTHING, MONTHS, RAW, build_defs
+from planner_pipeline.definitions import (
+    DATASET_ONLY,
+    EVERYTHING,
+    HISTORY,
+    JUDGED,
+    MONTHS,
+    RAW,
+    build_defs,
+)
+from planner_pipeline.defs.bench_resource import BenchSettings
 from planner_pipeline.memory import rare_collections
 from planner_pipeline.sources.workspace import read_workspace
 from planner_pipeline.staleness import stale_assets
 
 RECIPE = dg.AssetSelection.assets("recipe")
 CONFIG = {"train_config"}  # made of settings alone, so looked at as the workspace is
-DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+# one run at a time in every pool, unless Dagster's own pages say otherwise: benches share a machine
+DAGSTER_YAML = """\
+telemetry: {enabled: false}
+nux: {enabled: false}
+concurrency: {pools: {granularity: run, default_limit: 1}}
+run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 300}
+"""
 
 
 class PipelineError(Exception):
@@ -86,7 +102,7 @@ def materialize(
     out: Path,
     *,
     dataset_only: bool = False,
-    job: str = EVERYTHING,
+    job: str | None = None,
     always: Collection[str] = (),
     instance: dg.DagsterInstance | None = None,
     **settings: Any,
@@ -96,7 +112,9 @@ def materialize(
     The workspace is always looked at; what is made of it only where something changed, or is gone.
 
     Args:
-        job: One of ``definitions``.
+        dataset_only: Whether nothing is loaded that needs a model.
+        job: One of ``definitions``, of those that are not partitioned; None for all that is loaded
+            but benches and ablations.
         always: Assets that are made again in any case.
         settings: Fields of ``Settings``.
 
@@ -108,7 +126,8 @@ def materialize(
     """
     out.mkdir(parents=True, exist_ok=True)
     defs = build_defs(repo=repo, out=out, dataset_only=dataset_only, **settings)
-    wanted = defs.resolve_job_def(DATASET_ONLY if dataset_only else job)
+    job = job or (DATASET_ONLY if dataset_only else EVERYTHING)
+    wanted = defs.resolve_job_def(job)
     if instance is None:
         prepare_dagster_home(out)
         instance = dg.DagsterInstance.get()
@@ -120,7 +139,7 @@ def materialize(
         others = keys - looking
         stale = stale_assets(instance, defs, others)
         stale |= {dg.AssetKey(name) for name in always}
-        if not is_complete(out, dataset_only=job != EVERYTHING or dataset_only):
+        if job != HISTORY and not is_complete(out, dataset_only=job != EVERYTHING):
             stale = others
         if stale:
             _execute(wanted, instance, asset_selection=sorted(stale))
@@ -171,6 +190,32 @@ def materialize_by_month(repo: Path, out: Path, **settings: Any) -> list[str]:
             run(dg.AssetSelection.assets("examples"), month)
         run(dg.AssetSelection.groups("history", "dataset") - monthly - RECIPE)
     return months
+
+
+def judge_bench(
+    repo: Path, out: Path, bench: BenchSettings, selections: Sequence[Selection]
+) -> None:
+    """Make labels, outcomes and figures of a bench, and tell Dagster which issues were benched.
+
+    Args:
+        selections: Of the cases that a command ran itself, as the assets would have.
+
+    Raises:
+        PipelineError: a step failed.
+    """
+    from planner_pipeline.defs.assets.bench import ISSUES
+
+    defs = build_defs(repo=repo, out=out, dataset_only=True, bench=bench)
+    prepare_dagster_home(out)
+    with dg.DagsterInstance.get() as instance:
+        issues = sorted({one.issue_id for one in selections})
+        if bench.executor != "replay":
+            instance.add_dynamic_partitions(str(ISSUES.name), issues)
+            for name in ("bench_candidates", "bench_outcomes"):
+                for issue_id in issues:
+                    made = dg.AssetMaterialization(asset_key=name, partition=issue_id)
+                    instance.report_runless_asset_event(made)
+        _execute(defs.resolve_job_def(JUDGED), instance)
 
 
 def months_in(repo: Path, out: Path) -> list[str]:

@@ -154,6 +154,20 @@ def is_anchor(case_id: str, config: BenchConfig) -> bool:
     return drawn < config.anchors
 
 
+def policy_of(config: BenchConfig, *, has_model: bool) -> str:
+    """How candidates are chosen, as it is stored beside them: version and settings.
+
+    Args:
+        has_model: Whether a value model's spread is known, for ``select: uncertainty``.
+    """
+    is_uncertain = has_model and config.select == "uncertainty"
+    return (
+        f"{POLICY} select={'uncertainty' if is_uncertain else 'coverage'} k={config.k}"
+        f" anchors={config.anchors:g} na={config.default_candidates}x{config.default_minutes}"
+        f"x{DEFAULT_ITERATIONS}"
+    )
+
+
 def select(
     case: Decision,
     *,
@@ -197,11 +211,7 @@ def select(
         job_type=case.job_type,
         actions=tuple(slots.taken),
         reasons=tuple(slots.taken.values()),
-        policy=(
-            f"{POLICY} select={'coverage' if known is None else 'uncertainty'} k={config.k}"
-            f" anchors={config.anchors:g} na={config.default_candidates}x{config.default_minutes}"
-            f"x{DEFAULT_ITERATIONS}"
-        ),
+        policy=policy_of(config, has_model=known is not None),
         seed=config.seed,
         candidate_set_hash=document_hash([list(action) for action in slots.taken]),
         valid_set_hash=hash_of_valid(space, case.job_type),

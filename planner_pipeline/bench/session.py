@@ -24,7 +24,6 @@ from planner_pipeline.bench.campaign import (
     worst_case_of,
 )
 from planner_pipeline.bench.candidates import policy_of, select_campaign
-from planner_pipeline.bench.cases import OPEN as OPEN_STATUS
 from planner_pipeline.bench.cases import CaseBuilder, NoCase, every_stored_case, stored_cases
 from planner_pipeline.bench.config import (
     CONFIG_FILE,
@@ -59,7 +58,10 @@ CANDIDATES_FILE: Final = "candidates.parquet"
 LABELS_FILE: Final = "labels.parquet"
 WINNERS_FILE: Final = "winners.parquet"
 OUTCOMES_FILE: Final = "outcomes.parquet"
-DEFAULT_OBJECTIVE: Final[dict[str, Literal["max", "min"]]] = {"overall": "max", "duration_ms": "min"}
+DEFAULT_OBJECTIVE: Final[dict[str, Literal["max", "min"]]] = {
+    "overall": "max",
+    "duration_ms": "min",
+}
 
 
 class BenchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +180,12 @@ class BenchSession:
         if request.executor == "local":
             return LocalExecutor(request.repo, self.bench, config, open_sandbox(), mark=self.mark)
         if request.executor == "cyntra":
-            return CyntraExecutor(request.repo, config=config, scratch=self.bench / "work", keep=self.bench / "workspace")
+            return CyntraExecutor(
+                request.repo,
+                config=config,
+                scratch=self.bench / "work",
+                keep=self.bench / "workspace",
+            )
         if request.executor == "command":
             if not request.command:
                 raise BenchConfigError("--executor command needs --command")
@@ -244,7 +251,8 @@ class BenchSession:
         failed = [
             unit.unit_id
             for unit in self.units
-            if unit.unit_id in self.store and self.store.read(unit.unit_id)[-1].status == "infra_error"
+            if unit.unit_id in self.store
+            and self.store.read(unit.unit_id)[-1].status == "infra_error"
         ]
         for unit_id in failed:
             self.store.forget(unit_id)
@@ -307,12 +315,9 @@ def model_choices(bundle: Path | None, cases: Iterable[Case]) -> dict[str, tuple
     if bundle is None:
         return {}
     planner = Planner.open(bundle)
-    return {
-        case.case_id: (action_of(planner.decide(case.planner_input).action),) for case in cases
-    }
+    return {case.case_id: (action_of(planner.decide(case.planner_input).action),) for case in cases}
 
 
 def benched_issues(bench: Path) -> list[str]:
     """Ids of the issues that have a case."""
     return [case.issue_id for case in every_stored_case(bench)]
-

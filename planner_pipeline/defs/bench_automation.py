@@ -29,9 +29,7 @@ judged_job = dg.define_asset_job(
 )
 
 
-def _requests(
-    issues: Sequence[str], moment: datetime, *, fresh: bool
-) -> Iterator[dg.RunRequest]:
+def _requests(issues: Sequence[str], moment: datetime, *, fresh: bool) -> Iterator[dg.RunRequest]:
     config = {"ops": {"bench_candidates": {"config": {"fresh": fresh}}}}
     for issue_id in issues:
         yield dg.RunRequest(

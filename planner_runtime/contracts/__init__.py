@@ -4,6 +4,7 @@ Belongs here: the public names of the contracts. Does not: logic.
 Spec: sections 3, 5.1 and 11. JSON Schemas in ``schemas/`` are generated from these types.
 """
 
+from planner_runtime.contracts.bench_exchange import BenchReply, BenchRequest
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, BenchOutcome
 from planner_runtime.contracts.bundle_manifest import BundleFile, BundleManifest, ModelCard
 from planner_runtime.contracts.canonical import (
@@ -43,6 +44,8 @@ __all__ = [
     "ActionSpaceDocument",
     "AttemptOutcome",
     "BenchOutcome",
+    "BenchReply",
+    "BenchRequest",
     "Budgets",
     "BundleFile",
     "BundleManifest",

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from planner_runtime.contracts.bench_exchange import BenchReply, BenchRequest
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.contracts.executed_plan import ExecutedPlan
@@ -26,6 +27,8 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "policy_trace": PolicyTrace,
     "bundle_manifest": BundleManifest,
     "bench_outcome": BenchOutcome,
+    "bench_request": BenchRequest,
+    "bench_reply": BenchReply,
 }
 
 

@@ -10,7 +10,6 @@ from typing import Final
 import dagster as dg
 
 from planner_pipeline.bench.bench_tables import OUTCOMES_DATASET, WINNER_LABELS
-from planner_pipeline.bench.session import benched_issues
 from planner_pipeline.defs.bench_resource import BenchSettings
 from planner_pipeline.defs.markdown import first_rows
 from planner_pipeline.defs.resources import Settings
@@ -89,7 +88,7 @@ def bench_outcomes(
 )  # fmt: skip
 def bench_judgement(bench: BenchSettings, settings: Settings) -> Iterator[dg.MaterializeResult]:
     """Labels and figures of everything that was benched."""
-    session = bench.session(settings, benched_issues(settings.out_dir / "bench"))
+    session = bench.everything(settings)
     judged = session.judge()
     report = report_of(session, judged)
     n_labels = int(judged.labels["is_label"].sum())
