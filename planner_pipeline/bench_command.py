@@ -85,9 +85,10 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
 
 def run_bench(arguments: argparse.Namespace) -> int:
     """``bench``: candidates that really run, and which of them was best."""
+    from planner_pipeline.definitions import HISTORY
     from planner_pipeline.defs.bench_resource import BenchSettings
     from planner_pipeline.defs.resources import Settings
-    from planner_pipeline.materialize import HISTORY, judge_bench, materialize
+    from planner_pipeline.materialize import judge_bench, materialize
 
     repo, out = arguments.repo, arguments.out
     if not repo.is_dir():
@@ -95,11 +96,12 @@ def run_bench(arguments: argparse.Namespace) -> int:
     if out.resolve() == repo.resolve():
         raise CommandError("--out must not be the workspace itself")
     named = (
-        "executor", "command", "k", "repeats", "seed", "jobs", "select", "anchors", "max_attempts",
+        "executor", "k", "repeats", "seed", "jobs", "select", "anchors", "max_attempts",
         "max_minutes", "max_usd", "max_wall",
     )  # fmt: skip
     bench = BenchSettings(
         **{name: getattr(arguments, name) for name in named},
+        command=arguments.command,
         config=_text(arguments.config),
         bundle=_text(arguments.bundle),
         trials=[str(path) for path in arguments.trials],

@@ -8,8 +8,8 @@ closed is asked as it was at its newest decision in the data set, from the commi
 workcell started from, so that its winner is a label for that very example.
 
 A case is stored when it is first made and stays until its issue, its baseline or the action space
-is another, or until somebody asks for fresh ones: a bench that goes on tomorrow goes on with the same
-questions from the same commit.
+is another, or until somebody asks for fresh ones: a bench that goes on tomorrow goes on with the
+same questions from the same commit.
 """
 
 from collections.abc import Iterable

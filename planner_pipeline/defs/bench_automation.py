@@ -10,7 +10,8 @@ from typing import Final
 
 import dagster as dg
 
-from planner_pipeline.bench.session import OPEN_STATUS, benched_issues
+from planner_pipeline.bench.cases import OPEN
+from planner_pipeline.bench.session import benched_issues
 from planner_pipeline.defs.assets.bench import ISSUES, bench_candidates, bench_outcomes
 from planner_pipeline.defs.bench_resource import BenchSettings
 from planner_pipeline.defs.resources import Settings
@@ -50,7 +51,7 @@ def updated_within(issues: Sequence[IssueRecord], moment: datetime, days: int) -
             updated_ms = epoch_ms(str(issue.raw.get("updated")))
         except ValueError:
             updated_ms = edge_ms
-        if issue.status in OPEN_STATUS and updated_ms >= edge_ms:
+        if issue.status in OPEN and updated_ms >= edge_ms:
             found.append(issue.issue_id)
     return found
 
@@ -59,7 +60,7 @@ def updated_within(issues: Sequence[IssueRecord], moment: datetime, days: int) -
 def new_issues(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult:
     """Every open issue becomes a partition, and is benched once."""
     known = set(context.instance.get_dynamic_partitions(str(ISSUES.name)))
-    is_open = [one for one in read_issues(settings.repo_dir).issues if one.status in OPEN_STATUS]
+    is_open = [one for one in read_issues(settings.repo_dir).issues if one.status in OPEN]
     new = [issue.issue_id for issue in is_open if issue.issue_id not in known]
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=issue_id, partition_key=issue_id) for issue_id in new],

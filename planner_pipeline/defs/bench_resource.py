@@ -42,8 +42,8 @@ class BenchSettings(dg.ConfigurableResource):
 
     executor: str = "local"
     config: str | None = None
-    command: tuple[str, ...] = ()
-    trials: tuple[str, ...] = ()
+    command: list[str] = []  # noqa: RUF012 - Dagster knows lists, and copies defaults
+    trials: list[str] = []  # noqa: RUF012
     bundle: str | None = None
     k: int | None = None
     repeats: int | None = None

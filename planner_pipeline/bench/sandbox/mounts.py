@@ -70,6 +70,12 @@ def _scratch(size_mb: int) -> Iterator[str]:
     yield from ("--symlink", "../tmp", "/var/tmp")
 
 
+def _is_built(path: Path) -> bool:
+    """Whether a directory is there already, as it is to be; below /tmp nothing is."""
+    inside = any(path.is_relative_to(place) for place in _BUILT if place != "/tmp")
+    return inside or path == Path("/tmp")
+
+
 def _given(readable: Iterable[Path], writable: Iterable[Path]) -> Iterator[str]:
     binds = dict.fromkeys((*interpreter_paths(), *readable), "--ro-bind")
     binds |= dict.fromkeys(writable, "--bind")
@@ -79,7 +85,7 @@ def _given(readable: Iterable[Path], writable: Iterable[Path]) -> Iterator[str]:
     made: set[Path] = set()
     for path, bind in sorted(binds.items(), key=lambda item: (len(item[0].parts), item[0])):
         for parent in reversed(path.parents[:-1]):
-            if parent not in made and not any(parent.is_relative_to(p) for p in _BUILT):
+            if parent not in made and not _is_built(parent):
                 # by itself bubblewrap closes what is closed outside, such as /root
                 yield from ("--perms", "0755", "--dir", str(parent))
         made.update(path.parents, (path,))
