@@ -22,9 +22,7 @@ WINDOW_DAYS: Final = 30
 BENCHED: Final = "benched"
 JUDGED: Final = "judged"
 
-benched_job = dg.define_asset_job(
-    BENCHED, selection=[bench_candidates, bench_outcomes], partitions_def=ISSUES
-)
+benched_job = dg.define_asset_job(BENCHED, selection=[bench_candidates, bench_outcomes])
 judged_job = dg.define_asset_job(
     JUDGED, selection=["winner_labels", "outcome_dataset", "bench_figures"]
 )
