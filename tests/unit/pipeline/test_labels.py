@@ -208,6 +208,12 @@ def test_the_first_of_equals_has_the_least_budget_and_is_serial() -> None:
     rows = [an_outcome(action, job_type="fab-world") for action in reversed(worlds)]
     assert label_of(rows).action == worlds[0]
     assert label_of(rows[:2]).action == worlds[1]  # five before what amounts to five
+    quick = Action("speculate_vote", 1, 30, 2)
+    rows = [an_outcome(action, job_type="fab-world") for action in (worlds[1], quick)]
+    assert label_of(rows).action == quick  # fewer iterations come before being serial
+    space = ActionSpace(swarm_ids=("relay", "serial_handoff"))
+    rows = [an_outcome(Action(swarm, 1, 30, NA)) for swarm in space.swarm_ids]
+    assert label_of(rows, space=space).action == order[0]  # not just the first swarm
 
 
 def test_values_within_a_step_are_equal_and_halves_go_up() -> None:
@@ -221,6 +227,18 @@ def test_values_within_a_step_are_equal_and_halves_go_up() -> None:
     assert ties(149, 51) == (words_of(SERIAL), words_of(PAIR))
     assert ties(150, 149) == (words_of(PAIR),)
     assert ties(150, 249, 250) == (words_of(SERIAL), words_of(PAIR))
+
+
+def test_the_order_of_a_sums_terms_makes_no_difference() -> None:
+    """0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in their last bit, as do their halves of 0.4."""
+    rows = [
+        an_outcome(action, metrics={"overall": value}, repeat=i)
+        for action, values in ((SERIAL, (0.1, 0.2, 0.3)), (PAIR, (0.3, 0.2, 0.1)))
+        for i, value in enumerate(values)
+    ]
+    for resolution in ({}, {"overall": 0.4}):
+        label = label_of(rows, config={"resolution": resolution})
+        assert label.ties == (words_of(SERIAL), words_of(PAIR))
 
 
 def test_the_objectives_order_decides_and_passing_comes_first() -> None:
@@ -247,7 +265,8 @@ def test_a_metric_that_a_passing_outcome_lacks_is_the_worst_and_is_told() -> Non
     assert alone.action == PAIR
     assert alone.metrics == {"overall": None, "duration_ms": 1_000.0}
     failed = an_outcome(SERIAL, "failed", repeat=1)
-    assert label_of([rows[0], failed]).missing == ()
+    spared = label_of([rows[0], failed])  # who fails need not measure
+    assert (spared.missing, spared.metrics["overall"]) == ((), 0.1)
 
 
 def test_a_metric_is_the_outcomes_own_before_it_is_a_field() -> None:
