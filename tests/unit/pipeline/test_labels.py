@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_pipeline.bench.config import BenchConfig
-from planner_pipeline.bench.label_rule import CaseFigures, Direction, Evidence, Rule
+from planner_pipeline.bench.label_rule import CaseFigures, Direction, Evidence, Rule, in_steps
 from planner_pipeline.bench.labels import (
     WinnerLabel,
     label_table,
@@ -236,6 +236,7 @@ def test_the_order_of_a_sums_terms_makes_no_difference() -> None:
         for action, values in ((SERIAL, (0.1, 0.2, 0.3)), (PAIR, (0.3, 0.2, 0.1)))
         for i, value in enumerate(values)
     ]
+    assert in_steps(np.array([(0.7 + 0.1 + 0.1) / 3]), 0.2).tolist() == [2.0]  # of 1.4999999999
     for resolution in ({}, {"overall": 0.4}):
         label = label_of(rows, config={"resolution": resolution})
         assert label.ties == (words_of(SERIAL), words_of(PAIR))
@@ -338,6 +339,13 @@ def test_exact_probability_of_a_winner() -> None:
     assert label.action == PAIR
     assert label.probability == pytest.approx(2 / 3, abs=0.01)
     assert label.ties_probability == label.probability
+
+
+def test_every_case_has_luck_of_its_own() -> None:
+    rows = repeats(SERIAL, "pf") + repeats(PAIR, "ppf")
+    more = [msgspec.structs.replace(o, case_id="another") for o in rows]
+    one, other = labels_of(rows + more)
+    assert one.probability != other.probability
 
 
 def test_a_winner_below_the_bound_is_ambiguous_but_stays_on_record() -> None:
