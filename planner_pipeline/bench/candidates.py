@@ -77,16 +77,15 @@ def other_topology(baseline: Action, valid: Sequence[Action], config: BenchConfi
     """The counterpart of ``baseline`` under another swarm; None where no valid action has one.
 
     Serial has speculation with two candidates, everything else has serial, as far as the space
-    offers them; then the same or nearest minutes, iterations and candidates, ties to the first.
+    offers them; the minutes and iterations are the same, the candidates the nearest there are.
     """
     swarm, n_candidates = (SPECULATE, DEFAULT_SPECULATION)
     if baseline.swarm_id != SERIAL:
         swarm, n_candidates = SERIAL, 1
 
-    def distance(action: Action) -> tuple[bool, int, bool, bool, int, bool]:
+    def distance(action: Action) -> tuple[bool, bool, bool, int, bool]:
         return (
             action.swarm_id != swarm,
-            abs(config.minutes(action) - config.minutes(baseline)),
             action.max_minutes_bin != baseline.max_minutes_bin,
             action.max_iterations_bin != baseline.max_iterations_bin,
             abs(config.n_candidates(action) - n_candidates),

@@ -187,6 +187,8 @@ def test_where_the_space_has_no_such_counterpart_the_nearest_stands_in() -> None
     assert other_topology(SERIAL, valid_actions(few, "code"), BenchConfig()) == Action(
         "speculate_vote", 1, 60, NA
     )
+    unknown_first = ActionSpace(max_candidates_bins=(NA, 1, 2))
+    assert other_topology(SERIAL, valid_actions(unknown_first, "code"), BenchConfig()) == SPECULATE
     alone = ActionSpace(swarm_ids=("serial_handoff",))
     assert other_topology(SERIAL, valid_actions(alone, "code"), BenchConfig()) is None
 
@@ -278,6 +280,10 @@ def test_uncertain_slots_take_the_largest_spread_and_say_so() -> None:
     )
     assert found.reasons[4:] == ("uncertainty", "uncertainty")
     assert "select=uncertainty" in found.policy
+    covering = BenchConfig(k=6)
+    assert select(a_case("c"), space=SPACE, config=covering, spread=spread) == select(
+        a_case("c"), space=SPACE, config=covering
+    )
     blind = select(a_case("c"), space=SPACE, config=config)
     assert blind.reasons[4:] == ("coverage", "coverage")
     assert "select=coverage" in blind.policy

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_pipeline.bench.config import BenchConfig
-from planner_pipeline.bench.label_rule import CaseFigures, Direction, Evidence, Rule
+from planner_pipeline.bench.label_rule import CaseFigures, Direction, Evidence, Rule, in_steps
 from planner_pipeline.bench.labels import (
     WinnerLabel,
     label_table,
@@ -208,6 +208,12 @@ def test_the_first_of_equals_has_the_least_budget_and_is_serial() -> None:
     rows = [an_outcome(action, job_type="fab-world") for action in reversed(worlds)]
     assert label_of(rows).action == worlds[0]
     assert label_of(rows[:2]).action == worlds[1]  # five before what amounts to five
+    quick = Action("speculate_vote", 1, 30, 2)
+    rows = [an_outcome(action, job_type="fab-world") for action in (worlds[1], quick)]
+    assert label_of(rows).action == quick  # fewer iterations come before being serial
+    space = ActionSpace(swarm_ids=("relay", "serial_handoff"))
+    rows = [an_outcome(Action(swarm, 1, 30, NA)) for swarm in space.swarm_ids]
+    assert label_of(rows, space=space).action == order[0]  # not just the first swarm
 
 
 def test_values_within_a_step_are_equal_and_halves_go_up() -> None:
@@ -221,6 +227,19 @@ def test_values_within_a_step_are_equal_and_halves_go_up() -> None:
     assert ties(149, 51) == (words_of(SERIAL), words_of(PAIR))
     assert ties(150, 149) == (words_of(PAIR),)
     assert ties(150, 249, 250) == (words_of(SERIAL), words_of(PAIR))
+
+
+def test_the_order_of_a_sums_terms_makes_no_difference() -> None:
+    """0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in their last bit, as do their halves of 0.4."""
+    rows = [
+        an_outcome(action, metrics={"overall": value}, repeat=i)
+        for action, values in ((SERIAL, (0.1, 0.2, 0.3)), (PAIR, (0.3, 0.2, 0.1)))
+        for i, value in enumerate(values)
+    ]
+    assert in_steps(np.array([(0.7 + 0.1 + 0.1) / 3]), 0.2).tolist() == [2.0]  # of 1.4999999999
+    for resolution in ({}, {"overall": 0.4}):
+        label = label_of(rows, config={"resolution": resolution})
+        assert label.ties == (words_of(SERIAL), words_of(PAIR))
 
 
 def test_the_objectives_order_decides_and_passing_comes_first() -> None:
@@ -247,7 +266,8 @@ def test_a_metric_that_a_passing_outcome_lacks_is_the_worst_and_is_told() -> Non
     assert alone.action == PAIR
     assert alone.metrics == {"overall": None, "duration_ms": 1_000.0}
     failed = an_outcome(SERIAL, "failed", repeat=1)
-    assert label_of([rows[0], failed]).missing == ()
+    spared = label_of([rows[0], failed])  # who fails need not measure
+    assert (spared.missing, spared.metrics["overall"]) == ((), 0.1)
 
 
 def test_a_metric_is_the_outcomes_own_before_it_is_a_field() -> None:
@@ -319,6 +339,13 @@ def test_exact_probability_of_a_winner() -> None:
     assert label.action == PAIR
     assert label.probability == pytest.approx(2 / 3, abs=0.01)
     assert label.ties_probability == label.probability
+
+
+def test_every_case_has_luck_of_its_own() -> None:
+    rows = repeats(SERIAL, "pf") + repeats(PAIR, "ppf")
+    more = [msgspec.structs.replace(o, case_id="another") for o in rows]
+    one, other = labels_of(rows + more)
+    assert one.probability != other.probability
 
 
 def test_a_winner_below_the_bound_is_ambiguous_but_stays_on_record() -> None:
