@@ -39,11 +39,12 @@ def find_bubblewrap() -> Path | None:
         return None
 
 
-def interpreter_paths() -> tuple[Path, ...]:
-    """Where this Python is: its environment, its installation, its program."""
-    program = Path(sys.executable)
-    places = (Path(sys.prefix), Path(sys.base_prefix), program.parent, program.resolve().parent)
-    return tuple(dict.fromkeys(place for place in places if place != Path("/usr")))
+def interpreter_paths(python: Path) -> tuple[Path, ...]:
+    """Where a Python is: its program and, of this process's own, its environment as well."""
+    places = [python.parent, python.resolve().parent]
+    if python == Path(sys.executable):
+        places += [Path(sys.prefix), Path(sys.base_prefix)]
+    return tuple(place for place in dict.fromkeys(places) if not place.is_relative_to("/usr"))
 
 
 def _system() -> Iterator[str]:
@@ -71,7 +72,7 @@ def _scratch(size_mb: int) -> Iterator[str]:
 
 
 def _given(readable: Iterable[Path], writable: Iterable[Path]) -> Iterator[str]:
-    binds = dict.fromkeys((*interpreter_paths(), *readable), "--ro-bind")
+    binds = dict.fromkeys(readable, "--ro-bind")
     binds |= dict.fromkeys(writable, "--bind")
     # a path is there under its name and, where a link is on the way, under its real one too
     binds |= {path.resolve(): bind for path, bind in binds.items()}
