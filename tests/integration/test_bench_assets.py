@@ -125,7 +125,9 @@ def test_every_open_issue_becomes_a_partition_and_a_run_once(workspace: Path) ->
 
 def test_the_nightly_schedule_asks_again_about_issues_of_the_last_month(workspace: Path) -> None:
     settings = Settings(repo=str(workspace), out=str(workspace.parent / "out"))
-    with dg.DagsterInstance.ephemeral() as instance:
+    home = workspace.parent / "home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
         instance.add_dynamic_partitions(str(ISSUES.name), ["1", "2"])
         context = dg.build_schedule_context(
             instance=instance, scheduled_execution_time=datetime(2026, 11, 25, 2, tzinfo=UTC)
@@ -137,7 +139,9 @@ def test_the_nightly_schedule_asks_again_about_issues_of_the_last_month(workspac
 
 def test_what_a_new_epoch_made_stale_is_asked_for_and_nothing_else(workspace: Path) -> None:
     settings = Settings(repo=str(workspace), out=str(workspace.parent / "out"))
-    with dg.DagsterInstance.ephemeral() as instance:
+    home = workspace.parent / "home"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
         instance.add_dynamic_partitions(str(ISSUES.name), ["1", "2"])
         assert run_partition(defs_of(workspace), instance, "1")["ran"] == 3
         context = dg.build_schedule_context(

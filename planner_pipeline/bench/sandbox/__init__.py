@@ -11,8 +11,9 @@ from planner_pipeline.bench.sandbox.command import (
     Finished,
     Isolation,
 )
+from planner_pipeline.bench.sandbox.opening import open_sandbox
 from planner_pipeline.bench.sandbox.orphans import reap_orphans
-from planner_pipeline.bench.sandbox.sandbox import Sandbox, open_sandbox
+from planner_pipeline.bench.sandbox.sandbox import Sandbox
 
 __all__ = [
     "GUARANTEES",

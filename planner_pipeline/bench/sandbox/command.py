@@ -71,7 +71,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
         stdout, stderr: The first quarter and the last three of what may be kept, between them a
             line that tells what is missing.
         n_killed: Processes that were alive when it was stopped, or after its first had ended.
-        user_id: Whose rights it had. Where that is 0, root without any capability.
+        user_id: Whose rights it had: never root's.
         peak_processes, peak_memory_mb: As sampled; short peaks are missed.
     """
 

@@ -4,7 +4,6 @@ Belongs here: what every command gets. Does not: the harness's own environment, 
 is copied.
 """
 
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +13,15 @@ from planner_pipeline.bench.sandbox.command import UNIT_VARIABLE, Command
 _SOURCE_DATE_EPOCH: Final = "315532800"
 
 
-def build_environment(command: Command, *, home: str, scratch: str) -> dict[str, str]:
+def build_environment(command: Command, *, python: Path, home: str, scratch: str) -> dict[str, str]:
     """What is the same wherever it runs, then what the command asks for.
 
     Args:
+        python: The interpreter that is found first.
         home: A directory that is empty when it starts.
         scratch: For temporary files.
     """
-    programs = (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")
+    programs = (str(python.parent), "/usr/local/bin", "/usr/bin", "/bin")
     environment = {
         "PATH": ":".join(dict.fromkeys(programs)),
         "HOME": home,

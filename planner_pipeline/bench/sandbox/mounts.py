@@ -14,7 +14,7 @@ from planner_pipeline.bench.sandbox import supervisor
 
 HOME: Final = "/tmp/home"
 SUPERVISOR: Final = "/run/supervisor.py"
-_BUILT: Final = ("/usr", "/tmp", "/dev", "/proc", "/etc")
+_BUILT: Final = tuple(map(Path, ("/usr", "/dev", "/proc", "/etc", "/tmp")))
 _ROOT: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt")
 # what a dynamic linker, a resolver of names and TLS need; nothing that tells about the machine
 _ETC: Final = (
@@ -39,11 +39,12 @@ def find_bubblewrap() -> Path | None:
         return None
 
 
-def interpreter_paths() -> tuple[Path, ...]:
-    """Where this Python is: its environment, its installation, its program."""
-    program = Path(sys.executable)
-    places = (Path(sys.prefix), Path(sys.base_prefix), program.parent, program.resolve().parent)
-    return tuple(dict.fromkeys(place for place in places if place != Path("/usr")))
+def interpreter_paths(python: Path) -> tuple[Path, ...]:
+    """Where a Python is: its program and, of this process's own, its environment as well."""
+    places = [python.parent, python.resolve().parent]
+    if python == Path(sys.executable):
+        places += [Path(sys.prefix), Path(sys.base_prefix)]
+    return tuple(place for place in dict.fromkeys(places) if not place.is_relative_to("/usr"))
 
 
 def _system() -> Iterator[str]:
@@ -70,26 +71,24 @@ def _scratch(size_mb: int) -> Iterator[str]:
     yield from ("--symlink", "../tmp", "/var/tmp")
 
 
-def _is_built(path: Path) -> bool:
-    """Whether a directory is there already, as it is to be; below /tmp nothing is."""
-    inside = any(path.is_relative_to(place) for place in _BUILT if place != "/tmp")
-    return inside or path == Path("/tmp")
-
-
 def _given(readable: Iterable[Path], writable: Iterable[Path]) -> Iterator[str]:
-    binds = dict.fromkeys((*interpreter_paths(), *readable), "--ro-bind")
+    binds = dict.fromkeys(readable, "--ro-bind")
     binds |= dict.fromkeys(writable, "--bind")
     # a path is there under its name and, where a link is on the way, under its real one too
     binds |= {path.resolve(): bind for path, bind in binds.items()}
     # a directory before what lies in it, or it would cover that
-    made: set[Path] = set()
+    made = {Path("/"), *_BUILT}
     for path, bind in sorted(binds.items(), key=lambda item: (len(item[0].parts), item[0])):
-        for parent in reversed(path.parents[:-1]):
-            if parent not in made and not _is_built(parent):
-                # by itself bubblewrap closes what is closed outside, such as /root
+        for parent in reversed(path.parents):
+            if parent not in made and not _is_inside(parent, (*_BUILT[:-1], *binds)):
+                # by itself bubblewrap closes to other users what is closed outside, e.g. /root
                 yield from ("--perms", "0755", "--dir", str(parent))
-        made.update(path.parents, (path,))
+        made.update(path.parents)
         yield from (bind, str(path.resolve()), str(path))
+
+
+def _is_inside(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def bubblewrap_argv(

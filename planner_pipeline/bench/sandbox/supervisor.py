@@ -16,7 +16,7 @@ import time
 POLL_SECONDS = 0.05
 SWEEP_SECONDS = 0.002
 FIELDS = (
-    "user_id", "is_stripped", "cwd", "wall_seconds", "grace_seconds", "cpu_seconds", "process_mb",
+    "user_id", "cwd", "wall_seconds", "grace_seconds", "cpu_seconds", "process_mb",
     "file_mb", "tasks", "processes", "memory_mb", "n_argv",
 )  # fmt: skip
 _MB = 1024 * 1024
@@ -192,8 +192,6 @@ class Supervisor:
                 os.setgroups([])
                 os.setresgid(self.user, self.user, self.user)
                 os.setresuid(self.user, self.user, self.user)
-            if self.fields["is_stripped"] == "1":
-                drop_capabilities()
             os.chdir(self.fields["cwd"])
             self._limit()
         except Exception as error:
@@ -343,16 +341,6 @@ class Supervisor:
         status = -1 if self.status is None else self.status
         numbers = (status, duration_ms, n_killed, self.peak_processes, self.peak_kb // 1024)
         self.tell(f"ended {ending} {' '.join(map(str, numbers))}")
-
-
-def drop_capabilities() -> None:
-    """Give up every capability; with "no new privileges" set, no program brings one back."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    version_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    if libc.capset(version_3, (ctypes.c_uint32 * 6)()) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 def become_reaper() -> None:
