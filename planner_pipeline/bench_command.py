@@ -178,22 +178,16 @@ def _say_plan(session: Any) -> None:
 
 def _teller(session: Any) -> Callable[[Any, Any], None]:
     """Prints a line for every unit that really ran."""
-    from planner_pipeline.bench.protocol import words_of
+    from planner_pipeline.bench.session import told_of
 
     lock, n_done = threading.Lock(), [0]
 
     def tell(unit: Any, outcomes: Any) -> None:
-        last = outcomes[-1]
-        if last.replayed is not None:
+        if outcomes[-1].replayed is not None:
             return
-        took = "" if last.duration_ms is None else f" {last.duration_ms / 1_000:.2f} s"
-        why = "" if last.reason is None else f" ({last.reason})"
         with lock:
             n_done[0] += 1
-            _say(
-                f"  {n_done[0]:>4} {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}: "
-                f"{last.status}{took}{why}"
-            )
+            _say(f"  {n_done[0]:>4} {told_of(unit, outcomes)}")
 
     return tell
 

@@ -41,7 +41,7 @@ from planner_pipeline.bench.labels import label_table, training_winners, winner_
 from planner_pipeline.bench.ledger import Ledger, Totals
 from planner_pipeline.bench.outcome_rows import outcome_rows
 from planner_pipeline.bench.pass_counts import PassCounts
-from planner_pipeline.bench.protocol import Case, Executor, Spend, Unit
+from planner_pipeline.bench.protocol import Case, Executor, Spend, Unit, words_of
 from planner_pipeline.bench.sandbox import open_sandbox, reap_orphans
 from planner_pipeline.bench.selections import Selection, candidate_table, read_selections
 from planner_pipeline.bench.units import UnitStore
@@ -263,6 +263,11 @@ class BenchSession:
         """Outcomes of all units of this session that are recorded."""
         return list(recorded(self.store, self.units))
 
+    def executor_words(self) -> str:
+        """What runs the units, and how it is confined."""
+        isolation = getattr(self.executor, "isolation", None)
+        return self.executor.name + ("" if isolation is None else f" sandbox of {isolation}")
+
     def candidates(self) -> pl.DataFrame:
         """``CANDIDATES`` of this session's cases."""
         return candidate_table(self.selections, bench_config_hash=self.campaign.config_hash)
@@ -302,6 +307,15 @@ class BenchSession:
         write_bytes(msgspec.json.format(msgspec.json.encode(told)), self.bench / "config.json")
         crash_point("labels_written")
         return judged
+
+
+def told_of(unit: Unit, outcomes: Sequence[BenchOutcome]) -> str:
+    """What came of a unit, in a line."""
+    last = outcomes[-1]
+    took = "" if last.duration_ms is None else f" {last.duration_ms / 1_000:.2f} s"
+    why = "" if last.reason is None else f" ({last.reason})"
+    words = f"issue {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}"
+    return f"{words}: {last.status}{took}{why}"
 
 
 def recorded(store: UnitStore, units: Iterable[Unit]) -> Iterable[BenchOutcome]:

@@ -65,7 +65,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-class _Child(Exception):  # noqa: N818 - it unwinds the search in a child, nothing is wrong
+class _Child(Exception):
     """This process is a child; pytest takes over."""
 
 

@@ -31,7 +31,7 @@ from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, U
 from planner_pipeline.bench.sandbox import Sandbox, reap_orphans
 from planner_pipeline.bench.vote import Ballot, Vote, take_vote
 from planner_pipeline.bench.worktrees import Mirror
-from planner_runtime.contracts.bench_outcome import AttemptOutcome, OutcomeStatus
+from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.heuristic import SERIAL, SPECULATE
 
@@ -61,6 +61,11 @@ class LocalExecutor:
     def name(self) -> str:
         """As written into every outcome."""
         return "local"
+
+    @property
+    def isolation(self) -> Isolation:
+        """How its attempts are confined."""
+        return self._sandbox.isolation
 
     def versions(self) -> dict[str, str]:
         """First line of every toolchain's ``version_command``; "unknown" without one."""
