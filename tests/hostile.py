@@ -115,7 +115,8 @@ class Place:
         path = os.pathsep.join([str(REPOSITORY), *sys.path])
         with subprocess.Popen(
             [sys.executable, "-c", HARNESS, *arguments],
-            env={"PATH": os.defpath, "PYTHONPATH": path, **(env or {})},
+            # its scratch directories, which it cannot remove once it is killed, go with the place
+            env={"PATH": os.defpath, "PYTHONPATH": path, "TMPDIR": str(self.folder), **(env or {})},
             stdout=subprocess.PIPE,
             text=True,
         ) as harness:
