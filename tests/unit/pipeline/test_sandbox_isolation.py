@@ -91,8 +91,9 @@ print(json.dumps([home, before, tempfile.mkdtemp()]))
 
 
 def test_a_secret_of_the_harness_is_not_found_in_any_process(place: Place) -> None:
-    harness = place.start_harness(READ_EVERY_ENVIRONMENT, "m", {"CANARY": "canary-5f1e"})
-    said, _ = harness.communicate(timeout=30)
+    mark = secrets.token_hex(8)
+    with place.harness(READ_EVERY_ENVIRONMENT, mark, {"CANARY": "canary-5f1e"}) as harness:
+        said, _ = harness.communicate(timeout=30)
     assert harness.returncode == 0
     assert said.strip().endswith(" read")
 
@@ -247,13 +248,11 @@ def test_a_path_that_is_closed_to_other_users_is_refused_rather_than_opened_as_r
 
 def test_a_killed_harness_leaves_nothing_alive(place: Place) -> None:
     mark = secrets.token_hex(8)
-    harness = place.start_harness(DAEMON_AND_SLEEP, mark)
-    until = time.monotonic() + 20.0
-    while not (place.tree / "daemon").exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert len(living(mark)) >= 3  # the command, its daemon, and who watches them
-    harness.kill()
-    harness.communicate()
+    with place.harness(DAEMON_AND_SLEEP, mark) as harness:
+        while not (place.tree / "daemon").exists() and harness.poll() is None:
+            time.sleep(0.02)
+        assert len(living(mark)) >= 3  # the command, its daemon, and who watches them
+        harness.kill()
     assert wait_until_gone(mark) == []
 
 
@@ -278,7 +277,7 @@ def test_every_isolation_says_what_it_guarantees_and_bubblewrap_misses_nothing()
     assert set(GUARANTEES["subreaper"]) < set(GUARANTEES["bubblewrap"])
 
 
-def test_a_sandbox_that_falls_back_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_that_falls_back_says_why() -> None:
     try:
         sandbox = open_sandbox()
     except HarnessError:
