@@ -103,17 +103,20 @@ def _candidates(
 
 
 def break_template(template: Template, n_bugs: int, rng: random.Random) -> Broken:
-    """A template with so many bugs, each of which makes another test fail.
+    """A template with so many bugs, each of which makes another test fail; with fewer where it has
+    no room for more.
 
     Raises:
-        BugsError: it has no room for them.
+        BugsError: it has no room for any.
     """
     source, failing = template.source, tuple[str, ...]()
     bugs: list[Mutation] = []
     while len(bugs) < n_bugs:
         found = _next_bug(template, source, failing, {bug.statement for bug in bugs}, rng)
+        if found is None and bugs:
+            break
         if found is None:
-            raise BugsError(f"{template.name} has no room for {n_bugs} bugs")
+            raise BugsError(f"{template.name} has no room for a bug")
         bug, source, failing = found
         bugs.append(bug)
     return Broken(template=template, source=source, bugs=tuple(bugs), failing=failing)
