@@ -35,6 +35,7 @@ from planner_pipeline.bench.config import (
 )
 from planner_pipeline.bench.crash_points import crash_point
 from planner_pipeline.bench.executors.command import CommandExecutor
+from planner_pipeline.bench.executors.cyntra import CyntraExecutor
 from planner_pipeline.bench.executors.local import LocalExecutor
 from planner_pipeline.bench.executors.replay import REPLAY_SPACE, ReplayExecutor, replay_cases
 from planner_pipeline.bench.labels import label_table, training_winners, winner_labels
@@ -179,14 +180,7 @@ class BenchSession:
         if request.executor == "local":
             return LocalExecutor(request.repo, self.bench, config, open_sandbox(), mark=self.mark)
         if request.executor == "cyntra":
-            from planner_pipeline.bench.executors.cyntra import CyntraExecutor
-
-            return CyntraExecutor(
-                request.repo,
-                config=config,
-                scratch=self.bench / "work",
-                keep=self.bench / "workspace",
-            )
+            return CyntraExecutor(request.repo, config=config, keep=self.bench / "workspaces")
         if request.executor == "command":
             if not request.command:
                 raise BenchConfigError("--executor command needs --command")

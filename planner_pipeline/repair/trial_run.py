@@ -5,15 +5,22 @@ suites (``forked_tests``), choosing texts (``bugs``). Stdlib only, but for what 
 
 Run as ``python -m planner_pipeline.repair.trial_run`` with ``{module, tests, sources}`` on stdin.
 The answer is a list: for each text the names of the tests that fail, or null where it cannot be
-imported. What does not end is met by counting lines, so the answer is the same on every machine.
+imported or does not end. Loops are met by counting lines, so that the answer is the same on every
+machine; what hangs inside one line is killed by the clock.
 """
 
 import json
+import os
+import resource
+import signal
 import sys
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, Final
 
 from planner_pipeline.repair.verdict import LEAST_LINES
+
+HARD_LIMIT_SECONDS: Final = 1.0
+MEMORY_MB: Final = 2_048
 
 
 class _EndlessError(BaseException):
@@ -66,13 +73,32 @@ def failing_tests(module: str, source: str, tests: str) -> list[str] | None:
     return failing
 
 
+def failing_in_child(module: str, source: str, tests: str) -> list[str] | None:
+    """``failing_tests`` in a process of its own, which may be killed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT_SECONDS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MB << 20, MEMORY_MB << 20))
+        sys.setrecursionlimit(300)
+        told = json.dumps(failing_tests(module, source, tests))
+        os.write(writing, told.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    found: list[str] | None = json.loads(answer) if answer else None
+    return found
+
+
 def main() -> int:
     """Answer the request on stdin."""
     request = json.load(sys.stdin)
-    sys.setrecursionlimit(300)
-    answers = [
-        failing_tests(request["module"], source, request["tests"]) for source in request["sources"]
-    ]
+    module, tests = request["module"], request["tests"]
+    if "import pytest" in tests:
+        import pytest  # noqa: F401 - once here, and not again in every child
+    answers = [failing_in_child(module, source, tests) for source in request["sources"]]
     print(json.dumps(answers))
     return 0
 

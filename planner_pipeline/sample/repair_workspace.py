@@ -106,7 +106,7 @@ def _issue(number: int, broken: Broken, level: str, rng: random.Random) -> dict[
         "context_files": [f"{module}.py"],
         "dk_forbidden_paths": ["tests/"],
         "dk_quality_gates": {
-            "test": "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest -q -p no:cacheprovider"
+            "test": "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -B -m pytest -q -p no:cacheprovider"
             f" tests/test_{module}.py",
             "lint": f"python -m ruff check --no-cache --isolated {module}.py",
         },

@@ -164,7 +164,8 @@ class LocalExecutor:
         try:
             for number in range(1, self._config.handoffs + 1):
                 is_last = number == self._config.handoffs
-                seconds = left if is_last else left * self._config.handoff_share
+                share = 1.0 if is_last else self._config.handoff_share
+                seconds = share * declared_rest(left, unit.limit_seconds)
                 run = self._runner.run(self._task(unit, number, seconds, base), worktree)
                 runs.append(run)
                 left -= run.finished.duration_ms / 1_000
@@ -235,6 +236,15 @@ class LocalExecutor:
             base_commit=base,
             reason=best.reason,
         )
+
+
+def declared_rest(left: float, limit: float) -> float:
+    """Seconds that are left, in steps of a twentieth of the limit.
+
+    Clocks differ a little from run to run; what an attempt is told it has should not, since a
+    search may spend it to the last step. At most a fiftieth of the limit more than there is.
+    """
+    return int(left / limit * 20 + 0.4) / 20 * limit
 
 
 def _status(runs: list[AttemptRun], best: AttemptRun) -> OutcomeStatus:
