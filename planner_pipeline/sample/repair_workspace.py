@@ -83,8 +83,11 @@ def _words(test: str) -> str:
 
 
 def _size(source: str) -> str:
+    """By length, from M on: the kernel gives small issues of low risk another toolchain's limit,
+    and candidates that recur from issue to issue can be compared.
+    """
     n_lines = source.count("\n")
-    return "S" if n_lines < 50 else "M" if n_lines < 70 else "L"
+    return "M" if n_lines < 50 else "L" if n_lines < 70 else "XL"
 
 
 def _issue(number: int, broken: Broken, level: str, rng: random.Random) -> dict[str, Any]:
