@@ -83,7 +83,8 @@ class ReplayExecutor:
         """Why it cannot run a case; None where it can."""
         if case.case_id not in self._attempts:
             return "no attempt at it was logged"
-        return None
+        left_out = replay(self._attempts[case.case_id], []).left_out
+        return left_out[0].reason if left_out else None
 
     def worst_case(self, unit: Unit) -> Spend:
         """Nothing: what is replayed was paid for long ago."""
@@ -93,8 +94,12 @@ class ReplayExecutor:
         """One result for every subset of the case's attempts.
 
         Raises:
-            HarnessError: the case has fewer attempts than the action has candidates.
+            HarnessError: the case has fewer attempts than the action has candidates, or cannot be
+                replayed at all.
         """
+        why = self.why_not(unit.case)
+        if why is not None:
+            raise HarnessError("replay", why)
         minutes = self._config.minutes(unit.action)
         budget = Budget(unit.n_candidates, minutes)
         attempts = self._attempts[unit.case.case_id]
