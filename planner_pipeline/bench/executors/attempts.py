@@ -27,6 +27,14 @@ SENSITIVE: Final = (
     "billing",
 )  # fmt: skip
 CONFIDENCE: Final[dict[AttemptStatus, float]] = {"success": 0.8, "partial": 0.5, "failed": 0.2}
+# so that git answers in a tree whose repository is the harness's, which it may read and not write
+GIT_ENVIRONMENT: Final = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
 OUTPUT_CHARS: Final = 4_000  # of a failed gate, kept in its proof
 
 
@@ -167,7 +175,7 @@ class AttemptRunner:
             **{
                 **fields,
                 "readable": (self._mirror.folder, *fields.get("readable", ())),
-                "env": {"HOME": str(home), **fields.get("env", {})},
+                "env": {"HOME": str(home), **GIT_ENVIRONMENT, **fields.get("env", {})},
             },
         )
 

@@ -22,6 +22,7 @@ from planner_pipeline.bench.executors.children import (
     UNKNOWN,
     Child,
     filled,
+    kill_children,
     last_words,
     run_child,
     version_of,
@@ -121,8 +122,9 @@ class CommandExecutor:
         return why_not_found(self._command)
 
     def worst_case(self, unit: Unit) -> Spend:
-        """Every attempt to its limit, every gate of each to its own."""
-        minutes = unit.n_candidates * unit.limit_seconds / self._config.minute_seconds
+        """Every attempt as long as a reply may say it took, every gate to its own limit."""
+        seconds = unit.n_candidates * (unit.limit_seconds + self._config.limits.grace_seconds)
+        minutes = seconds / self._config.minute_seconds
         price = self._usd_per_minute
         is_serial = unit.action.swarm_id == SERIAL
         return Spend(
@@ -179,6 +181,10 @@ class CommandExecutor:
         if why is not None:
             raise HarnessError(NAME, f"its reply cannot be: {why}")
         return (_result(reply, request.base_commit),)
+
+    def interrupt(self) -> None:
+        """Kill what is running."""
+        kill_children()
 
     def _believed(self, child: Child, wall_seconds: float) -> BenchReply:
         words = last_words(child.stderr)

@@ -20,7 +20,7 @@ from typing import Any, Final
 from planner_pipeline.bench.campaign import attempt_seed
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.crash_points import crash_point
-from planner_pipeline.bench.executors.attempt_archive import archive_attempt
+from planner_pipeline.bench.executors.attempt_archive import archive_attempt, forget_attempts
 from planner_pipeline.bench.executors.attempts import (
     AttemptRun,
     AttemptRunner,
@@ -30,13 +30,14 @@ from planner_pipeline.bench.executors.attempts import (
 from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit
 from planner_pipeline.bench.sandbox import Sandbox, reap_orphans
 from planner_pipeline.bench.vote import Ballot, Vote, take_vote
-from planner_pipeline.bench.worktrees import Mirror
+from planner_pipeline.bench.worktrees import Mirror, Worktree
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.heuristic import SERIAL, SPECULATE
 
 LEAST_SECONDS: Final = 0.1  # a handoff with less time than this is none
 SPARE_SECONDS: Final = 10.0  # for git and files, in the worst case of a unit
+KILL_SECONDS: Final = 2.0  # from killing an attempt to the end of its last process, at most
 
 
 class LocalExecutor:
@@ -56,6 +57,8 @@ class LocalExecutor:
         self._mirror = Mirror(repo, bench / "repository.git")
         self._runner = AttemptRunner(self._mirror, config, sandbox)
         self._versions: dict[str, str] | None = None
+        self._running: set[str] = set()  # other harnesses may run other units of this bench
+        self._n_interrupts = 0
 
     @property
     def name(self) -> str:
@@ -94,9 +97,9 @@ class LocalExecutor:
         """The most a unit may take: all its attempts to their limit, every gate to its own."""
         config = self._config
         is_serial = unit.action.swarm_id == SERIAL
-        attempts = config.handoffs if is_serial else unit.n_candidates
+        attempts = self._most_attempts(unit)
         n_limits = 1 if is_serial else unit.n_candidates
-        graces = attempts * config.limits.grace_seconds
+        graces = attempts * (config.limits.grace_seconds + KILL_SECONDS)
         minutes = (n_limits * unit.limit_seconds + graces) / config.minute_seconds
         prices = [toolchain.usd_per_minute for toolchain in config.toolchains.values()]
         known = [price for price in prices if price is not None]
@@ -115,7 +118,10 @@ class LocalExecutor:
         base = unit.case.base_commit or self._mirror.head()
         self._mirror.fetch(base)
         folder = self._bench / "work" / unit.unit_id
-        shutil.rmtree(folder, ignore_errors=True)  # of a harness that died
+        # of a harness that died
+        shutil.rmtree(folder, ignore_errors=True)
+        forget_attempts(self._bench / "workspace", unit, self._most_attempts(unit))
+        self._running.add(unit.unit_id)
         try:
             if unit.action.swarm_id == SERIAL:
                 runs, vote = self._one_after_another(unit, folder, base), None
@@ -126,12 +132,19 @@ class LocalExecutor:
                 )
             names = [self._archive(unit, run) for run in runs]
         finally:
+            self._running.discard(unit.unit_id)
             shutil.rmtree(folder, ignore_errors=True)
         return (self._result(unit, runs, vote, names, base, _ms_since(began)),)
 
     def interrupt(self) -> None:
-        """Kill what is running."""
-        reap_orphans(self._mark)
+        """Kill what is running, and let no attempt follow it."""
+        self._n_interrupts += 1
+        for unit_id in tuple(self._running):
+            reap_orphans(f"{self._mark}:{unit_id}")
+
+    def _most_attempts(self, unit: Unit) -> int:
+        is_serial = unit.action.swarm_id == SERIAL
+        return self._config.handoffs if is_serial else unit.n_candidates
 
     def _gates(self, case: Case) -> dict[str, str]:
         own = case.issue.get("dk_quality_gates")
@@ -161,12 +174,15 @@ class LocalExecutor:
     def _one_after_another(self, unit: Unit, folder: Path, base: str) -> list[AttemptRun]:
         worktree = self._runner.prepare(folder / "1", base)
         left, runs = unit.limit_seconds, list[AttemptRun]()
+        n_interrupts = self._n_interrupts
         try:
             for number in range(1, self._config.handoffs + 1):
                 is_last = number == self._config.handoffs
                 share = 1.0 if is_last else self._config.handoff_share
                 seconds = share * declared_rest(left, unit.limit_seconds)
                 run = self._runner.run(self._task(unit, number, seconds, base), worktree)
+                if self._n_interrupts > n_interrupts:
+                    raise HarnessError("local", "it was interrupted")
                 runs.append(run)
                 left -= run.finished.duration_ms / 1_000
                 if run.is_passed or left < LEAST_SECONDS or run.forbidden:
@@ -177,10 +193,12 @@ class LocalExecutor:
 
     def _side_by_side(self, unit: Unit, folder: Path, base: str) -> list[AttemptRun]:
         numbers = range(1, unit.n_candidates + 1)
-        # all trees first: the candidates then start together
-        worktrees = [self._runner.prepare(folder / str(number), base) for number in numbers]
-        tasks = [self._task(unit, number, unit.limit_seconds, base) for number in numbers]
+        worktrees: list[Worktree] = []
         try:
+            # all trees first: the candidates then start together
+            for number in numbers:
+                worktrees.append(self._runner.prepare(folder / str(number), base))
+            tasks = [self._task(unit, number, unit.limit_seconds, base) for number in numbers]
             with ThreadPoolExecutor(max_workers=unit.n_candidates) as pool:
                 return list(pool.map(self._runner.run, tasks, worktrees))
         finally:
