@@ -153,7 +153,7 @@ def _condition(text: Text, node: ast.expr, *, is_whole: bool = True) -> Iterator
 
 
 def _freed(text: Text, node: ast.UnaryOp, *, can_be_bare: bool) -> Iterator[Edit]:
-    """A condition without its ``not``, and without the parentheses that only the ``not`` needs."""
+    """A condition without its ``not``, with and without the parentheses that only it needs."""
     inner = node.operand
     is_one = isinstance(inner, ast.Compare) and len(inner.ops) == 1
     if is_one or (isinstance(inner, ast.UnaryOp) and isinstance(inner.op, ast.Not)):
@@ -162,10 +162,9 @@ def _freed(text: Text, node: ast.UnaryOp, *, can_be_bare: bool) -> Iterator[Edit
     is_needed = isinstance(inner, _LOOSE) and text.of(node) == f"not ({text.of(inner)})"
     if can_be_bare and is_needed:
         yield start, end, text.of(inner), "negation"
-    if not (can_be_bare and is_needed and "\n" not in text.of(inner)):
-        after = start + len("not")
-        spaces = len(text.source[after:]) - len(text.source[after:].lstrip(" "))
-        yield start, after + spaces, "", "negation"
+    after = start + len("not")
+    spaces = len(text.source[after:]) - len(text.source[after:].lstrip(" "))
+    yield start, after + spaces, "", "negation"
 
 
 def _compare(text: Text, node: ast.Compare) -> Iterator[Edit]:
