@@ -200,12 +200,14 @@ def _logic(text: Text, node: ast.BoolOp) -> Iterator[Edit]:
 
 
 def _number(text: Text, node: ast.expr, value: int) -> Iterator[Edit]:
-    if text.of(node) != str(value):
+    start, end = text.span(node)
+    is_doubly_signed = value < 0 and text.source[max(0, start - 1) : start] == "-"
+    if text.of(node) != str(value) or is_doubly_signed:
         return
-    _, (_, following) = text.neighbours(*text.span(node))
+    _, (_, following) = text.neighbours(start, end)
     for other in (value - 1, value + 1):
         if other >= 0 or following not in ("**", "."):  # these would take the number from its sign
-            yield (*text.span(node), str(other), "constant")
+            yield start, end, str(other), "constant"
 
 
 def _constant(text: Text, node: ast.Constant) -> Iterator[Edit]:

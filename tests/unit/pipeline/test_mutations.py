@@ -200,6 +200,7 @@ def test_two_sources_are_one_change_apart(one: str, other: str) -> None:
     ("source", "impossible"),
     [
         ("x = 0**2", "x = -1**2"),  # the sign would be that of the power
+        ("x = --1", "x = -0"),
         ("if not a < b:\n    pass", "if a < b:\n    pass"),  # no change negates one comparison
         ("if not not a:\n    pass", "if not a:\n    pass"),
         ("x[2 + 1]", "x[2]"),  # a constant has other changes
