@@ -1,4 +1,4 @@
-"""The toolchain ``repair-search``: reads an issue, changes the tree it stands in, tells what it did.
+"""The toolchain ``repair-search``: reads an issue, changes the tree it stands in, reports.
 
 Belongs here: the command, its clock, what it writes and prints. Does not: the search itself
 (``climb``), running tests (``forked_tests``), reading the request (``request``).
