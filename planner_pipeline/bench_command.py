@@ -80,6 +80,10 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--retry-infra", action="store_true", help="run units again whose harness failed"
     )
+    one.add_argument(
+        "--import-report", type=Path, metavar="DIR",
+        help="judge a report of the kernel's own bench, and stop",
+    )  # fmt: skip
     one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
 
 
@@ -111,6 +115,8 @@ def run_bench(arguments: argparse.Namespace) -> int:
         materialize(repo, out, dataset_only=True, job=HISTORY)
     settings = Settings(repo=str(repo), out=str(out))
     session = bench.session(settings, arguments.issues, fresh=arguments.fresh)
+    if arguments.import_report is not None:
+        return _import(session, arguments.import_report)
     if arguments.retry_infra:
         _say(f"{session.forget_infra_errors()} units whose harness failed will run again")
     _say_plan(session)
@@ -121,6 +127,38 @@ def run_bench(arguments: argparse.Namespace) -> int:
     judge_bench(repo, out, bench, session.selections)
     _say((session.bench / "report.md").read_text(encoding="utf-8"))
     print(json.dumps(run_document(session, end), sort_keys=True), flush=True)
+    return 0
+
+
+def _import(session: Any, folder: Path) -> int:
+    """Judge a report of the kernel's own bench."""
+    from planner_pipeline.bench.imported import import_report
+
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: no such directory")
+    done = import_report(
+        folder,
+        session.bench,
+        config=session.config,
+        objective=session.objective,
+        space=session.space,
+    )
+    for row in done.report.quarantined[:5]:
+        _say(f"  quarantined {row.file}: {row.detail}")
+    print(
+        json.dumps(
+            {
+                "bench": str(session.bench),
+                "cases": len(done.report.cases),
+                "outcomes": len(done.report.outcomes),
+                "labels": int(done.labels["is_label"].sum()),
+                "skipped": len(done.report.skipped),
+                "quarantined": len(done.report.quarantined),
+            },
+            sort_keys=True,
+        ),
+        flush=True,
+    )
     return 0
 
 

@@ -27,6 +27,7 @@ from planner_pipeline.bench.executors.children import (
     Child,
     filled,
     inherited_environment,
+    kill_children,
     last_words,
     run_child,
     version_of,
@@ -186,6 +187,10 @@ class CyntraExecutor:
                 )
         except OSError as error:
             raise HarnessError(NAME, f"{type(error).__name__}: {error}") from error
+
+    def interrupt(self) -> None:
+        """Kill what is running."""
+        kill_children()
 
     @contextmanager
     def _place(self) -> Iterator[Path]:

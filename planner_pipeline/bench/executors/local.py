@@ -1,7 +1,7 @@
 """The local executor: a real swarm on this machine, in worktrees, under limits, judged by gates.
 
-Belongs here: how attempts make a candidate: one after another, or side by side with a vote. Does
-not: one attempt (``attempts``), confinement (``sandbox``). Spec: section 9.2; formats 6.3.
+Belongs here: how attempts make a candidate: one after another, or side by side with a vote.
+Does not: one attempt (``attempts``), confinement (``sandbox``). Spec: section 9.2; formats 6.3.
 
 ``serial_handoff`` hands its tree on: when an attempt fails and time is left, the next one goes on
 from where it stopped. ``speculate_vote`` runs its attempts side by side, each in a tree of its own,
