@@ -21,7 +21,7 @@ from planner_pipeline.bench.labels import label_table, training_winners, winner_
 from planner_pipeline.bench.outcome_rows import outcome_rows
 from planner_pipeline.bench.protocol import Case, action_of
 from planner_pipeline.sources.workspace import quarantine_table
-from planner_runtime.actions import ActionSpace
+from planner_runtime.actions import Action, ActionSpace
 
 FOLDER: Final = "imported"
 
@@ -54,7 +54,7 @@ def import_report(
     """
     report = read_kernel_bench(folder)
     labels = winner_labels(report.outcomes, objective=objective, config=config, space=space)
-    first = {}
+    first: dict[str, Action] = {}
     for outcome in report.outcomes:  # the kernel's bench puts the baseline first
         first.setdefault(outcome.case_id, action_of(outcome.action))
     cases = [
