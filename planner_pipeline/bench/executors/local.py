@@ -184,7 +184,9 @@ class LocalExecutor:
                 if self._n_interrupts > n_interrupts:
                     raise HarnessError("local", "it was interrupted")
                 runs.append(run)
-                left -= run.finished.duration_ms / 1_000
+                # who used up what it was told used all of it, whatever the clock says
+                took = seconds if run.is_out_of_budget else run.finished.duration_ms / 1_000
+                left = max(0.0, left - took)
                 if run.is_passed or left < LEAST_SECONDS or run.forbidden:
                     break
         finally:
