@@ -15,8 +15,8 @@
 #
 # What a bench ran, what came of it, and what may be concluded. It runs a small one for real: three
 # generated issues, worked on by `repair-search`, which needs no model. To read a bench of yours,
-# set `CYNTRA_PLANNER_REPO` and `CYNTRA_PLANNER_OUT`; nothing then runs that was not run before. What
-# is measured with `repair-search` says nothing about coding agents.
+# set `CYNTRA_PLANNER_REPO` and `CYNTRA_PLANNER_OUT`; nothing then runs that was not run before.
+# What is measured with `repair-search` says nothing about coding agents.
 
 # %%
 import os
