@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 import polars as pl
 
-from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_pipeline.artifacts import only_one, write_bytes, write_parquet
 from planner_pipeline.bench.campaign import (
     Campaign,
     CampaignEnd,
@@ -171,7 +171,8 @@ class BenchSession:
             versions=self.executor.versions(),
         )
         self.cases, self.refused, self.space = self._cases()
-        self.selections = self._selected()
+        with only_one(self.bench / "candidates.lock"):  # who reads them adds to them
+            self.selections = self._selected()
         actions = {one.case_id: one.actions for one in self.selections}
         self.units = units_of(self.campaign, self.cases, actions)
 
