@@ -34,8 +34,8 @@ from planner_pipeline.staleness import stale_assets
 
 RECIPE = dg.AssetSelection.assets("recipe")
 CONFIG = {"train_config"}  # made of settings alone, so looked at as the workspace is
-# one step at a time in every pool, unless Dagster's own pages say otherwise: benches share a machine;
-# by steps, because limits by runs were seen to let three benches of one backfill run at once
+# one step at a time in every pool, unless Dagster's own pages say otherwise: benches share a
+# machine; by steps, because limits by runs let three benches of one backfill run at once
 DAGSTER_YAML = """\
 telemetry: {enabled: false}
 nux: {enabled: false}
