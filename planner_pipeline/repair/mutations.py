@@ -217,15 +217,20 @@ def _constant(text: Text, node: ast.Constant) -> Iterator[Edit]:
         yield from _number(text, node, node.value)
 
 
+def _negative(text: Text, node: ast.AST) -> int | None:
+    """The number that a sign and digits directly after it are."""
+    if not isinstance(node, ast.UnaryOp) or not isinstance(node.op, ast.USub):
+        return None
+    number = node.operand
+    if not isinstance(number, ast.Constant) or type(number.value) is not int:
+        return None
+    return -number.value if text.of(node) == f"-{number.value}" else None
+
+
 def _unary(text: Text, node: ast.UnaryOp) -> Iterator[Edit]:
-    if _is_negative(node):
-        assert isinstance(node.operand, ast.Constant)
-        assert isinstance(node.operand.value, int)
-        yield from _number(text, node, -node.operand.value)
-
-
-def _is_negative(node: ast.AST) -> bool:
-    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and _is_int(node.operand)
+    value = _negative(text, node)
+    if value is not None:
+        yield from _number(text, node, value)
 
 
 def _call(text: Text, node: ast.Call) -> Iterator[Edit]:
@@ -311,7 +316,7 @@ def _walk(text: Text, node: ast.AST, statement: int) -> Iterator[tuple[Edit, int
         statement = node.lineno
     for edit in _edits(text, node):
         yield edit, statement
-    if _is_negative(node):
+    if _negative(text, node) is not None:
         return  # its number was changed with its sign
     for field, value in ast.iter_fields(node):
         if field in _UNSEEN.get(type(node), ()):

@@ -177,6 +177,7 @@ def test_any_text_is_refused_or_keeps_the_laws(text: str) -> None:
         ("a.find(b)", "a.rfind(b)"),
         ("min(a)", "max(a)"),
         ("x = 0", "x = -1"),
+        ("x = -(0)", "x = -(-1)"),
         ("x = True", "x = False"),
         ("x += 1", "x -= 1"),
         ("a and b", "a or b"),
