@@ -37,7 +37,7 @@ from planner_runtime.inputs import rfc3339
 
 SEED_BITS: Final = 31
 REASON_CHARS: Final = 2_000
-INTERRUPT_SECONDS: Final = 0.2  # until what began meanwhile is killed as well
+POLL_SECONDS: Final = 0.2  # until an interrupt is seen, or what began meanwhile killed as well
 Ending = Literal["done", "stopped", "cap"]
 Tell = Callable[[Unit, list[BenchOutcome]], None]
 
@@ -230,7 +230,9 @@ class CampaignRunner:
             try:
                 running |= {pool.submit(self._one, unit) for unit in _take(queue, self._jobs)}
                 while running:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    # with a timeout, since the system may give a signal to a thread that cannot
+                    # wake this one
+                    done, running = wait(running, POLL_SECONDS, return_when=FIRST_COMPLETED)
                     found += [future.result() for future in done]
                     if not self._is_ending:
                         running |= {pool.submit(self._one, one) for one in _take(queue, len(done))}
@@ -257,7 +259,7 @@ class CampaignRunner:
         """Kill what is running, until every thread has seen the end of its own."""
         while True:
             self._executor.interrupt()
-            if not wait(running, timeout=INTERRUPT_SECONDS).not_done:
+            if not wait(running, timeout=POLL_SECONDS).not_done:
                 return
 
     @property

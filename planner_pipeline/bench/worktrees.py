@@ -84,6 +84,7 @@ class Mirror:
     def __init__(self, repo: Path, folder: Path) -> None:
         self._repo, self.folder = repo, folder
         self._lock = threading.Lock()
+        self._commits: set[str] = set()  # that the copy is known to have
 
     @staticmethod
     def is_repository(repo: Path) -> bool:
@@ -114,10 +115,13 @@ class Mirror:
     def fetch(self, commit: str) -> None:
         """Make sure the copy has a commit. Raises ``HarnessError``: the repository has it not."""
         with self._lock:
+            if commit in self._commits:
+                return
             git_dir = f"--git-dir={self.folder}"
             if _git(git_dir, "cat-file", "-e", f"{commit}^{{commit}}", must=False) is None:
                 options = ("--quiet", "--no-tags", _UPLOAD)
                 _git(git_dir, "fetch", *options, "--", str(self._repo), commit)
+            self._commits.add(commit)
 
     def add(self, tree: Path, commit: str) -> Worktree:
         """Check a commit out into ``tree``, which must not exist. Raises ``HarnessError``."""

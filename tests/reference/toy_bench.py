@@ -6,6 +6,7 @@ is shipped.
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,18 +23,20 @@ from tests.reference.campaigns import a_case
 
 GATE = "grep -q 'answer = 42' answer.py"
 SOLVE = "echo 'answer = 42' > answer.py"
-# solves it for three seeds of four: deterministic, so that who runs it again finds the same
-BY_SEED = f"if [ $((CYNTRA_SEED % 4)) -ne 0 ]; then {SOLVE}; else echo '# no' >> answer.py; fi"
+# solves it for every third seed: deterministic, so that who runs it again finds the same
+BY_SEED = f"if [ $((CYNTRA_SEED % 3)) -eq 0 ]; then {SOLVE}; else echo '# no' >> answer.py; fi"
 LIMITS = Limits(grace_seconds=0.2)
 MARK = "bench-0123456789ab"
 
 
 def git(repo: Path, *arguments: str) -> str:
-    """Run git as somebody; what it printed."""
+    """Run git as somebody, at a moment that is always the same; what it printed."""
     identity = ("-c", "user.name=t", "-c", "user.email=t@t")
+    dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-01T00:00:00Z")
     done = subprocess.run(
-        ["git", *identity, "-C", str(repo), *arguments], check=True, capture_output=True, text=True
-    )
+        ["git", *identity, "-C", str(repo), *arguments],
+        check=True, capture_output=True, text=True, env={**os.environ, **dates},
+    )  # fmt: skip
     return done.stdout.strip()
 
 

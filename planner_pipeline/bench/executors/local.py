@@ -196,12 +196,13 @@ class LocalExecutor:
     def _side_by_side(self, unit: Unit, folder: Path, base: str) -> list[AttemptRun]:
         numbers = range(1, unit.n_candidates + 1)
         worktrees: list[Worktree] = []
+        tasks = [self._task(unit, number, unit.limit_seconds, base) for number in numbers]
+        folders = [folder / str(number) for number in numbers]
         try:
-            # all trees first: the candidates then start together
-            for number in numbers:
-                worktrees.append(self._runner.prepare(folder / str(number), base))
-            tasks = [self._task(unit, number, unit.limit_seconds, base) for number in numbers]
             with ThreadPoolExecutor(max_workers=unit.n_candidates) as pool:
+                # all trees first: the candidates then start together
+                for worktree in pool.map(lambda one: self._runner.prepare(one, base), folders):
+                    worktrees.append(worktree)
                 return list(pool.map(self._runner.run, tasks, worktrees))
         finally:
             for worktree in worktrees:
