@@ -187,7 +187,8 @@ class LocalExecutor:
                 # who used up what it was told used all of it, whatever the clock says
                 took = seconds if run.is_out_of_budget else run.finished.duration_ms / 1_000
                 left = max(0.0, left - took)
-                if run.is_passed or left < LEAST_SECONDS or run.forbidden:
+                rest = declared_rest(left, unit.limit_seconds)
+                if run.is_passed or run.forbidden or rest < LEAST_SECONDS:
                     break
         finally:
             self._mirror.remove(worktree)
