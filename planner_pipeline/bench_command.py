@@ -123,6 +123,10 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--retry-infra", action="store_true", help="run units again whose harness failed"
     )
+    one.add_argument(
+        "--import-report", type=Path, metavar="DIR",
+        help="judge a report of the kernel's own bench, and stop",
+    )  # fmt: skip
     one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
 
 
@@ -154,6 +158,8 @@ def run_bench(arguments: argparse.Namespace) -> int:
         materialize(repo, out, dataset_only=True, job=HISTORY)
     settings = Settings(repo=str(repo), out=str(out))
     session = bench.session(settings, arguments.issues, fresh=arguments.fresh)
+    if arguments.import_report is not None:
+        return _import(session, arguments.import_report)
     if arguments.retry_infra:
         _say(f"{session.forget_infra_errors()} units whose harness failed will run again")
     if not session.cases:
@@ -170,6 +176,38 @@ def run_bench(arguments: argparse.Namespace) -> int:
     judge_bench(repo, out, bench, session.selections)
     _say((session.bench / "report.md").read_text(encoding="utf-8"))
     print(json.dumps(run_document(session, end), sort_keys=True), flush=True)
+    return 0
+
+
+def _import(session: Any, folder: Path) -> int:
+    """Judge a report of the kernel's own bench."""
+    from planner_pipeline.bench.imported import import_report
+
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: no such directory")
+    done = import_report(
+        folder,
+        session.bench,
+        config=session.config,
+        objective=session.objective,
+        space=session.space,
+    )
+    for row in done.report.quarantined[:5]:
+        _say(f"  quarantined {row.file}: {row.detail}")
+    print(
+        json.dumps(
+            {
+                "bench": str(session.bench),
+                "cases": len(done.report.cases),
+                "outcomes": len(done.report.outcomes),
+                "labels": int(done.labels["is_label"].sum()),
+                "skipped": len(done.report.skipped),
+                "quarantined": len(done.report.quarantined),
+            },
+            sort_keys=True,
+        ),
+        flush=True,
+    )
     return 0
 
 
@@ -242,22 +280,16 @@ def _say_plan(session: Any) -> None:
 
 def _teller(session: Any) -> Callable[[Any, Any], None]:
     """Prints a line for every unit that really ran."""
-    from planner_pipeline.bench.protocol import words_of
+    from planner_pipeline.bench.session import told_of
 
     lock, n_done = threading.Lock(), [0]
 
     def tell(unit: Any, outcomes: Any) -> None:
-        last = outcomes[-1]
-        if last.replayed is not None:
+        if outcomes[-1].replayed is not None:
             return
-        took = "" if last.duration_ms is None else f" {last.duration_ms / 1_000:.2f} s"
-        why = "" if last.reason is None else f" ({last.reason})"
         with lock:
             n_done[0] += 1
-            _say(
-                f"  {n_done[0]:>4} {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}: "
-                f"{last.status}{took}{why}"
-            )
+            _say(f"  {n_done[0]:>4} {told_of(unit, outcomes)}")
 
     return tell
 

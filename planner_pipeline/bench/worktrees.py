@@ -150,8 +150,11 @@ class Mirror:
         )  # fmt: skip
         rows = [row.split("\t", 2) for row in numbers.split("\0") if row]
         files = tuple(sorted(row[2] for row in rows if len(row) == 3))
-        if files:
-            _git(*where, "commit", "--quiet", "--no-verify", "-m", message, cwd=worktree.tree)
+        if files:  # of which an attempt that was handed its tree may have changed none
+            _git(
+                *where, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message,
+                cwd=worktree.tree,
+            )  # fmt: skip
         return Changes(
             head_commit=_said(*where, "rev-parse", "HEAD"),
             files=files,

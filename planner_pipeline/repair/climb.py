@@ -32,7 +32,9 @@ class NoTestsError(Exception):
 class Judge(Protocol):
     """Runs the tests on a tree."""
 
-    def __call__(self, sources: Tree, *, stop_at: int | None = None) -> Verdict: ...
+    def __call__(self, tree: Tree, *, stop_at: int | None = None) -> Verdict:
+        """The verdict on a tree; from ``stop_at`` failures on the rest does not matter."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from planner_pipeline.repair.verdict import FIRST_LINES, Verdict
 HARD_LIMIT_SECONDS: Final = 0.5
 MEMORY_MB: Final = 2_048
 _ARGUMENTS: Final = (
-    "-o", "addopts=", "--assert=plain", "--disable-plugin-autoload", "-p", "no:terminal", "-p", "no:cacheprovider", "-p",
-    "no:faulthandler", "-p", "no:junitxml", "-p", "no:pastebin", "-p", "no:doctest", "-p",
-    "no:debugging", "-p", "no:logging", "-p", "no:unraisableexception", "-p", "no:threadexception",
-    "-p", "no:stepwise", "-p", "no:setuponly", "-p", "no:capture",
+    "-o", "addopts=", "--assert=plain", "--disable-plugin-autoload", "-p", "no:terminal", "-p",
+    "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:junitxml", "-p", "no:pastebin", "-p",
+    "no:doctest", "-p", "no:debugging", "-p", "no:logging", "-p", "no:unraisableexception", "-p",
+    "no:threadexception", "-p", "no:stepwise", "-p", "no:setuponly", "-p", "no:capture",
 )  # fmt: skip
 
 
@@ -65,8 +65,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-class _Child(Exception):  # noqa: N818 - it unwinds the search in a child, nothing is wrong
-    """This process is a child; pytest takes over."""
+class _Child(Exception):
+    """Unwinds the search in a child, where pytest takes over; nothing is wrong."""
 
 
 class TestSession:
@@ -204,6 +204,7 @@ class TestSession:
         if call.excinfo is not None:
             has_skipped = isinstance(call.excinfo.value, pytest.skip.Exception)
             outcome = "skipped" if has_skipped else "failed"
+        assert call.when != "collect"  # that has reports of its own
         return pytest.TestReport(item.nodeid, item.location, {}, outcome, None, call.when)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

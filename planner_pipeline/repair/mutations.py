@@ -1,22 +1,23 @@
 """Small changes of Python source: what a slip of the hand does to it, and what undoes one.
 
-Belongs here: finding every change of a source, in a total order, and making one. Does not: trying
-them (``search``), choosing bugs (``bugs``). Pure, stdlib only.
+Belongs here: finding every change of a source, in a total order, and making one. Does not: where
+things lie in a source (``places``), trying changes (``climb``), choosing which are bugs (``bugs``).
+Pure, stdlib only.
 
-The set is closed: what one change did, another one undoes, so that every bug made of them can be
-repaired by them. f-strings, annotations and decorators are left alone.
+The set is closed: what one change did, another one undoes to the letter, so that every bug made of
+them can be repaired by them. That is so where operators, commas and keywords stand between single
+spaces, as formatters leave them; elsewhere ``x[i+1]`` may come back as ``x[i + 1]``. f-strings,
+annotations, base classes and decorators are left alone.
 """
 
 import ast
-import io
-import tokenize
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Final
 
-Span = tuple[int, int]
+from planner_pipeline.repair.places import Text
+
 Edit = tuple[int, int, str, str]  # start, end, replacement, kind
 
 
@@ -69,6 +70,7 @@ _NAMES: Final = _both_ways(
     ("union", "intersection"),
 )  # fmt: skip
 _ATOMS: Final = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant)
+_LOOSE: Final = (ast.BoolOp, ast.IfExp, ast.Lambda, ast.NamedExpr)  # bind no tighter than ``not``
 _ONE_MORE: Final = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod)
 _ORDERED: Final = (ast.Sub, ast.Div, ast.FloorDiv, ast.Mod)
 _UNSEEN: Final = {
@@ -81,56 +83,8 @@ _UNSEEN: Final = {
 }
 
 
-class _Text:
-    """A source with places: where its nodes and tokens lie, in characters."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        lines = source.split("\n")
-        self._lines = lines
-        self._starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
-        tokens = tokenize.generate_tokens(io.StringIO(source, newline="").readline)
-        kinds = (tokenize.OP, tokenize.NAME)
-        self._tokens = [
-            (self._starts[t.start[0] - 1] + t.start[1], t.string) for t in tokens if t.type in kinds
-        ]
-        self._token_starts = [start for start, _ in self._tokens]
-
-    def _at(self, line: int, column_bytes: int) -> int:
-        text = self._lines[line - 1]
-        if not text.isascii():
-            return self._starts[line - 1] + len(text.encode()[:column_bytes].decode())
-        return self._starts[line - 1] + column_bytes
-
-    def span(self, node: ast.expr | ast.stmt) -> Span:
-        """Characters of a node, without parentheses around it."""
-        end_line, end_column = node.end_lineno, node.end_col_offset
-        assert end_line is not None and end_column is not None
-        return self._at(node.lineno, node.col_offset), self._at(end_line, end_column)
-
-    def line_of(self, place: int) -> int:
-        """Number of the line that holds a character."""
-        return bisect_right(self._starts, place)
-
-    def of(self, node: ast.expr | ast.stmt) -> str:
-        """Text of a node."""
-        start, end = self.span(node)
-        return self.source[start:end]
-
-    def find(self, words: str, start: int, end: int) -> Span | None:
-        """Where an operator or keyword lies in a stretch; of two words, from the first on."""
-        wanted = words.split(" ")
-        first = bisect_left(self._token_starts, start)
-        last = bisect_left(self._token_starts, end)
-        for index in range(first, last):
-            found = self._tokens[index : index + len(wanted)]
-            if [text for _, text in found] == wanted:
-                return found[0][0], found[-1][0] + len(wanted[-1])
-        return None
-
-
 def _swaps(
-    text: _Text, before: ast.expr, after: ast.expr, word: str, others: tuple[str, ...], kind: str
+    text: Text, before: ast.expr, after: ast.expr, word: str, others: tuple[str, ...], kind: str
 ) -> Iterator[Edit]:
     """The operator between two operands, replaced."""
     found = text.find(word, text.span(before)[1], text.span(after)[0])
@@ -139,7 +93,7 @@ def _swaps(
         yield (*found, other, kind)
 
 
-def _exchange(text: _Text, one: ast.expr, other: ast.expr, kind: str) -> Iterator[Edit]:
+def _exchange(text: Text, one: ast.expr, other: ast.expr, kind: str) -> Iterator[Edit]:
     """Two neighbours in each other's place."""
     (start, one_end), (other_start, end) = text.span(one), text.span(other)
     between = text.source[one_end:other_start]
@@ -154,44 +108,73 @@ def _is_plus_minus(node: ast.expr) -> bool:
     return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)
 
 
-def _off_by_one(text: _Text, node: ast.expr | None) -> Iterator[Edit]:
+def _takes_one(node: ast.expr) -> bool:
+    """Whether one can be added to it, and is not added yet."""
+    if isinstance(node, ast.BinOp):
+        is_done = _is_plus_minus(node) and _is_int(node.right)
+        return isinstance(node.op, _ONE_MORE) and not is_done
+    return isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+
+
+def _off_by_one(text: Text, node: ast.expr | None) -> Iterator[Edit]:
     """A bound or position that is one too far, or lacks the step it had."""
-    if isinstance(node, ast.BinOp) and _is_plus_minus(node) and _is_int(node.right):
-        left, _ = text.span(node.right)
-        sign = text.find(_OPERATOR_WORDS[type(node.op)], text.span(node.left)[1], left)
-        if sign and text.of(node.right) == "1":
-            start = len(text.source[: sign[0]].rstrip(" "))
-            yield start, text.span(node)[1], "", "off by one"
-        return
-    is_sum = isinstance(node, ast.BinOp) and isinstance(node.op, _ONE_MORE)
-    if isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript) or is_sum:
-        assert node is not None
+    if node is not None and _takes_one(node):
         end = text.span(node)[1]
         yield end, end, " + 1", "off by one"
         yield end, end, " - 1", "off by one"
+    elif isinstance(node, ast.BinOp) and _is_plus_minus(node) and text.of(node.right) == "1":
+        sign = text.find(
+            _OPERATOR_WORDS[type(node.op)], text.span(node.left)[1], text.span(node.right)[0]
+        )
+        if sign and _takes_one(node.left) and not text.parentheses(node.left):
+            start = len(text.source[: sign[0]].rstrip(" "))
+            yield start, text.span(node)[1], "", "off by one"
 
 
-def _condition(text: _Text, node: ast.expr) -> Iterator[Edit]:
-    """A condition with its ``not`` dropped, or with one that should not be there."""
-    start, end = text.span(node)
+def _condition(text: Text, node: ast.expr, *, is_whole: bool = True) -> Iterator[Edit]:
+    """A condition with its ``not`` dropped, or with one that should not be there.
+
+    One comparison has other ways to be wrong, and is neither negated nor freed.
+
+    Args:
+        is_whole: It is no part of a longer condition.
+    """
+    opened = text.parentheses(node)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        after = start + len("not")
-        spaces = len(text.source[after:]) - len(text.source[after:].lstrip(" "))
-        yield start, after + spaces, "", "negation"
-    elif isinstance(node, ast.BoolOp):
-        yield start, end, f"not ({text.of(node)})", "negation"
+        yield from _freed(text, node, can_be_bare=is_whole and not opened)
     elif not isinstance(node, ast.Compare) or len(node.ops) > 1:
-        yield start, start, "not ", "negation"
+        start, end = text.span(node)
+        if not isinstance(node, _LOOSE):
+            yield start, start, "not ", "negation"
+        elif not opened:
+            yield start, end, f"not ({text.of(node)})", "negation"
+        for place in opened:
+            yield place, place, "not ", "negation"
 
 
-def _compare(text: _Text, node: ast.Compare) -> Iterator[Edit]:
+def _freed(text: Text, node: ast.UnaryOp, *, can_be_bare: bool) -> Iterator[Edit]:
+    """A condition without its ``not``, with and without the parentheses that only it needs."""
+    inner = node.operand
+    is_one = isinstance(inner, ast.Compare) and len(inner.ops) == 1
+    if is_one or (isinstance(inner, ast.UnaryOp) and isinstance(inner.op, ast.Not)):
+        return
+    start, end = text.span(node)
+    is_needed = isinstance(inner, _LOOSE) and text.of(node) == f"not ({text.of(inner)})"
+    if can_be_bare and is_needed:
+        yield start, end, text.of(inner), "negation"
+    after = start + len("not")
+    spaces = len(text.source[after:]) - len(text.source[after:].lstrip(" "))
+    yield start, after + spaces, "", "negation"
+
+
+def _compare(text: Text, node: ast.Compare) -> Iterator[Edit]:
     operands = [node.left, *node.comparators]
     for op, (before, after) in zip(node.ops, pairwise(operands), strict=True):
         word = _COMPARE_WORDS[type(op)]
         yield from _swaps(text, before, after, word, _COMPARE[word], "comparison")
 
 
-def _binary(text: _Text, node: ast.BinOp) -> Iterator[Edit]:
+def _binary(text: Text, node: ast.BinOp) -> Iterator[Edit]:
     word = _OPERATOR_WORDS.get(type(node.op))
     if word is not None:
         yield from _swaps(text, node.left, node.right, word, _ARITHMETIC[word], "arithmetic")
@@ -201,45 +184,56 @@ def _binary(text: _Text, node: ast.BinOp) -> Iterator[Edit]:
         yield from _exchange(text, node.left, node.right, "operand order")
 
 
-def _augmented(text: _Text, node: ast.AugAssign) -> Iterator[Edit]:
+def _augmented(text: Text, node: ast.AugAssign) -> Iterator[Edit]:
     word = _OPERATOR_WORDS.get(type(node.op))
     if word is not None:
         others = tuple(f"{other}=" for other in _ARITHMETIC[word])
         yield from _swaps(text, node.target, node.value, f"{word}=", others, "assignment")
 
 
-def _logic(text: _Text, node: ast.BoolOp) -> Iterator[Edit]:
+def _logic(text: Text, node: ast.BoolOp) -> Iterator[Edit]:
     word, other = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
     for before, after in pairwise(node.values):
         yield from _swaps(text, before, after, word, (other,), "logic")
     for value in node.values:
-        yield from _condition(text, value)
+        yield from _condition(text, value, is_whole=False)
 
 
-def _number(text: _Text, node: ast.expr, value: int) -> Iterator[Edit]:
-    if text.of(node) == str(value):
-        for other in (value - 1, value + 1):
-            yield (*text.span(node), str(other), "constant")
+def _number(text: Text, node: ast.expr, value: int) -> Iterator[Edit]:
+    start, end = text.span(node)
+    is_doubly_signed = value < 0 and text.source[max(0, start - 1) : start] == "-"
+    if text.of(node) != str(value) or is_doubly_signed:
+        return
+    _, (_, following) = text.neighbours(start, end)
+    for other in (value - 1, value + 1):
+        if other >= 0 or following not in ("**", "."):  # these would take the number from its sign
+            yield start, end, str(other), "constant"
 
 
-def _constant(text: _Text, node: ast.Constant) -> Iterator[Edit]:
+def _constant(text: Text, node: ast.Constant) -> Iterator[Edit]:
     if isinstance(node.value, bool):
         yield (*text.span(node), str(not node.value), "boolean")
     elif isinstance(node.value, int):
         yield from _number(text, node, node.value)
 
 
-def _unary(text: _Text, node: ast.UnaryOp) -> Iterator[Edit]:
-    if _is_negative(node):
-        assert isinstance(node.operand, ast.Constant) and isinstance(node.operand.value, int)
-        yield from _number(text, node, -node.operand.value)
+def _negative(text: Text, node: ast.AST) -> int | None:
+    """The number that a sign and digits directly after it are."""
+    if not isinstance(node, ast.UnaryOp) or not isinstance(node.op, ast.USub):
+        return None
+    number = node.operand
+    if not isinstance(number, ast.Constant) or type(number.value) is not int:
+        return None
+    return -number.value if text.of(node) == f"-{number.value}" else None
 
 
-def _is_negative(node: ast.AST) -> bool:
-    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and _is_int(node.operand)
+def _unary(text: Text, node: ast.UnaryOp) -> Iterator[Edit]:
+    value = _negative(text, node)
+    if value is not None:
+        yield from _number(text, node, value)
 
 
-def _call(text: _Text, node: ast.Call) -> Iterator[Edit]:
+def _call(text: Text, node: ast.Call) -> Iterator[Edit]:
     if isinstance(node.func, ast.Attribute):
         end = text.span(node.func)[1]
         for other in _NAMES.get(node.func.attr, ()):
@@ -251,20 +245,28 @@ def _call(text: _Text, node: ast.Call) -> Iterator[Edit]:
     if isinstance(node.func, ast.Name) and node.func.id == "range":
         for argument in node.args[:2]:
             yield from _off_by_one(text, argument)
-        if len(node.args) == 1:
-            start = text.span(node.args[0])[0]
-            yield start, start, "1, ", "range start"
-        elif len(node.args) == 2 and text.of(node.args[0]) == "1":
-            yield text.span(node.args[0])[0], text.span(node.args[1])[0], "", "range start"
+        yield from _range_start(text, node)
 
 
-def _name(text: _Text, node: ast.Name) -> Iterator[Edit]:
+def _range_start(text: Text, node: ast.Call) -> Iterator[Edit]:
+    """A range that starts at 1 instead of 0, or the other way round."""
+    if len(node.args) == 1:
+        opened = text.find("(", text.span(node.func)[1], text.span(node)[1])
+        assert opened is not None
+        yield opened[1], opened[1], "1, ", "range start"
+    elif len(node.args) == 2 and text.of(node.args[0]) == "1":
+        start, end = text.span(node.args[0])
+        if text.source[end : end + 2] == ", ":
+            yield start, end + 2, "", "range start"
+
+
+def _name(text: Text, node: ast.Name) -> Iterator[Edit]:
     if isinstance(node.ctx, ast.Load):
         for other in _NAMES.get(node.id, ()):
             yield (*text.span(node), other, "name")
 
 
-def _subscript(text: _Text, node: ast.Subscript) -> Iterator[Edit]:
+def _subscript(text: Text, node: ast.Subscript) -> Iterator[Edit]:
     if isinstance(node.slice, ast.Slice):
         yield from _off_by_one(text, node.slice.lower)
         yield from _off_by_one(text, node.slice.upper)
@@ -272,13 +274,13 @@ def _subscript(text: _Text, node: ast.Subscript) -> Iterator[Edit]:
         yield from _off_by_one(text, node.slice)
 
 
-def _tuple(text: _Text, node: ast.Tuple) -> Iterator[Edit]:
+def _tuple(text: Text, node: ast.Tuple) -> Iterator[Edit]:
     has_star = any(isinstance(element, ast.Starred) for element in node.elts)
     if isinstance(node.ctx, ast.Load) and len(node.elts) == 2 and not has_star:
-        yield from _exchange(text, *node.elts, "tuple order")
+        yield from _exchange(text, node.elts[0], node.elts[1], "tuple order")
 
 
-def _edits(text: _Text, node: ast.AST) -> Iterator[Edit]:
+def _edits(text: Text, node: ast.AST) -> Iterator[Edit]:
     """Changes that a node itself offers; its children have their own."""
     match node:
         case ast.Compare():
@@ -309,12 +311,12 @@ def _edits(text: _Text, node: ast.AST) -> Iterator[Edit]:
             yield (*text.span(node), "break", "loop")
 
 
-def _walk(text: _Text, node: ast.AST, statement: int) -> Iterator[tuple[Edit, int]]:
+def _walk(text: Text, node: ast.AST, statement: int) -> Iterator[tuple[Edit, int]]:
     if isinstance(node, ast.stmt):
         statement = node.lineno
     for edit in _edits(text, node):
         yield edit, statement
-    if _is_negative(node):
+    if _negative(text, node) is not None:
         return  # its number was changed with its sign
     for field, value in ast.iter_fields(node):
         if field in _UNSEEN.get(type(node), ()):
@@ -341,13 +343,17 @@ def mutations(source: str) -> list[Mutation]:
     """Every change of a source, by place; each leads to another text that parses.
 
     Raises:
-        SyntaxError: the source itself does not parse.
+        SyntaxError: the source itself does not parse, or is nested too deeply to be walked.
     """
-    tree = ast.parse(source)
-    text = _Text(source)
+    try:
+        tree = ast.parse(source)
+        text = Text(source)
+        edits = sorted(set(_walk(text, tree, 1)))
+    except (RecursionError, MemoryError) as error:
+        raise SyntaxError("it is nested too deeply") from error
     seen = {source}
     found: list[Mutation] = []
-    for (start, end, replacement, kind), statement in sorted(set(_walk(text, tree, 1))):
+    for (start, end, replacement, kind), statement in edits:
         mutation = Mutation(start, end, replacement, kind, text.line_of(start), statement)
         changed = apply(source, mutation)
         if changed not in seen and _parses(changed):
@@ -359,6 +365,6 @@ def mutations(source: str) -> list[Mutation]:
 def _parses(source: str) -> bool:
     try:
         ast.parse(source)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""The toolchain ``repair-search``: reads an issue, changes the tree it stands in, tells what it did.
+"""The toolchain ``repair-search``: reads an issue, changes the tree it stands in, reports.
 
 Belongs here: the command, its clock, what it writes and prints. Does not: the search itself
 (``climb``), running tests (``forked_tests``), reading the request (``request``).
@@ -7,7 +7,7 @@ Run as ``python -P -m planner_pipeline.repair.search`` in the tree, with a reque
 codes: 0 all gates pass, 1 they do not yet and the best tree was kept, 2 the request is unusable,
 3 the tests cannot be run. The last line on stdout is JSON.
 
-How much work a budget buys is declared, not measured: ``(budget - startup) * 0.9 / pace``
+How much work a budget buys is declared, not measured: ``(budget - startup) * 0.85 / pace``
 evaluations, each in a slot of ``pace`` seconds. An evaluation that is done earlier waits for the
 end of its slot, so that equal seeds do equal work on every machine that can keep the pace.
 """
@@ -34,10 +34,10 @@ from planner_pipeline.repair.verdict import Verdict, most_lines
 
 NAME: Final = "repair-search"
 VERSION: Final = "1"
-PACE_SECONDS: Final = 0.05
-STARTUP_SECONDS: Final = 0.3  # Python, pytest and its session; measured 0.2 s, less busy machines
+PACE_SECONDS: Final = 0.04  # an evaluation takes some 15 ms; three at a time share two processors
+STARTUP_SECONDS: Final = 0.45  # sandbox, Python, pytest and its session, three at a time
 PRICE_USD: Final = 0.0001
-SLACK: Final = 0.1
+SLACK: Final = 0.15
 GATE_SECONDS: Final = 10.0
 
 
@@ -53,9 +53,17 @@ def evaluations_for(
     """Evaluations that a budget buys.
 
     >>> [evaluations_for(seconds) for seconds in (0.1, 0.75, 3.0, 6.0)]
-    [0, 8, 48, 102]
+    [0, 6, 54, 117]
     """
     return int(max(0.0, budget_seconds - startup) * (1.0 - SLACK) / pace + 1e-9)
+
+
+def seconds_since_start() -> float:
+    """How long this process has been there, its interpreter's own start included."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    born = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - born
 
 
 def write_tree(tree: Tree, before: Tree) -> None:
@@ -173,6 +181,7 @@ class _Attempt:
             "cost": round(done.n_evaluations * self._options.price, 9),
             "toolchain": f"{NAME} {VERSION}",
             "budget": self.most,
+            "is_out_of_budget": done.n_failing != 0 and done.n_evaluations >= self.most,
             "failing": done.n_failing,
             "kept": kept,
         }
@@ -197,7 +206,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an attempt; returns the exit code."""
-    started = time.monotonic()
+    started = time.monotonic() - seconds_since_start()
     options = _options(arguments)
     try:
         attempt = _Attempt(parse_request(sys.stdin.buffer.read()), options, started)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+import planner_pipeline
 from planner_pipeline.bench.config import BenchConfig, Toolchain
 from planner_pipeline.bench.crash_points import crash_point
 from planner_pipeline.bench.protocol import HarnessError
@@ -192,7 +193,7 @@ class AttemptRunner:
             argv=with_python(toolchain.command),
             stdin=msgspec.json.encode(request),
             env={**environment_of(toolchain), "CYNTRA_SEED": str(task.seed)},
-            readable=tuple(Path(path) for path in toolchain.readable),
+            readable=readable_of(toolchain),
             has_network=toolchain.has_network,
             wall_seconds=task.seconds,
             unit_mark=task.mark,
@@ -235,6 +236,12 @@ class AttemptRunner:
 def with_python(command: tuple[str, ...]) -> tuple[str, ...]:
     """A command with this interpreter in the place of ``{python}``."""
     return tuple(part.replace("{python}", sys.executable) for part in command)
+
+
+def readable_of(toolchain: Toolchain) -> tuple[Path, ...]:
+    """Paths a toolchain may read besides; ``{package}`` is this package, for toolchains of ours."""
+    package = str(Path(planner_pipeline.__file__).parent)
+    return tuple(Path(path.replace("{package}", package)) for path in toolchain.readable)
 
 
 def environment_of(toolchain: Toolchain) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The local executor: a real swarm on this machine, in worktrees, under limits, judged by gates.
 
-Belongs here: how attempts make a candidate: one after another, or side by side with a vote. Does
-not: one attempt (``attempts``), confinement (``sandbox``). Spec: section 9.2; formats 6.3.
+Belongs here: how attempts make a candidate: one after another, or side by side with a vote.
+Does not: one attempt (``attempts``), confinement (``sandbox``). Spec: section 9.2; formats 6.3.
 
 ``serial_handoff`` hands its tree on: when an attempt fails and time is left, the next one goes on
 from where it stopped. ``speculate_vote`` runs its attempts side by side, each in a tree of its own,
@@ -31,7 +31,7 @@ from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, U
 from planner_pipeline.bench.sandbox import Sandbox, reap_orphans
 from planner_pipeline.bench.vote import Ballot, Vote, take_vote
 from planner_pipeline.bench.worktrees import Mirror, Worktree
-from planner_runtime.contracts.bench_outcome import AttemptOutcome, OutcomeStatus
+from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.heuristic import SERIAL, SPECULATE
 
@@ -64,6 +64,11 @@ class LocalExecutor:
     def name(self) -> str:
         """As written into every outcome."""
         return "local"
+
+    @property
+    def isolation(self) -> Isolation:
+        """How its attempts are confined."""
+        return self._sandbox.isolation
 
     def versions(self) -> dict[str, str]:
         """First line of every toolchain's ``version_command``; "unknown" without one."""
@@ -173,12 +178,15 @@ class LocalExecutor:
         try:
             for number in range(1, self._config.handoffs + 1):
                 is_last = number == self._config.handoffs
-                seconds = left if is_last else left * self._config.handoff_share
+                share = 1.0 if is_last else self._config.handoff_share
+                seconds = share * declared_rest(left, unit.limit_seconds)
                 run = self._runner.run(self._task(unit, number, seconds, base), worktree)
                 if self._n_interrupts > n_interrupts:
                     raise HarnessError("local", "it was interrupted")
                 runs.append(run)
-                left -= run.finished.duration_ms / 1_000
+                # who used up what it was told used all of it, whatever the clock says
+                took = seconds if run.is_out_of_budget else run.finished.duration_ms / 1_000
+                left = max(0.0, left - took)
                 if run.is_passed or left < LEAST_SECONDS or run.forbidden:
                     break
         finally:
@@ -249,6 +257,15 @@ class LocalExecutor:
             base_commit=base,
             reason=best.reason,
         )
+
+
+def declared_rest(left: float, limit: float) -> float:
+    """Seconds that are left, in steps of a twentieth of the limit.
+
+    Clocks differ a little from run to run; what an attempt is told it has should not, since a
+    search may spend it to the last step. At most a fiftieth of the limit more than there is.
+    """
+    return int(left / limit * 20 + 0.4) / 20 * limit
 
 
 def _status(runs: list[AttemptRun], best: AttemptRun) -> OutcomeStatus:
