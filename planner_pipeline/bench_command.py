@@ -5,6 +5,7 @@ Belongs here: its arguments and the lines it prints. Does not: work.
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import threading
@@ -35,6 +36,48 @@ def seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is no duration such as 1s, 500ms or 1m")
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``least`` up."""
+
+    def parse(text: str) -> int:
+        if text.isdecimal() and int(text) >= least:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} up")
+
+    return parse
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def amount(text: str) -> float:
+    """A finite number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = _number(text)
+    if 0 < value < math.inf:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = _number(text)
+    if 0 <= value <= 1:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+
+
 def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
@@ -43,15 +86,15 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--config", type=Path, metavar="FILE", help="default: REPO/.cyntra/bench.yaml where it is"
     )
-    one.add_argument("--k", type=int, metavar="N", help="candidates a case")
-    one.add_argument("--repeats", type=int, metavar="N", help="seeds a candidate")
-    one.add_argument("--seed", type=int, metavar="S", help="of the campaign")
-    one.add_argument("--jobs", type=int, metavar="N", help="units at a time")
+    one.add_argument("--k", type=whole(1), metavar="N", help="candidates a case")
+    one.add_argument("--repeats", type=whole(1), metavar="N", help="seeds a candidate")
+    one.add_argument("--seed", type=whole(0), metavar="S", help="of the campaign")
+    one.add_argument("--jobs", type=whole(1), metavar="N", help="units at a time")
     one.add_argument(
         "--select", choices=("coverage", "uncertainty"), help="how further candidates are chosen"
     )
     one.add_argument(
-        "--anchors", type=float, metavar="SHARE", help="of cases that try every valid action"
+        "--anchors", type=share, metavar="SHARE", help="of cases that try every valid action"
     )
     one.add_argument(
         "--minute", type=seconds, metavar="TIME", help="of the clock for a minute of a budget"
@@ -69,11 +112,11 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
         "--bundle", type=Path, metavar="DIR",
         help="whose choices are tried as well (default: OUT/bundle where it is)",
     )  # fmt: skip
+    one.add_argument("--max-attempts", type=whole(1), metavar="N", help="most attempts in all")
     for cap, what in (
-        ("attempts", "attempts"), ("minutes", "agent-minutes"), ("usd", "dollars"),
-        ("wall", "seconds of the clock"),
+        ("minutes", "agent-minutes"), ("usd", "dollars"), ("wall", "seconds of the clock"),
     ):  # fmt: skip
-        one.add_argument(f"--max-{cap}", type=float, metavar="N", help=f"most {what} in all")
+        one.add_argument(f"--max-{cap}", type=amount, metavar="N", help=f"most {what} in all")
     one.add_argument(
         "--fresh", action="store_true", help="ask again: today's history, today's commit"
     )
@@ -119,11 +162,17 @@ def run_bench(arguments: argparse.Namespace) -> int:
         return _import(session, arguments.import_report)
     if arguments.retry_infra:
         _say(f"{session.forget_infra_errors()} units whose harness failed will run again")
+    if not session.cases:
+        raise CommandError(f"nothing to bench: {why_nothing(session)}")
     _say_plan(session)
     if arguments.plan:
         print(json.dumps(plan_document(session), sort_keys=True), flush=True)
         return 0
-    end = session.run(_teller(session))
+    try:
+        end = session.run(_teller(session))
+    except KeyboardInterrupt:
+        _say("what is finished is kept; the same command goes on from there")
+        raise
     judge_bench(repo, out, bench, session.selections)
     _say((session.bench / "report.md").read_text(encoding="utf-8"))
     print(json.dumps(run_document(session, end), sort_keys=True), flush=True)
@@ -164,6 +213,19 @@ def _import(session: Any, folder: Path) -> int:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def why_nothing(session: Any) -> str:
+    """Why a session has no case: every reason once, with the first issue it is given for."""
+    if not session.refused:
+        return "no issue is open"
+    firsts: dict[str, list[str]] = {}
+    for one in session.refused:
+        firsts.setdefault(one.reason, []).append(one.issue_id)
+    return "; ".join(
+        f"{reason} ({ids[0]}{f' and {len(ids) - 1} more' if ids[1:] else ''})"
+        for reason, ids in firsts.items()
+    )
 
 
 def plan_document(session: Any) -> dict[str, Any]:
@@ -210,6 +272,8 @@ def _say_plan(session: Any) -> None:
         most, spent = getattr(session.config.caps, cap), getattr(totals, cap)
         if most is not None:
             _say(f"  cap on {cap.replace('_', ' ')}: {most:g}, spent or reserved {spent:g}")
+            if n_waiting and getattr(worst, cap) is None:
+                _say("  nothing can start under it: no price is known, set usd_per_minute")
             if spent + (getattr(worst, cap) or 0) > most:
                 _say("  the campaign may end at this cap, with what is finished by then")
 
@@ -245,6 +309,7 @@ def run_document(session: Any, end: Any) -> dict[str, Any]:
         "units": end.n_units,
         "ran": end.n_run,
         "kept": end.n_kept,
+        "refused": {one.issue_id: one.reason for one in session.refused},
         "seconds": end.wall_seconds,
         "infra_errors": report["n_infra_errors"],
         "cases": report["n_cases"],

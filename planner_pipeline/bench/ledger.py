@@ -105,7 +105,7 @@ class _Book:
         walls = dict(self._walls)
         for entry in self._open():
             walls[entry.session] = max(walls.get(entry.session, 0.0), entry.wall_seconds)
-        return sum(wall for session, wall in walls.items() if session != but_of)
+        return sum((wall for session, wall in walls.items() if session != but_of), 0.0)
 
     def totals(self) -> Totals:
         """Everything so far."""

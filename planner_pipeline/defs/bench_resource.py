@@ -11,6 +11,7 @@ from typing import Final
 import dagster as dg
 import msgspec
 
+from planner_pipeline.bench.config import BenchConfigError
 from planner_pipeline.bench.session import (
     BenchRequest,
     BenchSession,
@@ -68,10 +69,13 @@ class BenchSettings(dg.ConfigurableResource):
         file = None if self.config is None else Path(self.config)
         config = workspace_config(settings.repo_dir, file)
         given = {name: getattr(self, name) for name in _OVERRIDES}
-        caps = {cap: value for name, cap in _CAPS.items() if (value := getattr(self, name))}
+        asked = {cap: getattr(self, name) for name, cap in _CAPS.items()}
+        caps = {cap: value for cap, value in asked.items() if value is not None}
         if caps:
             given["caps"] = msgspec.to_builtins(config.caps) | caps
         bundle = settings.out_dir / "bundle" if self.bundle is None else Path(self.bundle)
+        if self.bundle is not None and not bundle.exists():
+            raise BenchConfigError(f"{bundle}: there is no such bundle")
         request = BenchRequest(
             repo=settings.repo_dir,
             out=settings.out_dir,

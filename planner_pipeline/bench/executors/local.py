@@ -38,6 +38,7 @@ from planner_runtime.heuristic import SERIAL, SPECULATE
 LEAST_SECONDS: Final = 0.1  # a handoff with less time than this is none
 SPARE_SECONDS: Final = 10.0  # for git and files, in the worst case of a unit
 KILL_SECONDS: Final = 2.0  # from killing an attempt to the end of its last process, at most
+MOST_ROUNDED: Final = 0.02  # of its limit, that ``declared_rest`` may add to what is left
 
 
 class LocalExecutor:
@@ -98,16 +99,18 @@ class LocalExecutor:
         config = self._config
         is_serial = unit.action.swarm_id == SERIAL
         attempts = self._most_attempts(unit)
-        n_limits = 1 if is_serial else unit.n_candidates
-        graces = attempts * (config.limits.grace_seconds + KILL_SECONDS)
-        minutes = (n_limits * unit.limit_seconds + graces) / config.minute_seconds
+        limits = 1 + MOST_ROUNDED if is_serial else float(unit.n_candidates)
+        ending = config.limits.grace_seconds + KILL_SECONDS
+        minutes = (limits * unit.limit_seconds + attempts * ending) / config.minute_seconds
         prices = [toolchain.usd_per_minute for toolchain in config.toolchains.values()]
         known = [price for price in prices if price is not None]
-        gates = len(self._gates(unit.case)) * config.gate_seconds * (attempts if is_serial else 1)
+        in_a_row = attempts if is_serial else 1
+        gates = len(self._gates(unit.case)) * (config.gate_seconds + ending)
+        toolchains = (limits if is_serial else 1.0) * unit.limit_seconds
         return Spend(
             attempts=attempts,
             agent_minutes=minutes,
-            wall_seconds=unit.limit_seconds + graces + gates + SPARE_SECONDS,
+            wall_seconds=toolchains + in_a_row * (ending + gates) + SPARE_SECONDS,
             cost_usd=max(known) * minutes if known and len(known) == len(prices) else None,
         )
 

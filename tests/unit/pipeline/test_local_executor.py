@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from planner_pipeline.bench.config import Toolchain
-from planner_pipeline.bench.executors.local import LocalExecutor
+from planner_pipeline.bench.executors.local import MOST_ROUNDED, LocalExecutor, declared_rest
 from planner_pipeline.bench.protocol import Executor, HarnessError, Result
 from planner_pipeline.dataset.examples import label_of
 from planner_pipeline.sources.workspace import read_workspace
@@ -107,6 +107,27 @@ def test_time_that_is_over_ends_an_attempt_and_says_so(folder: Path) -> None:
     (archive,) = archives(folder)
     assert not (archive / "rollout.json").exists()
     assert read_json(archive / "proof.json")["status"] == "timeout"
+
+
+@pytest.mark.parametrize("action", [serial(), side_by_side(2)])
+def test_no_unit_takes_more_than_its_worst_case(folder: Path, action: Action) -> None:
+    """Also where every attempt has to be killed; with a grace, and the killing, on top."""
+    config = a_config("trap '' TERM; sleep 60", minute_seconds=0.02, handoff_share=0.5)
+    executor, unit = an_executor(folder, config), a_unit(config, action)
+    (result,) = executor.run(unit)
+    worst = executor.worst_case(unit)
+    assert len(result.attempts) > 1
+    assert len(result.attempts) <= worst.attempts
+    assert (result.agent_ms or 0) / 20 <= worst.agent_minutes
+    assert (result.duration_ms or 0) / 1_000 <= worst.wall_seconds
+
+
+@pytest.mark.parametrize("limit", [0.3, 900.0, 7_200.0])
+def test_what_is_declared_to_be_left_is_hardly_more_than_there_is(limit: float) -> None:
+    for step in range(1, 1_001):
+        left = limit * step / 1_000
+        assert 0 <= declared_rest(left, limit) <= left + MOST_ROUNDED * limit + 1e-9
+    assert declared_rest(limit, limit) == limit
 
 
 def test_a_vote_without_a_passing_candidate_is_censored_where_one_was_cut_short(
