@@ -34,8 +34,9 @@ from planner_pipeline.repair.verdict import Verdict, most_lines
 
 NAME: Final = "repair-search"
 VERSION: Final = "1"
-PACE_SECONDS: Final = 0.05
-STARTUP_SECONDS: Final = 0.3  # Python, pytest and its session; measured 0.2 s, less busy machines
+PACE_SECONDS: Final = 0.05  # 16 ms of a CPU, so that two CPUs hold three searches twice over
+STARTUP_SECONDS: Final = 0.4  # Python, pytest, its session, the end; 0.2 s where nobody else works
+EDGES_SECONDS: Final = 0.1  # of these, before the clock of this file starts and after it stops
 PRICE_USD: Final = 0.0001
 SLACK: Final = 0.1
 GATE_SECONDS: Final = 10.0
@@ -53,7 +54,7 @@ def evaluations_for(
     """Evaluations that a budget buys.
 
     >>> [evaluations_for(seconds) for seconds in (0.1, 0.75, 3.0, 6.0)]
-    [0, 8, 48, 102]
+    [0, 6, 46, 100]
     """
     return int(max(0.0, budget_seconds - startup) * (1.0 - SLACK) / pace + 1e-9)
 
@@ -93,7 +94,7 @@ class _Attempt:
     def __init__(self, request: Request, options: argparse.Namespace, started: float) -> None:
         self._root = Path(os.path.realpath("."))
         self._request, self._options = request, options
-        self._first_slot = started + options.startup
+        self._first_slot = started + max(0.0, options.startup - EDGES_SECONDS)
         self._on_disk: Tree = read_sources(self._root, request)
         self._tests, self._others = split_gates(self._root, request.gates)
         self.most = evaluations_for(
@@ -174,6 +175,7 @@ class _Attempt:
             "toolchain": f"{NAME} {VERSION}",
             "budget": self.most,
             "failing": done.n_failing,
+            "is_out_of_budget": done.is_out_of_budget,
             "kept": kept,
         }
 
