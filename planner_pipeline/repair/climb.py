@@ -60,11 +60,13 @@ class Climb:
     Attributes:
         n_evaluations: What it took of its budget.
         n_failing: Tests that fail at the end; None where the tests of no tree could run.
+        is_out_of_budget: It ended because its budget was used up, not its changes.
     """
 
     n_evaluations: int
     n_failing: int | None
     kept: tuple[Kept, ...]
+    is_out_of_budget: bool
 
 
 def suspicion(mutation: Mutation, coverage: Mapping[int, tuple[int, int]], n_failed: int) -> float:
@@ -120,6 +122,7 @@ class _Climber:
         self.spent = 0
         self.verdict = Verdict()
         self.failing: int | None = None
+        self.is_out_of_budget = most <= 0
         self._judge, self._most, self._say, self._pause = judge, most, say, pause
         self._tried: set[tuple[str, ...]] = set()
 
@@ -162,6 +165,7 @@ class _Climber:
         ranked = _ranked(self.tree, self.verdict, rng)
         for move in chain(((change,) for change in ranked), _pairs(ranked)):
             if self.spent >= self._most:
+                self.is_out_of_budget = True
                 return False
             changed = _changed(self.tree, move)
             if changed is None or not self.is_new(changed):
@@ -203,9 +207,9 @@ def climb(
         SyntaxError: a text of the tree does not parse.
     """
     climber = _Climber(tree, judge, most, say, pause)
-    is_going = most > 0
+    is_going = not climber.is_out_of_budget
     if is_going:
         climber.start()
     while is_going and climber.failing != 0:
         is_going = climber.improve(random.Random(f"{seed} {len(climber.kept)}"), keep)
-    return Climb(climber.spent, climber.failing, tuple(climber.kept))
+    return Climb(climber.spent, climber.failing, tuple(climber.kept), climber.is_out_of_budget)

@@ -1,12 +1,13 @@
 """Running tests on trees that are on no disk: one pytest session, a forked child for each tree.
 
 Belongs here: the session, what a child tells of its tests, and the bounds on a child that does not
-end. Does not: which trees are tried (``search``).
+end. Does not: which trees are tried (``climb``).
 
 pytest starts once. The search runs inside its collection hook; ``verdict_of`` forks there, and the
 child goes on to collect and run the tests with the sources it was given, tells its parent what
 came of them, and ends. A loop without an end is met by counting executed lines, not by a clock, so
-that a verdict does not depend on how busy the machine is; the clock is the last resort.
+that a verdict does not depend on how busy the machine is: its test fails, and the tests after it
+get less. The clock is the last resort, for what executes no lines.
 """
 
 import gc
@@ -15,42 +16,58 @@ import importlib.machinery
 import json
 import os
 import resource
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
 import pytest
 
-from planner_pipeline.repair.verdict import FIRST_LINES, Verdict
+from planner_pipeline.repair.verdict import FIRST_LINES, LEAST_LINES, Verdict
 
 HARD_LIMIT_SECONDS: Final = 0.5
-MEMORY_MB: Final = 2_048
+LOST_SECONDS: Final = 1.0  # after these a child is killed that has put off its own alarm
+MEMORY_MB: Final = 1_024
 _ARGUMENTS: Final = (
     "-o", "addopts=", "--assert=plain", "--disable-plugin-autoload", "-p", "no:terminal", "-p",
     "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:junitxml", "-p", "no:pastebin", "-p",
     "no:doctest", "-p", "no:debugging", "-p", "no:logging", "-p", "no:unraisableexception", "-p",
-    "no:threadexception", "-p", "no:stepwise", "-p", "no:setuponly", "-p", "no:capture",
+    "no:threadexception", "-p", "no:stepwise", "-p", "no:setuponly", "-s",
 )  # fmt: skip
+_ORDINARY: Final = (
+    pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
+)  # fmt: skip
+Trace = Callable[[FrameType, str, Any], Any]
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
     """Loads a module from a text instead of its file, and never from compiled leftovers."""
 
-    def __init__(self, fullname: str, path: str, source: str) -> None:
+    def __init__(self, fullname: str, path: str, source: str, trace: Trace) -> None:
         super().__init__(fullname, path)
-        self._source = source
+        self._source, self._trace = source, trace
 
     def get_code(self, fullname: str) -> CodeType:
         return compile(self._source, self.path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute a module, its lines counted."""
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            super().exec_module(module)
+        finally:
+            sys.settrace(before)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds modules where Python does, and gives some of them other sources."""
 
-    def __init__(self, sources: Mapping[str, str]) -> None:
-        self._sources = sources
+    def __init__(self, sources: Mapping[str, str], trace: Trace) -> None:
+        self._sources, self._trace = sources, trace
 
     def find_spec(
         self, fullname: str, path: Any, target: ModuleType | None = None
@@ -61,7 +78,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         origin = os.path.realpath(spec.origin)
         if origin not in self._sources:
             return None
-        spec.loader = _Loader(fullname, origin, self._sources[origin])
+        spec.loader = _Loader(fullname, origin, self._sources[origin], self._trace)
         return spec
 
 
@@ -69,11 +86,32 @@ class _Child(Exception):
     """Unwinds the search in a child, where pytest takes over; nothing is wrong."""
 
 
+class _EndlessError(BaseException):
+    """A test executed too many lines; code that catches ordinary errors does not catch it."""
+
+
+def _read(pipe: int) -> tuple[bytes, bool]:
+    """The line a child tells, less where it ended before; and whether it neither told nor ended.
+
+    Its end is not waited for: processes that a test has left behind may hold the pipe open.
+    """
+    told = b""
+    until = time.monotonic() + LOST_SECONDS
+    while not told.endswith(b"\n"):
+        if not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+            return told, True
+        part = os.read(pipe, 1 << 16)
+        if not part:
+            break
+        told += part
+    return told, False
+
+
 class TestSession:
     """One pytest session that judges many trees.
 
     Attributes:
-        most_lines: Lines a tree may execute before it counts as endless.
+        most_lines: Lines of the tree that its tests may execute before one counts as endless.
     """
 
     __test__ = False
@@ -87,6 +125,8 @@ class TestSession:
         self._sources: Mapping[str, str] = {}
         self._stop_at: int | None = None
         self._n_failed = self._n_passed = self._n_lines = 0
+        self._bound = FIRST_LINES
+        self._has_overrun = False
         self._lines: set[tuple[str, int]] = set()
         self._coverage: dict[str, dict[int, list[int]]] = {}
 
@@ -115,10 +155,12 @@ class TestSession:
             self._begin(writing, sources, stop_at)
             raise _Child
         os.close(writing)
-        with open(reading, "rb") as pipe:
-            told = pipe.read()
+        told, is_lost = _read(reading)
+        os.close(reading)
+        if is_lost:
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        if not told:
+        if not told.endswith(b"\n"):
             return Verdict(was_killed=os.WIFSIGNALED(status))
         n_failed, n_passed, is_whole, n_lines, coverage = json.loads(told)
         return Verdict(
@@ -162,15 +204,16 @@ class TestSession:
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
         self._pipe, self._sources, self._stop_at = pipe, sources, stop_at
+        self._bound = self.most_lines
         for name, module in list(sys.modules.items()):
             if getattr(module, "__file__", None) in sources:
                 del sys.modules[name]
-        sys.meta_path.insert(0, _Finder(sources))
+        sys.meta_path.insert(0, _Finder(sources, self._on_call))
 
     def _tell(self, *, is_whole: bool) -> None:
         told = [self._n_failed, self._n_passed, is_whole, self._n_lines, self._coverage]
         with open(self._pipe, "wb") as pipe:
-            pipe.write(json.dumps(told).encode())
+            pipe.write(json.dumps(told).encode() + b"\n")
         os._exit(0)
 
     def _on_call(self, frame: FrameType, event: str, arg: Any) -> Any:
@@ -180,20 +223,41 @@ class TestSession:
         if event == "line":
             self._n_lines += 1
             self._lines.add((frame.f_code.co_filename, frame.f_lineno))
-            if self._n_lines > self.most_lines:
-                self._n_failed = self._n_passed = 0
-                self._tell(is_whole=False)
+            if self._n_lines > self._bound:
+                self._has_overrun = True
+                raise _EndlessError
         return self._on_line
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-        """Watch a test's lines."""
+    def pytest_runtest_logstart(self) -> None:
+        """Another test begins."""
         self._lines = set()
+        self._bound = self.most_lines
+        if self._has_overrun:
+            self._bound = min(self._bound, self._n_lines + LEAST_LINES)
+
+    def _watched(self) -> Generator[None, None, None]:
+        """Watch the lines of what pytest does meanwhile; endless ones count as none."""
+        before = self._n_lines
         sys.settrace(self._on_call)
         try:
-            return (yield)
+            yield
         finally:
             sys.settrace(None)
+            is_endless = self._n_lines > self._bound
+            if is_endless:
+                self._n_lines = before
+        if is_endless:
+            raise _EndlessError
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self) -> Generator[None, None, None]:
+        """Watch a test's fixtures."""
+        yield from self._watched()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, None, None]:
+        """Watch a test."""
+        yield from self._watched()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(
@@ -226,7 +290,7 @@ class TestSession:
             self._tell(is_whole=False)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """All tests ran."""
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """All tests ran, or something stopped them."""
         if self._pipe >= 0:
-            self._tell(is_whole=True)
+            self._tell(is_whole=exitstatus in _ORDINARY)

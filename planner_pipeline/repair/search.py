@@ -36,6 +36,7 @@ NAME: Final = "repair-search"
 VERSION: Final = "1"
 PACE_SECONDS: Final = 0.04  # an evaluation takes some 15 ms; three at a time share two processors
 STARTUP_SECONDS: Final = 0.45  # sandbox, Python, pytest and its session, three at a time
+END_SECONDS: Final = 0.1  # of these, kept for the end: the last gates, the report
 PRICE_USD: Final = 0.0001
 SLACK: Final = 0.15
 GATE_SECONDS: Final = 10.0
@@ -101,7 +102,7 @@ class _Attempt:
     def __init__(self, request: Request, options: argparse.Namespace, started: float) -> None:
         self._root = Path(os.path.realpath("."))
         self._request, self._options = request, options
-        self._first_slot = started + options.startup
+        self._first_slot = started + max(0.0, options.startup - END_SECONDS)
         self._on_disk: Tree = read_sources(self._root, request)
         self._tests, self._others = split_gates(self._root, request.gates)
         self.most = evaluations_for(
@@ -181,8 +182,8 @@ class _Attempt:
             "cost": round(done.n_evaluations * self._options.price, 9),
             "toolchain": f"{NAME} {VERSION}",
             "budget": self.most,
-            "is_out_of_budget": done.n_failing != 0 and done.n_evaluations >= self.most,
             "failing": done.n_failing,
+            "is_out_of_budget": done.is_out_of_budget,
             "kept": kept,
         }
 
