@@ -154,9 +154,10 @@ def run_bench(arguments: argparse.Namespace) -> int:
         trials=[str(path) for path in arguments.trials],
         minute_seconds=arguments.minute,
     )
+    settings = Settings(repo=str(repo), out=str(out))
+    bench.request(settings, arguments.issues)  # what cannot be used is said before anything is done
     if arguments.executor != "replay":
         materialize(repo, out, dataset_only=True, job=HISTORY)
-    settings = Settings(repo=str(repo), out=str(out))
     session = bench.session(settings, arguments.issues, fresh=arguments.fresh)
     if arguments.import_report is not None:
         return _import(session, arguments.import_report)

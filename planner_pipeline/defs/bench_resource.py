@@ -58,10 +58,10 @@ class BenchSettings(dg.ConfigurableResource):
     max_usd: float | None = None
     max_wall: float | None = None
 
-    def session(
+    def request(
         self, settings: Settings, issues: Sequence[str] | None, *, fresh: bool = False
-    ) -> BenchSession:
-        """The bench of some issues, open; of every open issue where ``issues`` is None.
+    ) -> BenchRequest:
+        """What is asked for, with the configuration read and checked.
 
         Raises:
             BenchConfigError: the settings do not fit together.
@@ -76,7 +76,7 @@ class BenchSettings(dg.ConfigurableResource):
         bundle = settings.out_dir / "bundle" if self.bundle is None else Path(self.bundle)
         if self.bundle is not None and not bundle.exists():
             raise BenchConfigError(f"{bundle}: there is no such bundle")
-        request = BenchRequest(
+        return BenchRequest(
             repo=settings.repo_dir,
             out=settings.out_dir,
             executor=self.executor,  # type: ignore[arg-type]
@@ -87,7 +87,16 @@ class BenchSettings(dg.ConfigurableResource):
             bundle=bundle if bundle.exists() else None,
             fresh=fresh,
         )
-        return BenchSession(request)
+
+    def session(
+        self, settings: Settings, issues: Sequence[str] | None, *, fresh: bool = False
+    ) -> BenchSession:
+        """The bench of some issues, open; of every open issue where ``issues`` is None.
+
+        Raises:
+            BenchConfigError: the settings do not fit together.
+        """
+        return BenchSession(self.request(settings, issues, fresh=fresh))
 
     def everything(self, settings: Settings) -> BenchSession:
         """The bench of every issue that has a case; of every case of the trials for ``replay``.

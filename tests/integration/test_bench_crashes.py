@@ -33,7 +33,11 @@ PLANNED = 4  # two issues, the baseline and its counterpart
 ATTEMPTS = 2 * (2 + 2)  # what the campaign may take at worst
 CAP = ATTEMPTS + 2 * 2  # and a unit more for each of two crashes, which nothing settles
 SETTINGS: dict[str, Any] = {"k": 2, "objective": {"overall": "max"}}
-STARTING = {"case_stored", "candidates_stored"}
+# one for each kind of thing that a harness leaves half done
+QUICK = {
+    "candidates_stored:1", "unit_leased:3", "toolchain_ended:1", "attempt_archived:2",
+    "unit_written:1", "unit_linked:2", "labels_written:1",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +115,16 @@ def check_went_on(out: Path, whole: Told, *, n_crashes: int) -> None:
 
 
 def points() -> list[Any]:
-    second = [
-        pytest.param(f"{name}:{3 if name == 'unit_leased' else 2}", marks=pytest.mark.slow)
-        for name in CRASH_POINTS
-        if name not in ("candidates_stored", "labels_written")
+    """Every point at its first passage, most of them at a later one too; a few on every run."""
+    once = {"candidates_stored", "labels_written"}
+    later = [
+        f"{name}:{3 if name == 'unit_leased' else 2}" for name in CRASH_POINTS if name not in once
     ]
-    return [*(f"{name}:1" for name in CRASH_POINTS), *second]
+    first = [f"{name}:1" for name in CRASH_POINTS]
+    return [
+        pytest.param(point, marks=() if point in QUICK else pytest.mark.slow)
+        for point in (*first, *later)
+    ]
 
 
 @pytest.mark.parametrize("point", points())
