@@ -7,9 +7,11 @@ import argparse
 import json
 import math
 import shlex
+import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,7 +172,8 @@ def run_bench(arguments: argparse.Namespace) -> int:
         print(json.dumps(plan_document(session), sort_keys=True), flush=True)
         return 0
     try:
-        end = session.run(_teller(session))
+        with _interruptible():
+            end = session.run(_teller(session))
     except KeyboardInterrupt:
         _say("what is finished is kept; the same command goes on from there")
         raise
@@ -178,6 +181,20 @@ def run_bench(arguments: argparse.Namespace) -> int:
     _say((session.bench / "report.md").read_text(encoding="utf-8"))
     print(json.dumps(run_document(session, end), sort_keys=True), flush=True)
     return 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Both ways to ask for an end are heard, also where whoever started this had them ignored."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _import(session: Any, folder: Path) -> int:

@@ -83,6 +83,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             code = 1
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us or not
             try:
                 if "crash_at" in order:
                     os.environ["CRASH_AT"] = order["crash_at"]

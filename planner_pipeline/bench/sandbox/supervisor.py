@@ -185,8 +185,10 @@ class Supervisor:
         """In the child: give up everything, then be the command. Never returns."""
         try:
             os.setsid()
-            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
-                _signal.signal(number, _signal.SIG_DFL)  # Python's own choices would be inherited
+            # what Python chose, or whoever started the harness, such as nohup, would be inherited
+            for number in range(1, 32):
+                if number not in (_SIGKILL, _SIGSTOP):
+                    _signal.signal(number, _signal.SIG_DFL)
             os.umask(0o022)
             if self.user != os.getuid():
                 os.setgroups([])
