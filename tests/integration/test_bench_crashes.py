@@ -173,10 +173,9 @@ def test_a_unit_whose_harness_dies_twice_is_no_label_and_the_others_are(
 def test_a_bench_that_is_killed_at_any_moment_goes_on(
     driver: Driver, repo: Path, tmp_path: Path, whole: Told, seed: int
 ) -> None:
-    out, chance, n_crashes = tmp_path / "out", random.Random(seed), 0
+    out, chance = tmp_path / "out", random.Random(seed)
     for _ in range(2):
-        ended = driver.run(repo, out, kill_after=chance.uniform(0.05, 0.8))
-        n_crashes += ended == -signal.SIGKILL
+        driver.run(repo, out, kill_after=chance.uniform(0.05, 0.8))
         wait_for(False, out)
     assert driver.run(repo, out) == 0
     if any(one.status == "infra_error" for one in outcomes_of(out)):  # both met one unit
