@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := .planner/demo
 
-.PHONY: help demo test check bench bench-dataset bench-training ui schemas clean
+.PHONY: help demo test check bench bench-dataset bench-harness bench-training ui schemas clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,6 +38,9 @@ bench: $(READY) ## how long a decision and its parts take
 
 bench-dataset: $(READY) ## what building a data set costs at 1k, 10k and 100k runs (about 15 minutes)
 	$(BIN)/python -m tests.bench.dataset
+
+bench-harness: $(READY) ## what a bench costs beyond toolchains and gates
+	$(BIN)/python -m tests.bench.bench_harness
 
 bench-training: $(READY) ## training rows per CPU second of MLP and Transformer, one thread
 	$(BIN)/python -m tests.bench.training

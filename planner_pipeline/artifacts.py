@@ -4,6 +4,7 @@ Belongs here: writing a file or a directory beside its place and moving it there
 is in them.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,6 +41,15 @@ def staged_directory(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """A block that one process at a time is in; the lock is freed however the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_parquet(table: pl.DataFrame, path: Path) -> None:

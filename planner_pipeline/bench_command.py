@@ -5,10 +5,13 @@ Belongs here: its arguments and the lines it prints. Does not: work.
 
 import argparse
 import json
+import math
 import shlex
+import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +38,48 @@ def seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is no duration such as 1s, 500ms or 1m")
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``least`` up."""
+
+    def parse(text: str) -> int:
+        if text.isdecimal() and int(text) >= least:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} up")
+
+    return parse
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def amount(text: str) -> float:
+    """A finite number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = _number(text)
+    if 0 < value < math.inf:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = _number(text)
+    if 0 <= value <= 1:
+        return value
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+
+
 def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
@@ -43,15 +88,15 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--config", type=Path, metavar="FILE", help="default: REPO/.cyntra/bench.yaml where it is"
     )
-    one.add_argument("--k", type=int, metavar="N", help="candidates a case")
-    one.add_argument("--repeats", type=int, metavar="N", help="seeds a candidate")
-    one.add_argument("--seed", type=int, metavar="S", help="of the campaign")
-    one.add_argument("--jobs", type=int, metavar="N", help="units at a time")
+    one.add_argument("--k", type=whole(1), metavar="N", help="candidates a case")
+    one.add_argument("--repeats", type=whole(1), metavar="N", help="seeds a candidate")
+    one.add_argument("--seed", type=whole(0), metavar="S", help="of the campaign")
+    one.add_argument("--jobs", type=whole(1), metavar="N", help="units at a time")
     one.add_argument(
         "--select", choices=("coverage", "uncertainty"), help="how further candidates are chosen"
     )
     one.add_argument(
-        "--anchors", type=float, metavar="SHARE", help="of cases that try every valid action"
+        "--anchors", type=share, metavar="SHARE", help="of cases that try every valid action"
     )
     one.add_argument(
         "--minute", type=seconds, metavar="TIME", help="of the clock for a minute of a budget"
@@ -69,17 +114,21 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
         "--bundle", type=Path, metavar="DIR",
         help="whose choices are tried as well (default: OUT/bundle where it is)",
     )  # fmt: skip
+    one.add_argument("--max-attempts", type=whole(1), metavar="N", help="most attempts in all")
     for cap, what in (
-        ("attempts", "attempts"), ("minutes", "agent-minutes"), ("usd", "dollars"),
-        ("wall", "seconds of the clock"),
+        ("minutes", "agent-minutes"), ("usd", "dollars"), ("wall", "seconds of the clock"),
     ):  # fmt: skip
-        one.add_argument(f"--max-{cap}", type=float, metavar="N", help=f"most {what} in all")
+        one.add_argument(f"--max-{cap}", type=amount, metavar="N", help=f"most {what} in all")
     one.add_argument(
         "--fresh", action="store_true", help="ask again: today's history, today's commit"
     )
     one.add_argument(
         "--retry-infra", action="store_true", help="run units again whose harness failed"
     )
+    one.add_argument(
+        "--import-report", type=Path, metavar="DIR",
+        help="judge a report of the kernel's own bench, and stop",
+    )  # fmt: skip
     one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
 
 
@@ -107,25 +156,94 @@ def run_bench(arguments: argparse.Namespace) -> int:
         trials=[str(path) for path in arguments.trials],
         minute_seconds=arguments.minute,
     )
+    settings = Settings(repo=str(repo), out=str(out))
+    bench.request(settings, arguments.issues)  # what cannot be used is said before anything is done
     if arguments.executor != "replay":
         materialize(repo, out, dataset_only=True, job=HISTORY)
-    settings = Settings(repo=str(repo), out=str(out))
     session = bench.session(settings, arguments.issues, fresh=arguments.fresh)
+    if arguments.import_report is not None:
+        return _import(session, arguments.import_report)
     if arguments.retry_infra:
         _say(f"{session.forget_infra_errors()} units whose harness failed will run again")
+    if not session.cases:
+        raise CommandError(f"nothing to bench: {why_nothing(session)}")
     _say_plan(session)
     if arguments.plan:
         print(json.dumps(plan_document(session), sort_keys=True), flush=True)
         return 0
-    end = session.run(_teller(session))
+    try:
+        with _interruptible():
+            end = session.run(_teller(session))
+    except KeyboardInterrupt:
+        _say("what is finished is kept; the same command goes on from there")
+        raise
     judge_bench(repo, out, bench, session.selections)
     _say((session.bench / "report.md").read_text(encoding="utf-8"))
     print(json.dumps(run_document(session, end), sort_keys=True), flush=True)
     return 0
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Both ways to ask for an end are heard, also where whoever started this had them ignored."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _import(session: Any, folder: Path) -> int:
+    """Judge a report of the kernel's own bench."""
+    from planner_pipeline.bench.imported import import_report
+
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: no such directory")
+    done = import_report(
+        folder,
+        session.bench,
+        config=session.config,
+        objective=session.objective,
+        space=session.space,
+    )
+    for row in done.report.quarantined[:5]:
+        _say(f"  quarantined {row.file}: {row.detail}")
+    print(
+        json.dumps(
+            {
+                "bench": str(session.bench),
+                "cases": len(done.report.cases),
+                "outcomes": len(done.report.outcomes),
+                "labels": int(done.labels["is_label"].sum()),
+                "skipped": len(done.report.skipped),
+                "quarantined": len(done.report.quarantined),
+            },
+            sort_keys=True,
+        ),
+        flush=True,
+    )
+    return 0
+
+
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def why_nothing(session: Any) -> str:
+    """Why a session has no case: every reason once, with the first issue it is given for."""
+    if not session.refused:
+        return "no issue is open"
+    firsts: dict[str, list[str]] = {}
+    for one in session.refused:
+        firsts.setdefault(one.reason, []).append(one.issue_id)
+    return "; ".join(
+        f"{reason} ({ids[0]}{f' and {len(ids) - 1} more' if ids[1:] else ''})"
+        for reason, ids in firsts.items()
+    )
 
 
 def plan_document(session: Any) -> dict[str, Any]:
@@ -172,28 +290,24 @@ def _say_plan(session: Any) -> None:
         most, spent = getattr(session.config.caps, cap), getattr(totals, cap)
         if most is not None:
             _say(f"  cap on {cap.replace('_', ' ')}: {most:g}, spent or reserved {spent:g}")
+            if n_waiting and getattr(worst, cap) is None:
+                _say("  nothing can start under it: no price is known, set usd_per_minute")
             if spent + (getattr(worst, cap) or 0) > most:
                 _say("  the campaign may end at this cap, with what is finished by then")
 
 
 def _teller(session: Any) -> Callable[[Any, Any], None]:
     """Prints a line for every unit that really ran."""
-    from planner_pipeline.bench.protocol import words_of
+    from planner_pipeline.bench.session import told_of
 
     lock, n_done = threading.Lock(), [0]
 
     def tell(unit: Any, outcomes: Any) -> None:
-        last = outcomes[-1]
-        if last.replayed is not None:
+        if outcomes[-1].replayed is not None:
             return
-        took = "" if last.duration_ms is None else f" {last.duration_ms / 1_000:.2f} s"
-        why = "" if last.reason is None else f" ({last.reason})"
         with lock:
             n_done[0] += 1
-            _say(
-                f"  {n_done[0]:>4} {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}: "
-                f"{last.status}{took}{why}"
-            )
+            _say(f"  {n_done[0]:>4} {told_of(unit, outcomes)}")
 
     return tell
 
@@ -213,6 +327,7 @@ def run_document(session: Any, end: Any) -> dict[str, Any]:
         "units": end.n_units,
         "ran": end.n_run,
         "kept": end.n_kept,
+        "refused": {one.issue_id: one.reason for one in session.refused},
         "seconds": end.wall_seconds,
         "infra_errors": report["n_infra_errors"],
         "cases": report["n_cases"],

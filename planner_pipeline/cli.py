@@ -302,7 +302,7 @@ def _add_training_arguments(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument(
         "--winners", type=Path, metavar="FILE",
-        help="Parquet of winner labels (default: OUT/bench/winners.parquet where it is)",
+        help="Parquet of winner labels, such as OUT/bench/winners.parquet",
     )  # fmt: skip
     one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
     one.add_argument("--epochs", type=_positive, metavar="N", help="at most, of training")

@@ -1,4 +1,4 @@
-"""The demonstration: a simulated workspace becomes a bundle, and the bundle decides.
+"""The demonstration: a simulated workspace becomes a bundle, the bundle decides, a bench runs.
 
 Belongs here: the story and its last lines. Does not: any of the work it calls.
 """
@@ -6,60 +6,70 @@ Belongs here: the story and its last lines. Does not: any of the work it calls.
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from planner_pipeline.dataset.reader import Dataset
-from planner_pipeline.history.past_runs import COLUMNS
-from planner_pipeline.history.planner_inputs import InputBuilder
-from planner_pipeline.history.runs import RunRecord
+from planner_pipeline.bench.cases import CaseBuilder
+from planner_pipeline.bench.session import told_of
+from planner_pipeline.defs.bench_resource import BenchSettings
+from planner_pipeline.defs.resources import Settings
+from planner_pipeline.experiments.bench_report import report_of, short_lines
 from planner_pipeline.materialize import materialize, summary
-from planner_pipeline.parts import Parts
 from planner_pipeline.release.explain import explain
+from planner_pipeline.sample.repair_workspace import MARK, write_repair_workspace
 from planner_pipeline.sample.workspace import SIMULATED_MARK, write_workspace
-from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.tables import RUNS, polars_schema, read_records
-from planner_runtime.inputs import domain_of, issue_document, job_type_of
 from planner_runtime.planner import Planner
+
+BENCH_ISSUES: Final = 6
+BENCH_K: Final = 3
 
 
 def open_question(repo: Path, out: Path) -> tuple[dict[str, object], str]:
-    """A planner input for the first open issue of a workspace, asked after everything in it, with
-    the newest system state that was recorded.
+    """A planner input for the first open issue of a workspace, asked after everything in it.
 
     Raises:
         ValueError: no issue is open.
     """
-    table = Parts.load(out / "parts" / "run_summaries").table(
-        [*COLUMNS, "decided_ms", "record_json"], polars_schema(RUNS)
-    )
-    moments = [*table["decided_ms"].drop_nulls(), *table["ended_ms"].drop_nulls()]
-    now_ms = max(moments, default=0) + 1
-    newest = table.drop_nulls("decided_ms").sort("decided_ms").tail(50)
-    states = [run.system_state for run in read_records(newest, RunRecord) if run.system_state]
-    for record in read_issues(repo).issues:
-        if record.status in ("open", "ready"):
-            issue = issue_document(record.raw)
-            job_type = job_type_of(issue["tags"])
-            asked = RunRecord(
-                run_id="asked now",
-                kind="workcell",
-                group_id="asked now",
-                issue_id=record.issue_id,
-                job_type=job_type,
-                domain=domain_of(job_type, issue["tags"]),
-                issue=issue,
-                has_attempts=True,
-                system_state=states[-1] if states else None,
-                decided_ms=now_ms,
-            )
-            builder = InputBuilder(
-                table,
-                space=Dataset(out / "dataset").space,
-                n_similar=8,
-            )
-            return builder.planner_input(asked), record.issue_id
+    builder = CaseBuilder(repo, out)
+    for issue_id in builder.open_issues():
+        question = builder.question_now(builder.issues[issue_id])
+        return msgspec.json.decode(question.text), issue_id
     raise ValueError(f"no issue of {repo} is open")
+
+
+def run_small_bench(folder: Path, bundle: Path, *, seed: int, say: Callable[[str], None]) -> None:
+    """Generate issues that need no model, run candidates on them for real, and say what came of it.
+
+    Raises:
+        FileExistsError: ``folder`` holds a workspace that is not an earlier demonstration's.
+    """
+    repo, out = folder / "bench_workspace", folder / "bench_out"
+    _clear(repo, MARK)
+    shutil.rmtree(out, ignore_errors=True)
+    counts = write_repair_workspace(repo, n_issues=BENCH_ISSUES, seed=seed)
+    bench = BenchSettings(k=BENCH_K, seed=seed, bundle=str(bundle))
+    session = bench.session(Settings(repo=str(repo), out=str(out)), None)
+    say(
+        f"5. A bench that really runs: {counts.issues} issues, {BENCH_K} candidates each, "
+        f"{counts.bugs} bugs, in a {session.executor_words()}:"
+    )
+    end = session.run(lambda unit, outcomes: say(f"   {told_of(unit, outcomes)}"))
+    report = report_of(session, session.judge())
+    say(
+        f"   {end.n_run} candidates in {end.wall_seconds:.0f} s, {report.n_labels} winners; "
+        "a search without a model worked, so this tells nothing of agents"
+    )
+    for line in short_lines(report):
+        say(f"   {line}")
+
+
+def _clear(repo: Path, mark: str) -> None:
+    """Remove an earlier demonstration's workspace, and nothing else."""
+    if repo.exists():
+        if not (repo / mark).exists():
+            raise FileExistsError(f"{repo} is not an earlier demonstration; choose another --out")
+        shutil.rmtree(repo)
 
 
 def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]) -> None:
@@ -70,10 +80,7 @@ def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]
         PipelineError: a step failed.
     """
     repo, out = folder / "workspace", folder / "out"
-    if repo.exists():
-        if not (repo / SIMULATED_MARK).exists():
-            raise FileExistsError(f"{repo} is not an earlier demonstration; choose another --out")
-        shutil.rmtree(repo)
+    _clear(repo, SIMULATED_MARK)
     counts = write_workspace(repo, n_runs=n_runs, seed=seed)
     say(f"1. A simulated kernel at work: {counts.dispatches} dispatches, {counts.issues} issues.")
     say(f"   No agent ever ran; nothing here measures quality. Workspace: {repo}")
@@ -99,7 +106,10 @@ def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]
     say(f"   confidence {told.confidence:.2f}, decided by the {told.decided_by}")
     question = folder / "question.json"
     question.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    say("4. Ask again, see the pages, or read the report:")
+    say("4. Ask again, or see the pages:")
     say(f"   cyntra-planner plan --bundle {out / 'bundle'} --input {question}")
     say("   make ui")
+    run_small_bench(folder, out / "bundle", seed=seed, say=say)
+    say("6. The reports:")
+    say(f"   {(folder / 'bench_out' / 'bench' / 'report.md').resolve()}")
     say(f"   {(out / 'report.html').resolve()}")

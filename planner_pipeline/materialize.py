@@ -34,11 +34,12 @@ from planner_pipeline.staleness import stale_assets
 
 RECIPE = dg.AssetSelection.assets("recipe")
 CONFIG = {"train_config"}  # made of settings alone, so looked at as the workspace is
-# one run at a time in every pool, unless Dagster's own pages say otherwise: benches share a machine
+# one step at a time in every pool, unless Dagster's own pages say otherwise: benches share a
+# machine; by steps, because limits by runs let three benches of one backfill run at once
 DAGSTER_YAML = """\
 telemetry: {enabled: false}
 nux: {enabled: false}
-concurrency: {pools: {granularity: run, default_limit: 1}}
+concurrency: {pools: {granularity: op, default_limit: 1}}
 run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 300}
 """
 

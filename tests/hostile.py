@@ -9,6 +9,8 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +105,25 @@ class Place:
         assert not living(mark)
         return finished
 
-    def start_harness(
+    @contextmanager
+    def harness(
         self, program: str, mark: str, env: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    ) -> Iterator[subprocess.Popen[str]]:
         """A harness in a process of its own that runs a program in the tree."""
         isolation = self.sandbox.isolation
         arguments = (isolation, str(self.python), str(self.tree), mark, program)
-        return subprocess.Popen(
+        path = os.pathsep.join([str(REPOSITORY), *sys.path])
+        with subprocess.Popen(
             [sys.executable, "-c", HARNESS, *arguments],
-            env={"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), **(env or {})},
+            # its scratch directories, which it cannot remove once it is killed, go with the place
+            env={"PATH": os.defpath, "PYTHONPATH": path, "TMPDIR": str(self.folder), **(env or {})},
             stdout=subprocess.PIPE,
             text=True,
-        )
+        ) as harness:
+            try:
+                yield harness
+            finally:
+                harness.kill()
 
 
 def told(finished: Finished) -> Any:

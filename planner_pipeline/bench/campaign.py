@@ -11,7 +11,7 @@ that an early end leaves every case with few repeats, rather than few cases with
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -29,13 +29,15 @@ from planner_pipeline.bench.protocol import (
     Unit,
     choice_of,
 )
-from planner_pipeline.bench.units import MAX_TRIES, Lease, UnitStore
+from planner_pipeline.bench.units import MAX_TRIES, Lease, UnitStore, why_unreadable
 from planner_runtime.actions import Action
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.inputs import rfc3339
 
 SEED_BITS: Final = 31
+REASON_CHARS: Final = 2_000
+POLL_SECONDS: Final = 0.2  # until an interrupt is seen, or what began meanwhile killed as well
 Ending = Literal["done", "stopped", "cap"]
 Tell = Callable[[Unit, list[BenchOutcome]], None]
 
@@ -215,29 +217,32 @@ class CampaignRunner:
         self._stop.set()
 
     def run(self, units: Sequence[Unit]) -> CampaignEnd:
-        """Run what is not recorded yet.
+        """Run what is not recorded yet. Interrupted, it kills what is running before it leaves.
 
         Raises:
             LedgerError: what was spent so far cannot be told, or a capped unit has no price.
         """
         waiting = [unit for unit in units if unit.unit_id not in self._store]
         found: list[list[BenchOutcome] | None] = []
-        with ThreadPoolExecutor(max_workers=self._campaign.config.jobs) as pool:
+        with ThreadPoolExecutor(max_workers=self._jobs) as pool:
             queue = iter(waiting)
-            futures = {pool.submit(self._one, unit) for unit in _take(queue, self._jobs)}
+            running: set[Future[list[BenchOutcome] | None]] = set()
             try:
-                while futures:
-                    done = next(as_completed(futures))
-                    futures.remove(done)
-                    found.append(done.result())
-                    if not self._stop.is_set():
-                        futures |= {pool.submit(self._one, unit) for unit in _take(queue, 1)}
+                running |= {pool.submit(self._one, unit) for unit in _take(queue, self._jobs)}
+                while running:
+                    # with a timeout, since the system may give a signal to a thread that cannot
+                    # wake this one
+                    done, running = wait(running, POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    found += [future.result() for future in done]
+                    if not self._is_ending:
+                        running |= {pool.submit(self._one, one) for one in _take(queue, len(done))}
             except BaseException:
                 self.stop()
+                self._interrupt(running)
                 raise
         ran = [outcomes for outcomes in found if outcomes]
         ending: Ending = "done"
-        if self._stop.is_set():
+        if self._is_ending:
             ending = "stopped" if self._cap is None else "cap"
         return CampaignEnd(
             ending=ending,
@@ -250,16 +255,28 @@ class CampaignRunner:
             reason=None if self._cap is None else str(self._cap),
         )
 
+    def _interrupt(self, running: set[Future[list[BenchOutcome] | None]]) -> None:
+        """Kill what is running, until every thread has seen the end of its own."""
+        while True:
+            self._executor.interrupt()
+            if not wait(running, timeout=POLL_SECONDS).not_done:
+                return
+
     @property
     def _jobs(self) -> int:
         return self._campaign.config.jobs
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether nothing more is to start: stopped, or at a cap."""
+        return self._stop.is_set() or self._cap is not None
 
     def _age(self) -> float:
         return time.monotonic() - self._began
 
     def _one(self, unit: Unit) -> list[BenchOutcome] | None:
         """Outcomes of a unit; none while another process has it; None when it was not run."""
-        if self._stop.is_set():
+        if self._is_ending:
             return None
         lease = self._store.lease(unit.unit_id)
         if lease is None:
@@ -268,26 +285,17 @@ class CampaignRunner:
             lease.release()
             return []
         crash_point("unit_leased")
-        worst = self._executor.worst_case(unit)
         try:
-            self._ledger.reserve(unit.unit_id, worst, session_seconds=self._age())
-        except CapReachedError as reached:
+            outcomes = self._tried(unit, lease)
+        except CapReachedError as reached:  # what runs beside it still ends, and counts
             self._cap = reached
-            self._stop.set()
-            lease.leave()
-            return None
+            outcomes = None
         except BaseException:
             lease.leave()
             raise
-        crash_point("spend_reserved")
-        outcomes = self._tried(unit, lease)
         if outcomes is None:
             lease.leave()
             return None
-        self._store.save(unit.unit_id, outcomes)
-        spent = spend_of(outcomes, worst, self._campaign.config.minute_seconds)
-        self._ledger.settle(unit.unit_id, spent, session_seconds=self._age())
-        crash_point("spend_settled")
         lease.release()
         crash_point("lease_released")
         if self._tell is not None:
@@ -295,38 +303,62 @@ class CampaignRunner:
         return outcomes
 
     def _tried(self, unit: Unit, lease: Lease) -> list[BenchOutcome] | None:
-        """Run a unit, once more where the harness failed, and say so where it failed again."""
+        """Run a unit, once more where the harness failed, and say so where it failed again.
+
+        Every try has a reservation of its own; of one that failed, nobody can tell how far it came.
+        """
         why = "the harness died while it ran"
         while lease.tries <= MAX_TRIES:
+            worst = self._executor.worst_case(unit)
+            self._ledger.reserve(unit.unit_id, worst, session_seconds=self._age())
+            crash_point("spend_reserved")
             started_ms = _now_ms()
             try:
                 results = self._executor.run(unit)
+                outcomes = self._outcomes(unit, results, started_ms, lease.tries)
             except HarnessError as error:
                 why = str(error)
-            except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
-                # whatever breaks in the harness is no verdict on a candidate
+            except Exception as error:  # whatever breaks in the harness is no verdict
                 why = f"{type(error).__name__}: {error}"
             else:
                 if self._stop.is_set():  # it may have been killed by us
                     return None
-                return self._outcomes(unit, results, started_ms, lease.tries)
+                self._store.save(unit.unit_id, outcomes)
+                self._settle(unit, spend_of(outcomes, worst, self._campaign.config.minute_seconds))
+                return outcomes
             if self._stop.is_set():
                 return None
+            self._settle(unit, worst)
             lease.count()
+        why = why.encode(errors="replace").decode()[:REASON_CHARS]
         failed = Result(status="infra_error", reason=why)
-        now = _now_ms()
-        return self._outcomes(unit, (failed,), now, lease.tries - 1)
+        outcomes = self._outcomes(unit, (failed,), _now_ms(), lease.tries - 1)
+        self._store.save(unit.unit_id, outcomes)
+        return outcomes
+
+    def _settle(self, unit: Unit, spent: Spend) -> None:
+        self._ledger.settle(unit.unit_id, spent, session_seconds=self._age())
+        crash_point("spend_settled")
 
     def _outcomes(
         self, unit: Unit, results: Iterable[Result], started_ms: int, tries: int
     ) -> list[BenchOutcome]:
+        """Records of a unit's results.
+
+        Raises:
+            HarnessError: there is none, or nobody could read one again.
+        """
         moments = (started_ms, max(started_ms, _now_ms()))
-        return [
+        outcomes = [
             outcome_of(
                 self._campaign, self._executor.name, unit, result, moments_ms=moments, tries=tries
             )
             for result in results
         ]
+        why = why_unreadable(outcomes)
+        if why is not None:
+            raise HarnessError(f"result of {self._executor.name}", why)
+        return outcomes
 
 
 def _take(units: Iterator[Unit], n: int) -> list[Unit]:

@@ -37,7 +37,7 @@ class Toolchain(_Strict, frozen=True, kw_only=True):
         env: Variables it is given; nothing of the caller's environment is.
         pass_env: Names of the caller's variables it is given as well; their values are never
             written anywhere.
-        readable: Further paths it may read.
+        readable: Further paths it may read; ``{package}`` is this package's directory.
         has_network: Whether it may use the network.
         usd_per_minute: Price of an agent-minute, for caps and where it reports no cost itself.
     """

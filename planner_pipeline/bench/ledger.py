@@ -41,7 +41,11 @@ class LedgerError(Exception):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. ``wall_seconds`` of a settlement is the age of its session by then."""
+    """One line.
+
+    Attributes:
+        wall_seconds: The age of its session: by then, or at worst by the end of what is reserved.
+    """
 
     kind: Literal["reserve", "settle"]
     session: str
@@ -57,7 +61,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cost_usd: Of what has a price; ``n_unpriced`` units have none.
-        wall_seconds: Of all sessions, up to the last settlement of each.
+        wall_seconds: Of all sessions, up to the last settlement of each, or to the worst end of
+            what is still open.
         n_open: Reservations nothing settled yet: of units that run, and of sessions that died.
     """
 
@@ -67,6 +72,58 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     wall_seconds: float = 0.0
     n_unpriced: int = 0
     n_open: int = 0
+
+
+class _Book:
+    """What the lines of a ledger come to, one after another."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0  # of the file, as far as it was read
+        self._settled = Totals()
+        self._held: dict[tuple[str, str], list[Entry]] = {}  # what nothing settled yet
+        self._walls: dict[str, float] = {}  # of each session, up to its last settlement
+
+    def add(self, entry: Entry) -> None:
+        """Take one more line into account."""
+        key = (entry.session, entry.unit_id)
+        if entry.kind == "reserve":
+            self._held.setdefault(key, []).append(entry)
+            return
+        held = self._held.get(key, [])
+        if held:
+            held.pop()
+        if not held:
+            self._held.pop(key, None)
+        self._settled = _plus(self._settled, entry)
+        self._walls[entry.session] = max(self._walls.get(entry.session, 0.0), entry.wall_seconds)
+
+    def _open(self) -> list[Entry]:
+        return [entry for some in self._held.values() for entry in some]
+
+    def wall_seconds(self, *, but_of: str | None = None) -> float:
+        """Of all sessions but one."""
+        walls = dict(self._walls)
+        for entry in self._open():
+            walls[entry.session] = max(walls.get(entry.session, 0.0), entry.wall_seconds)
+        return sum((wall for session, wall in walls.items() if session != but_of), 0.0)
+
+    def totals(self) -> Totals:
+        """Everything so far."""
+        found, outstanding = self._settled, self._open()
+        for entry in outstanding:
+            found = _plus(found, entry)
+        return msgspec.structs.replace(
+            found, wall_seconds=self.wall_seconds(), n_open=len(outstanding)
+        )
+
+
+def _plus(totals: Totals, entry: Entry) -> Totals:
+    return Totals(
+        attempts=totals.attempts + entry.attempts,
+        agent_minutes=totals.agent_minutes + entry.agent_minutes,
+        cost_usd=totals.cost_usd + (entry.cost_usd or 0.0),
+        n_unpriced=totals.n_unpriced + (entry.cost_usd is None),
+    )
 
 
 class Ledger:
@@ -83,11 +140,12 @@ class Ledger:
         self._path, self._caps, self._session = folder / FILE, caps, session
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Entry)
+        self._book = _Book()  # lines are only ever added, so those that were read stay as they were
 
     def totals(self) -> Totals:
         """What was spent or is reserved so far. Raises ``LedgerError``."""
-        with self._locked() as file:
-            return self._sum(self._entries(file))
+        with self._locked():
+            return self._book.totals()
 
     def reserve(self, unit_id: str, worst: Spend, *, session_seconds: float) -> None:
         """Promise a unit its worst case; on disk when this returns.
@@ -100,14 +158,13 @@ class Ledger:
             LedgerError: dollars are capped, and the unit's price is not known.
         """
         with self._locked() as file:
-            entries = self._entries(file)
-            self._refuse(worst, self._sum(entries), self._walls(entries), session_seconds)
-            self._append(file, self._entry("reserve", unit_id, worst, 0.0))
+            self._refuse(worst, session_seconds)
+            end = session_seconds + worst.wall_seconds
+            self._append(file, self._entry("reserve", unit_id, worst, end))
 
     def settle(self, unit_id: str, spent: Spend, *, session_seconds: float) -> None:
         """Put what a unit of this session took in the place of its reservation."""
         with self._locked() as file:
-            self._entries(file)
             self._append(file, self._entry("settle", unit_id, spent, session_seconds))
 
     def _entry(
@@ -123,13 +180,11 @@ class Ledger:
             wall_seconds=round(wall, 3),
         )
 
-    def _refuse(
-        self, worst: Spend, so_far: Totals, walls: dict[str, float], session_seconds: float
-    ) -> None:
-        others = sum(wall for session, wall in walls.items() if session != self._session)
-        wall_so_far = others + session_seconds
+    def _refuse(self, worst: Spend, session_seconds: float) -> None:
         if self._caps.cost_usd is not None and worst.cost_usd is None:
             raise LedgerError("cost_usd is capped, but no price is known: set usd_per_minute")
+        so_far = self._book.totals()
+        wall_so_far = self._book.wall_seconds(but_of=self._session) + session_seconds
         for cap, spent, wanted in (
             ("attempts", so_far.attempts, worst.attempts),
             ("agent_minutes", so_far.agent_minutes, worst.agent_minutes),
@@ -142,53 +197,32 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
+        """The file, for this process and thread alone, with all that is in it read."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self._read(file)
             yield file
 
-    def _entries(self, file: BinaryIO) -> list[Entry]:
-        """Every entry. A last line that a crash cut short never took effect, and is cut off."""
-        file.seek(0)
+    def _read(self, file: BinaryIO) -> None:
+        """Read what is new. A last line that a crash cut short never took effect: it is cut off."""
+        n_bytes = os.fstat(file.fileno()).st_size
+        if n_bytes < self._book.n_bytes:  # somebody began a new ledger
+            self._book = _Book()
+        file.seek(self._book.n_bytes)
         data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
-            file.truncate(len(whole))
+            file.truncate(self._book.n_bytes + len(whole))
         try:
-            return self._decoder.decode_lines(whole)
+            entries = self._decoder.decode_lines(whole)
         except msgspec.MsgspecError as error:
             raise LedgerError(f"{self._path}: {error}; nothing can be started on it") from error
+        for entry in entries:
+            self._book.add(entry)
+        self._book.n_bytes += len(whole)
 
     def _append(self, file: BinaryIO, entry: Entry) -> None:
         file.write(self._encoder.encode(entry) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-
-    @staticmethod
-    def _walls(entries: list[Entry]) -> dict[str, float]:
-        walls: dict[str, float] = {}
-        for entry in entries:
-            walls[entry.session] = max(walls.get(entry.session, 0.0), entry.wall_seconds)
-        return walls
-
-    def _sum(self, entries: list[Entry]) -> Totals:
-        held: dict[tuple[str, str], list[Entry]] = {}  # reservations that nothing settled yet
-        final: list[Entry] = []
-        for entry in entries:
-            open_ones = held.setdefault((entry.session, entry.unit_id), [])
-            if entry.kind == "reserve":
-                open_ones.append(entry)
-            else:
-                if open_ones:
-                    open_ones.pop()
-                final.append(entry)
-        outstanding = [entry for some in held.values() for entry in some]
-        counted = [*final, *outstanding]
-        return Totals(
-            attempts=sum(entry.attempts for entry in counted),
-            agent_minutes=sum(entry.agent_minutes for entry in counted),
-            cost_usd=sum(entry.cost_usd or 0.0 for entry in counted),
-            wall_seconds=sum(self._walls(entries).values()),
-            n_unpriced=sum(entry.cost_usd is None for entry in counted),
-            n_open=len(outstanding),
-        )

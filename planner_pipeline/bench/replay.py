@@ -15,7 +15,7 @@ an upper bound on voting; say so beside any number.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -89,9 +89,10 @@ def _cost_usd(subset: Sequence[Trial], limit_ms: int) -> float | None:
     return total
 
 
-def _rows(
+def case_rows(
     case_id: str, attempts: Sequence[Trial], budgets: Sequence[Budget]
-) -> Iterator[tuple[object, ...]]:
+) -> Iterator[tuple[Any, ...]]:
+    """Outcomes of one case whose attempts all have a duration: ``ACTION_OUTCOMES``' columns."""
     for action, budget in enumerate(budgets):
         limit_ms = budget.minutes * MINUTE_MS
         for subset in combinations(attempts, budget.k):
@@ -125,13 +126,13 @@ def replay(trials: Iterable[Trial], budgets: Sequence[Budget]) -> Replay:
     """
     if any(budget.k < 1 or budget.minutes < 1 for budget in budgets):
         raise ValueError("a budget has at least one candidate and one minute")
-    rows: list[tuple[object, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     left_out = []
     for case_id, attempts in cases_of(trials).items():
         if (reason := _why_left_out(attempts, case_id)) is not None:
             left_out.append(reason)
         else:
-            rows.extend(_rows(case_id, attempts, budgets))
+            rows.extend(case_rows(case_id, attempts, budgets))
     table = pl.DataFrame(rows, schema=polars_schema(ACTION_OUTCOMES), orient="row")
     return Replay(outcomes=check_table(ACTION_OUTCOMES, table), left_out=tuple(left_out))
 

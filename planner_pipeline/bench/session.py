@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 import polars as pl
 
-from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_pipeline.artifacts import only_one, write_bytes, write_parquet
 from planner_pipeline.bench.campaign import (
     Campaign,
     CampaignEnd,
@@ -35,13 +35,14 @@ from planner_pipeline.bench.config import (
 )
 from planner_pipeline.bench.crash_points import crash_point
 from planner_pipeline.bench.executors.command import CommandExecutor
+from planner_pipeline.bench.executors.cyntra import CyntraExecutor
 from planner_pipeline.bench.executors.local import LocalExecutor
 from planner_pipeline.bench.executors.replay import REPLAY_SPACE, ReplayExecutor, replay_cases
 from planner_pipeline.bench.labels import label_table, training_winners, winner_labels
 from planner_pipeline.bench.ledger import Ledger, Totals
 from planner_pipeline.bench.outcome_rows import outcome_rows
 from planner_pipeline.bench.pass_counts import PassCounts
-from planner_pipeline.bench.protocol import Case, Executor, Spend, Unit
+from planner_pipeline.bench.protocol import Case, Executor, Spend, Unit, words_of
 from planner_pipeline.bench.sandbox import open_sandbox, reap_orphans
 from planner_pipeline.bench.selections import Selection, candidate_table, read_selections
 from planner_pipeline.bench.units import UnitStore
@@ -170,7 +171,8 @@ class BenchSession:
             versions=self.executor.versions(),
         )
         self.cases, self.refused, self.space = self._cases()
-        self.selections = self._selected()
+        with only_one(self.bench / "candidates.lock"):  # who reads them adds to them
+            self.selections = self._selected()
         actions = {one.case_id: one.actions for one in self.selections}
         self.units = units_of(self.campaign, self.cases, actions)
 
@@ -179,14 +181,7 @@ class BenchSession:
         if request.executor == "local":
             return LocalExecutor(request.repo, self.bench, config, open_sandbox(), mark=self.mark)
         if request.executor == "cyntra":
-            from planner_pipeline.bench.executors.cyntra import CyntraExecutor
-
-            return CyntraExecutor(
-                request.repo,
-                config=config,
-                scratch=self.bench / "work",
-                keep=self.bench / "workspace",
-            )
+            return CyntraExecutor(request.repo, config=config, keep=self.bench / "workspaces")
         if request.executor == "command":
             if not request.command:
                 raise BenchConfigError("--executor command needs --command")
@@ -263,6 +258,11 @@ class BenchSession:
         """Outcomes of all units of this session that are recorded."""
         return list(recorded(self.store, self.units))
 
+    def executor_words(self) -> str:
+        """What runs the units, and how it is confined."""
+        isolation = getattr(self.executor, "isolation", None)
+        return self.executor.name + ("" if isolation is None else f" sandbox of {isolation}")
+
     def candidates(self) -> pl.DataFrame:
         """``CANDIDATES`` of this session's cases."""
         return candidate_table(self.selections, bench_config_hash=self.campaign.config_hash)
@@ -302,6 +302,15 @@ class BenchSession:
         write_bytes(msgspec.json.format(msgspec.json.encode(told)), self.bench / "config.json")
         crash_point("labels_written")
         return judged
+
+
+def told_of(unit: Unit, outcomes: Sequence[BenchOutcome]) -> str:
+    """What came of a unit, in a line."""
+    last = outcomes[-1]
+    took = "" if last.duration_ms is None else f" {last.duration_ms / 1_000:.2f} s"
+    why = "" if last.reason is None else f" ({last.reason})"
+    words = f"issue {unit.case.issue_id} {words_of(unit.action)} #{unit.repeat}"
+    return f"{words}: {last.status}{took}{why}"
 
 
 def recorded(store: UnitStore, units: Iterable[Unit]) -> Iterable[BenchOutcome]:

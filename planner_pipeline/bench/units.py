@@ -10,6 +10,7 @@ still lies there was left by a harness that died, and counts as a try.
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -72,6 +73,18 @@ def _write_tries(file: BinaryIO, tries: int) -> None:
     os.fsync(file.fileno())
 
 
+def why_unreadable(outcomes: list[BenchOutcome]) -> str | None:
+    """Why outcomes would make a damaged record; None where they can be kept.
+
+    A frozen type built in Python is not checked: a cost below 0 is found when it is read, too late.
+    """
+    try:
+        kept = msgspec.json.decode(msgspec.json.encode(outcomes), type=list[BenchOutcome])
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        return str(error)
+    return None if kept else "there is no outcome"
+
+
 class UnitStore:
     """Units below one bench directory. Several processes may use it at once."""
 
@@ -96,9 +109,12 @@ class UnitStore:
 
     def _read(self, path: Path) -> list[BenchOutcome]:
         try:
-            return self._decoder.decode_lines(path.read_bytes())
+            outcomes = self._decoder.decode_lines(path.read_bytes())
         except (OSError, msgspec.MsgspecError) as error:
             raise DamagedUnitError(path, str(error)) from error
+        if not outcomes:
+            raise DamagedUnitError(path, "it holds no outcome")
+        return outcomes
 
     def every(self) -> Iterator[list[BenchOutcome]]:
         """The outcomes of every finished unit, by unit id. Raises ``DamagedUnitError``."""
@@ -125,8 +141,11 @@ class UnitStore:
         return True
 
     def forget(self, unit_id: str) -> None:
-        """Remove a record, so that the unit runs again."""
+        """Remove a record, so that the unit runs again, with all of its tries."""
         self._path(unit_id).unlink(missing_ok=True)
+        with self._unheld(self._leases / unit_id) as is_unheld:
+            if is_unheld:
+                (self._leases / unit_id).unlink()
 
     def lease(self, unit_id: str) -> Lease | None:
         """The right to run a unit; None while another process has it."""
@@ -152,13 +171,32 @@ class UnitStore:
         return lease
 
     def abandoned(self) -> list[str]:
-        """Units whose harness died: their leases lie there, and nobody holds them."""
+        """Units whose harness died: their leases lie there, and nobody holds them.
+
+        A lease whose unit was recorded before the harness died has no further use, and is removed.
+        """
         found = []
-        for path in sorted(self._leases.glob("*")) if self._leases.is_dir() else ():
-            with path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                found.append(path.name)
+        for path in sorted(self._leases.glob("*")):
+            with self._unheld(path) as is_unheld:
+                if is_unheld:
+                    found.append(path.name)
+                    if path.name in self:
+                        path.unlink()
         return found
+
+    @staticmethod
+    @contextmanager
+    def _unheld(path: Path) -> Iterator[bool]:
+        """Whether a lease lies there that nobody holds; nobody can take it inside the block."""
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:  # given up meanwhile
+            yield False
+            return
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino

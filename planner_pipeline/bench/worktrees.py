@@ -10,6 +10,7 @@ configure (hooks, monitors, filters of the user) is run.
 
 import os
 import shutil
+import stat
 import subprocess
 import threading
 from fnmatch import fnmatch
@@ -32,8 +33,13 @@ _IDENTITY: Final = {
 }
 _QUIET: Final = (
     "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
-    "-c", "uploadpack.allowAnySHA1InWant=true", "-c", "core.autocrlf=false",
+    "-c", "core.autocrlf=false", "-c", "core.protectNTFS=false", "-c", "core.protectHFS=false",
 )  # fmt: skip
+# git keeps its settings from the program that reads the user's repository, so they are said again:
+# it may be another user's, and any of its commits may be asked for
+_UPLOAD: Final = (
+    "--upload-pack=git -c safe.directory='*' -c uploadpack.allowAnySHA1InWant=true upload-pack"
+)
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +65,9 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worktree(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkout: its tree, and where the copy keeps what git knows of it."""
+    """One checkout: its tree, no link on the way to it, and where the copy keeps what git knows of
+    it.
+    """
 
     tree: Path
     git_dir: Path
@@ -76,6 +84,7 @@ class Mirror:
     def __init__(self, repo: Path, folder: Path) -> None:
         self._repo, self.folder = repo, folder
         self._lock = threading.Lock()
+        self._commits: set[str] = set()  # that the copy is known to have
 
     @staticmethod
     def is_repository(repo: Path) -> bool:
@@ -91,7 +100,9 @@ class Mirror:
             part = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
             shutil.rmtree(part, ignore_errors=True)
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            _git("clone", "--quiet", "--bare", str(self._repo), str(part))
+            # no file is shared with the user's repository, not even by a link
+            options = ("--quiet", "--bare", "--no-hardlinks", _UPLOAD)
+            _git("clone", *options, "--", str(self._repo), str(part))
             try:
                 part.rename(self.folder)
             except OSError:  # another process was first
@@ -104,21 +115,33 @@ class Mirror:
     def fetch(self, commit: str) -> None:
         """Make sure the copy has a commit. Raises ``HarnessError``: the repository has it not."""
         with self._lock:
+            if commit in self._commits:
+                return
             git_dir = f"--git-dir={self.folder}"
             if _git(git_dir, "cat-file", "-e", f"{commit}^{{commit}}", must=False) is None:
-                _git(git_dir, "fetch", "--quiet", "--no-tags", str(self._repo), commit)
+                options = ("--quiet", "--no-tags", _UPLOAD)
+                _git(git_dir, "fetch", *options, "--", str(self._repo), commit)
+            self._commits.add(commit)
 
     def add(self, tree: Path, commit: str) -> Worktree:
         """Check a commit out into ``tree``, which must not exist. Raises ``HarnessError``."""
         tree.parent.mkdir(parents=True, exist_ok=True)
-        _git(
-            f"--git-dir={self.folder}", "worktree", "add", "--quiet", "--detach", str(tree), commit
+        _git(  # by force: a harness that died left the name of its tree behind
+            f"--git-dir={self.folder}",
+            *("worktree", "add", "--quiet", "--force", "--detach", str(tree), commit),
         )
         told = (tree / ".git").read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
-        return Worktree(tree=tree, git_dir=Path(told))
+        return Worktree(tree=tree.resolve(), git_dir=Path(told))
 
     def commit(self, worktree: Worktree, base: str, message: str) -> Changes:
-        """Commit all that was changed since ``base``. Raises ``HarnessError``."""
+        """Commit all that was changed since ``base``. Raises ``HarnessError``.
+
+        A repository that the attempt made inside its tree is committed as the files it holds: git
+        would look into it with its own configuration, which may name programs to run.
+        """
+        if worktree.tree.resolve() != worktree.tree or not worktree.tree.is_dir():
+            raise HarnessError("worktree", f"{worktree.tree} was replaced")
+        _tidy(worktree.tree)
         where = (f"--git-dir={worktree.git_dir}", f"--work-tree={worktree.tree}")
         _git(*where, "add", "--all", "--", ".", cwd=worktree.tree)
         numbers = _said(
@@ -127,8 +150,11 @@ class Mirror:
         )  # fmt: skip
         rows = [row.split("\t", 2) for row in numbers.split("\0") if row]
         files = tuple(sorted(row[2] for row in rows if len(row) == 3))
-        if files:
-            _git(*where, "commit", "--quiet", "--no-verify", "-m", message, cwd=worktree.tree)
+        if files:  # of which an attempt that was handed its tree may have changed none
+            _git(
+                *where, "commit", "--quiet", "--no-verify", "--allow-empty", "-m", message,
+                cwd=worktree.tree,
+            )  # fmt: skip
         return Changes(
             head_commit=_said(*where, "rev-parse", "HEAD"),
             files=files,
@@ -141,6 +167,44 @@ class Mirror:
         shutil.rmtree(worktree.tree, ignore_errors=True)
         if worktree.git_dir.parent.parent == self.folder.resolve():
             shutil.rmtree(worktree.git_dir, ignore_errors=True)
+
+
+def _tidy(tree: Path) -> None:
+    """Make a tree one that git can take: no repositories in it, no pipes, nothing closed to us.
+
+    A candidate must not be able to stop its harness with what it leaves.
+    """
+    waiting = [str(tree)]
+    while waiting:
+        folder = waiting.pop()
+        for entry in _entries(folder):
+            is_own = entry.name == ".git" and folder == str(tree)
+            if entry.name.lower() == ".git" and not is_own:
+                _delete(entry)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                if not os.access(entry.path, os.R_OK):
+                    os.chmod(entry.path, 0o600)
+            elif not entry.is_symlink():
+                os.unlink(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a directory; nothing where it lies too deep to be opened."""
+    try:
+        os.chmod(folder, stat.S_IMODE(os.lstat(folder).st_mode) | stat.S_IRWXU)
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _delete(entry: os.DirEntry[str]) -> None:
+    if entry.is_dir(follow_symlinks=False):
+        shutil.rmtree(entry.path)
+    else:
+        os.unlink(entry.path)
 
 
 def _git(*arguments: str, cwd: Path | None = None, must: bool = True) -> bytes | None:
@@ -174,4 +238,4 @@ def _git(*arguments: str, cwd: Path | None = None, must: bool = True) -> bytes |
 def _said(*arguments: str, cwd: Path | None = None) -> str:
     data = _git(*arguments, cwd=cwd)
     assert data is not None
-    return data.decode(errors="surrogateescape").strip("\n")
+    return data.decode(errors="backslashreplace").strip("\n")

@@ -11,6 +11,7 @@ from typing import Final
 import dagster as dg
 import msgspec
 
+from planner_pipeline.bench.config import BenchConfigError
 from planner_pipeline.bench.session import (
     BenchRequest,
     BenchSession,
@@ -57,10 +58,10 @@ class BenchSettings(dg.ConfigurableResource):
     max_usd: float | None = None
     max_wall: float | None = None
 
-    def session(
+    def request(
         self, settings: Settings, issues: Sequence[str] | None, *, fresh: bool = False
-    ) -> BenchSession:
-        """The bench of some issues, open; of every open issue where ``issues`` is None.
+    ) -> BenchRequest:
+        """What is asked for, with the configuration read and checked.
 
         Raises:
             BenchConfigError: the settings do not fit together.
@@ -68,11 +69,14 @@ class BenchSettings(dg.ConfigurableResource):
         file = None if self.config is None else Path(self.config)
         config = workspace_config(settings.repo_dir, file)
         given = {name: getattr(self, name) for name in _OVERRIDES}
-        caps = {cap: value for name, cap in _CAPS.items() if (value := getattr(self, name))}
+        asked = {cap: getattr(self, name) for name, cap in _CAPS.items()}
+        caps = {cap: value for cap, value in asked.items() if value is not None}
         if caps:
             given["caps"] = msgspec.to_builtins(config.caps) | caps
         bundle = settings.out_dir / "bundle" if self.bundle is None else Path(self.bundle)
-        request = BenchRequest(
+        if self.bundle is not None and not bundle.exists():
+            raise BenchConfigError(f"{bundle}: there is no such bundle")
+        return BenchRequest(
             repo=settings.repo_dir,
             out=settings.out_dir,
             executor=self.executor,  # type: ignore[arg-type]
@@ -83,7 +87,16 @@ class BenchSettings(dg.ConfigurableResource):
             bundle=bundle if bundle.exists() else None,
             fresh=fresh,
         )
-        return BenchSession(request)
+
+    def session(
+        self, settings: Settings, issues: Sequence[str] | None, *, fresh: bool = False
+    ) -> BenchSession:
+        """The bench of some issues, open; of every open issue where ``issues`` is None.
+
+        Raises:
+            BenchConfigError: the settings do not fit together.
+        """
+        return BenchSession(self.request(settings, issues, fresh=fresh))
 
     def everything(self, settings: Settings) -> BenchSession:
         """The bench of every issue that has a case; of every case of the trials for ``replay``.

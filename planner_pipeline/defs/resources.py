@@ -27,8 +27,7 @@ class Settings(dg.ConfigurableResource):
         max_quarantined: Share of a source's things that may be refused.
         arch: Architecture of the model.
         decoding: Kind of its output; None for the architecture's usual one.
-        winners: Parquet of winner labels to learn from instead of executed plans; None takes
-            ``OUT/bench/winners.parquet`` where it exists.
+        winners: Parquet of winner labels to learn from instead of executed plans.
         seed: Of training.
         epochs: Most epochs to train; None for the architecture's usual number.
         int8: Whether weights are shipped as int8.
@@ -99,11 +98,8 @@ class Settings(dg.ConfigurableResource):
 
 
 def winners_of(settings: Settings) -> Path | None:
-    """The table of winner labels to learn from, where there is one."""
-    if settings.winners is not None:
-        return Path(settings.winners)
-    usual = settings.out_dir / "bench" / "winners.parquet"
-    return usual if usual.exists() else None
+    """The table of winner labels to learn from, where one was named."""
+    return None if settings.winners is None else Path(settings.winners)
 
 
 def months_of(context: dg.AssetExecutionContext) -> list[str] | None:

@@ -103,7 +103,8 @@ def verdict(archive: ArchiveRecord, end: LoggedWorkcell | None, world: RunRecord
     return Verdict()
 
 
-def _gates_ms(proof: Proof) -> int:
+def gates_ms(proof: Proof) -> int:
+    """How long all gates of a proof took together, as far as they tell."""
     durations = (
         gate.get("duration_ms")
         for gate in proof.verification.gates.values()
@@ -131,7 +132,7 @@ def ended(
     note(moment_ms(archive.rollout.generated_at) if archive.rollout else None, ROLLOUT)
     if archive.proof is not None:
         completed = moment_ms(archive.proof.metadata.completed_at)
-        gates_end = None if completed is None else completed + _gates_ms(archive.proof)
+        gates_end = None if completed is None else completed + gates_ms(archive.proof)
         note(bounded_moment(gates_end), PROOF)
     if archive.telemetry is not None and archive.telemetry.error is not None:
         note(moment_ms(archive.telemetry.ended_at), TELEMETRY)

@@ -7,7 +7,7 @@ Run as ``python -P -m planner_pipeline.repair.search`` in the tree, with a reque
 codes: 0 all gates pass, 1 they do not yet and the best tree was kept, 2 the request is unusable,
 3 the tests cannot be run. The last line on stdout is JSON.
 
-How much work a budget buys is declared, not measured: ``(budget - startup) * 0.9 / pace``
+How much work a budget buys is declared, not measured: ``(budget - startup) * 0.85 / pace``
 evaluations, each in a slot of ``pace`` seconds. An evaluation that is done earlier waits for the
 end of its slot, so that equal seeds do equal work on every machine that can keep the pace.
 """
@@ -35,10 +35,10 @@ from planner_pipeline.repair.verdict import Verdict, most_lines
 NAME: Final = "repair-search"
 VERSION: Final = "1"
 PACE_SECONDS: Final = 0.05  # 16 ms of a CPU, so that two CPUs hold three searches twice over
-STARTUP_SECONDS: Final = 0.4  # Python, pytest, its session, the end; 0.2 s where nobody else works
-EDGES_SECONDS: Final = 0.1  # of these, before the clock of this file starts and after it stops
+STARTUP_SECONDS: Final = 0.45  # sandbox, Python, pytest and its session, three at a time
+END_SECONDS: Final = 0.1  # of these, kept for the end: the last gates, the report
 PRICE_USD: Final = 0.0001
-SLACK: Final = 0.1
+SLACK: Final = 0.15
 GATE_SECONDS: Final = 10.0
 
 
@@ -54,9 +54,17 @@ def evaluations_for(
     """Evaluations that a budget buys.
 
     >>> [evaluations_for(seconds) for seconds in (0.1, 0.75, 3.0, 6.0)]
-    [0, 6, 46, 100]
+    [0, 5, 43, 94]
     """
     return int(max(0.0, budget_seconds - startup) * (1.0 - SLACK) / pace + 1e-9)
+
+
+def seconds_since_start() -> float:
+    """How long this process has been there, its interpreter's own start included."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    born = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - born
 
 
 def write_tree(tree: Tree, before: Tree) -> None:
@@ -94,7 +102,7 @@ class _Attempt:
     def __init__(self, request: Request, options: argparse.Namespace, started: float) -> None:
         self._root = Path(os.path.realpath("."))
         self._request, self._options = request, options
-        self._first_slot = started + max(0.0, options.startup - EDGES_SECONDS)
+        self._first_slot = started + max(0.0, options.startup - END_SECONDS)
         self._on_disk: Tree = read_sources(self._root, request)
         self._tests, self._others = split_gates(self._root, request.gates)
         self.most = evaluations_for(
@@ -199,7 +207,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an attempt; returns the exit code."""
-    started = time.monotonic()
+    started = time.monotonic() - seconds_since_start()
     options = _options(arguments)
     try:
         attempt = _Attempt(parse_request(sys.stdin.buffer.read()), options, started)

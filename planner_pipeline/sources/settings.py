@@ -25,6 +25,7 @@ from planner_pipeline.sources.files import (
 from planner_pipeline.sources.git_history import commits_of, object_ids
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig, kernel_config_of
 
+CONFIG_FILE: Final = ".cyntra/config.yaml"
 CONFIG_SOURCE: Final = "config"
 UNIVERSE_SOURCE: Final = "universes"
 MAX_YAML_NODES: Final = 100_000
@@ -71,7 +72,7 @@ class SettingsState(msgspec.Struct, frozen=True, kw_only=True):
     prompt_frontier: str | None = None
 
 
-SETTINGS_PATHS: Final = (".cyntra/config.yaml", "universes", "prompts")
+SETTINGS_PATHS: Final = (CONFIG_FILE, "universes", "prompts")
 
 
 def read_settings_history(repo: Path) -> list[SettingsState]:
@@ -182,13 +183,23 @@ def _inside(repo: Path, folder: Path, name: Any) -> Path | None:
         return None
 
 
+def read_config_document(repo: Path) -> tuple[dict[str, Any] | None, list[Quarantine]]:
+    """``.cyntra/config.yaml`` laid on what it includes, and what had to be refused; None where
+    there is none or it cannot be used.
+    """
+    path = repo / CONFIG_FILE
+    refused: list[Quarantine] = []
+    if not os.path.lexists(path):
+        return None, refused
+    return _with_includes(repo, path, refused, set()), refused
+
+
 def read_kernel_config(repo: Path) -> ConfigRead:
     """``.cyntra/config.yaml``; the shipped configuration where there is none or it is unusable."""
-    path = repo / ".cyntra" / "config.yaml"
-    refused: list[Quarantine] = []
+    path = repo / CONFIG_FILE
     config, is_default = SHIPPED_CONFIG, True
     exists = os.path.lexists(path)
-    document = _with_includes(repo, path, refused, set()) if exists else None
+    document, refused = read_config_document(repo)
     if document is not None:
         try:
             config, is_default = kernel_config_of(document), False

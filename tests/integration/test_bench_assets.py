@@ -180,7 +180,7 @@ def test_the_pool_lets_one_run_bench_at_a_time(workspace: Path, tmp_path: Path) 
     (workspace / "orchestrator.py").write_text(slow)
     home = tmp_path / "home"
     home.mkdir()
-    (home / "dagster.yaml").write_text(DAGSTER_YAML.replace("granularity: run", "granularity: op"))
+    (home / "dagster.yaml").write_text(DAGSTER_YAML)
     program = f"""
 import os, sys
 from pathlib import Path

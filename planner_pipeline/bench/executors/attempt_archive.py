@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.executors.attempts import AttemptRun
 from planner_pipeline.bench.protocol import Unit, choice_of
@@ -28,12 +30,55 @@ CHECKPOINT: Final = "bench_forced_action"
 ERRORS: Final = {"timeout": "Execution timed out", "error": "the toolchain broke"}
 
 
+class _OfBench(msgspec.Struct):
+    unit_id: str
+
+
+class _Manifest(msgspec.Struct):
+    bench: _OfBench
+
+
 def workcell_id(unit: Unit, run: AttemptRun) -> str:
     """Name of an attempt's archive. Source: formats 2.1."""
     stamp = re.sub(r"[-:]|\.\d+", "", rfc3339(run.started_ms))
     tag = re.sub(r"[^a-z0-9_-]+", "-", _tag(unit, run).lower()).strip("-")[:24]
-    digest = sha256(f"{unit.unit_id} {run.task.number}".encode()).hexdigest()[:6]
-    return "-".join(part for part in ("wc", unit.case.issue_id, stamp, tag, digest) if part)
+    digest = _digest(unit, run.task.number)
+    return "-".join(part for part in (_prefix(unit), stamp, tag, digest) if part)
+
+
+def _prefix(unit: Unit) -> str:
+    """An issue's id may hold what is no part of a file's name."""
+    return f"wc-{re.sub(r'[^A-Za-z0-9._-]+', '-', unit.case.issue_id)[:100]}"
+
+
+def _digest(unit: Unit, number: int) -> str:
+    return sha256(f"{unit.unit_id} {number}".encode()).hexdigest()[:6]
+
+
+def forget_attempts(workspace: Path, unit: Unit, most: int) -> None:
+    """Delete what an earlier try of a unit archived before its harness died: it runs again.
+
+    Args:
+        most: Attempts of a unit.
+    """
+    ends = tuple(f"-{_digest(unit, number)}" for number in range(1, most + 1))
+    for folder in (workspace / FOLDER, _unfinished(workspace)):
+        for path in folder.glob(f"{_prefix(unit)}-*"):
+            if path.name.split(".")[0].endswith(ends) and _unit_id(path) in (unit.unit_id, None):
+                shutil.rmtree(path)
+
+
+def _unfinished(workspace: Path) -> Path:
+    return (workspace / FOLDER).parent / "unfinished"
+
+
+def _unit_id(archive: Path) -> str | None:
+    """Whose attempt it is; None where that was not written yet."""
+    try:
+        manifest = msgspec.json.decode((archive / "manifest.json").read_bytes(), type=_Manifest)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return manifest.bench.unit_id
 
 
 def _tag(unit: Unit, run: AttemptRun) -> str:
@@ -109,7 +154,7 @@ def archive_attempt(
         risk=run.risk,
     )
     archives = workspace / FOLDER
-    part = archives.parent / "unfinished" / f"{name}.{os.getpid()}"
+    part = _unfinished(workspace) / f"{name}.{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     prompt = str(unit.case.issue.get("title", ""))
     logs = {f"{run.task.toolchain}-stdout.log": run.finished.stdout}

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+import planner_pipeline
 from planner_pipeline.bench.config import BenchConfig, Toolchain
 from planner_pipeline.bench.crash_points import crash_point
 from planner_pipeline.bench.protocol import HarnessError
@@ -26,6 +27,14 @@ SENSITIVE: Final = (
     "billing",
 )  # fmt: skip
 CONFIDENCE: Final[dict[AttemptStatus, float]] = {"success": 0.8, "partial": 0.5, "failed": 0.2}
+# so that git answers in a tree whose repository is the harness's, which it may read and not write
+GIT_ENVIRONMENT: Final = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
 OUTPUT_CHARS: Final = 4_000  # of a failed gate, kept in its proof
 
 
@@ -166,7 +175,7 @@ class AttemptRunner:
             **{
                 **fields,
                 "readable": (self._mirror.folder, *fields.get("readable", ())),
-                "env": {"HOME": str(home), **fields.get("env", {})},
+                "env": {"HOME": str(home), **GIT_ENVIRONMENT, **fields.get("env", {})},
             },
         )
 
@@ -184,7 +193,7 @@ class AttemptRunner:
             argv=with_python(toolchain.command),
             stdin=msgspec.json.encode(request),
             env={**environment_of(toolchain), "CYNTRA_SEED": str(task.seed)},
-            readable=tuple(Path(path) for path in toolchain.readable),
+            readable=readable_of(toolchain),
             has_network=toolchain.has_network,
             wall_seconds=task.seconds,
             unit_mark=task.mark,
@@ -227,6 +236,12 @@ class AttemptRunner:
 def with_python(command: tuple[str, ...]) -> tuple[str, ...]:
     """A command with this interpreter in the place of ``{python}``."""
     return tuple(part.replace("{python}", sys.executable) for part in command)
+
+
+def readable_of(toolchain: Toolchain) -> tuple[Path, ...]:
+    """Paths a toolchain may read besides; ``{package}`` is this package, for toolchains of ours."""
+    package = str(Path(planner_pipeline.__file__).parent)
+    return tuple(Path(path.replace("{package}", package)) for path in toolchain.readable)
 
 
 def environment_of(toolchain: Toolchain) -> dict[str, str]:

@@ -32,6 +32,7 @@ _MARK: Final = "CYNTRA_BENCH_CHILD"
 _CHUNK: Final = 64 * 1024
 _DRAIN_SECONDS: Final = 5.0  # for what lies in a pipe once everybody who wrote to it is dead
 _SWEEPS: Final = 100  # a process may be born while the others are looked for
+_running: Final[dict[str, subprocess.Popen[bytes]]] = {}  # by token, of this process
 _NAME: Final = re.compile(r"\{(\w+)\}")
 # a harness that was started by a git hook must not send a child's git to the hook's repository
 _GIT_PLACES: Final = (
@@ -128,6 +129,7 @@ def run_child(
     environment[_MARK] = f"{os.environ.get(_MARK, '')}:{token}"
     began = time.monotonic()
     process, drains, feeder = _started(command, cwd, environment, stdin)
+    _running[token] = process
     is_late = False
     try:
         try:
@@ -143,6 +145,7 @@ def run_child(
         _signal_group(process, signal.SIGKILL)
         _kill_marked(token)
         process.wait()
+        del _running[token]
     for thread in (*drains, feeder):
         thread.join(_DRAIN_SECONDS)
     out, err = drains
@@ -155,6 +158,14 @@ def run_child(
         wall_ms=round((time.monotonic() - began) * 1000),
         n_killed=n_killed,
     )
+
+
+def kill_children() -> None:
+    """Kill what ``run_child`` runs now, in any thread; each call of it then ends as usual."""
+    for token, process in list(_running.items()):
+        if process.poll() is None:  # else its number may be another's by now
+            _signal_group(process, signal.SIGKILL)
+        _kill_marked(token)
 
 
 def _started(

@@ -22,6 +22,7 @@ from planner_pipeline.bench.executors.children import (
     UNKNOWN,
     Child,
     filled,
+    kill_children,
     last_words,
     run_child,
     version_of,
@@ -31,6 +32,7 @@ from planner_pipeline.bench.executors.repositories import commit_of
 from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit, choice_of
 from planner_runtime.contracts.bench_exchange import BenchReply, BenchRequest
 from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.heuristic import SERIAL
 
 NAME: Final = "command"
 OVERHEAD_SECONDS: Final = 60.0  # for all that is neither toolchain nor gate
@@ -60,8 +62,9 @@ def why_refused(reply: BenchReply, unit: Unit, *, wall_ms: int, grace_ms: int) -
     for one in reply.attempts:
         if one.duration_ms > most_ms:
             return f"attempt {one.attempt} took {one.duration_ms} ms, at most {most_ms} are allowed"
-    if (reply.agent_ms or 0) > most_ms * unit.n_candidates:
-        return f"agent_ms {reply.agent_ms}, at most {most_ms * unit.n_candidates} are allowed"
+    agent_ms = _agent_ms(reply) or 0
+    if agent_ms > most_ms * unit.n_candidates:
+        return f"agent_ms {agent_ms}, at most {most_ms * unit.n_candidates} are allowed"
     if reply.winner is not None and reply.winner not in by_number:
         return f"winner {reply.winner} is none of its attempts"
     if reply.status == "passed":
@@ -119,11 +122,13 @@ class CommandExecutor:
         return why_not_found(self._command)
 
     def worst_case(self, unit: Unit) -> Spend:
-        """Every attempt to its limit, every gate of each to its own."""
-        minutes = unit.n_candidates * unit.limit_seconds / self._config.minute_seconds
+        """Every attempt as long as a reply may say it took, every gate to its own limit."""
+        seconds = unit.n_candidates * (unit.limit_seconds + self._config.limits.grace_seconds)
+        minutes = seconds / self._config.minute_seconds
         price = self._usd_per_minute
+        is_serial = unit.action.swarm_id == SERIAL
         return Spend(
-            attempts=unit.n_candidates,
+            attempts=self._config.handoffs if is_serial else unit.n_candidates,
             agent_minutes=minutes,
             wall_seconds=self._wall_seconds(unit),
             cost_usd=None if price is None else minutes * price,
@@ -177,6 +182,10 @@ class CommandExecutor:
             raise HarnessError(NAME, f"its reply cannot be: {why}")
         return (_result(reply, request.base_commit),)
 
+    def interrupt(self) -> None:
+        """Kill what is running."""
+        kill_children()
+
     def _believed(self, child: Child, wall_seconds: float) -> BenchReply:
         words = last_words(child.stderr)
         said = f"; stderr: {words}" if words else ""
@@ -199,6 +208,13 @@ class CommandExecutor:
         return reply
 
 
+def _agent_ms(reply: BenchReply) -> int | None:
+    """What it says, else what its attempts come to."""
+    if reply.agent_ms is None and reply.attempts:
+        return sum(one.duration_ms for one in reply.attempts)
+    return reply.agent_ms
+
+
 def _result(reply: BenchReply, base_commit: str | None) -> Result:
     is_passed = reply.status == "passed"
     metrics = {"overall": 1.0 if is_passed else 0.0, **reply.metrics}
@@ -206,16 +222,13 @@ def _result(reply: BenchReply, base_commit: str | None) -> Result:
         "duration_ms": reply.duration_ms, "cost_usd": reply.cost_usd, "tokens": reply.tokens,
     }  # fmt: skip
     metrics |= {name: float(value) for name, value in measured.items() if value is not None}
-    agent_ms = reply.agent_ms
-    if agent_ms is None and reply.attempts:
-        agent_ms = sum(one.duration_ms for one in reply.attempts)
     return Result(
         status=reply.status,
         is_censored=reply.is_censored or reply.status == "timeout",
         gates=reply.gates,
         metrics=metrics,
         duration_ms=reply.duration_ms,
-        agent_ms=agent_ms,
+        agent_ms=_agent_ms(reply),
         cost_usd=reply.cost_usd,
         attempts=reply.attempts,
         winner=reply.winner,

@@ -1,7 +1,7 @@
 """The local executor: a real swarm on this machine, in worktrees, under limits, judged by gates.
 
-Belongs here: how attempts make a candidate: one after another, or side by side with a vote. Does
-not: one attempt (``attempts``), confinement (``sandbox``). Spec: section 9.2; formats 6.3.
+Belongs here: how attempts make a candidate: one after another, or side by side with a vote.
+Does not: one attempt (``attempts``), confinement (``sandbox``). Spec: section 9.2; formats 6.3.
 
 ``serial_handoff`` hands its tree on: when an attempt fails and time is left, the next one goes on
 from where it stopped. ``speculate_vote`` runs its attempts side by side, each in a tree of its own,
@@ -20,7 +20,7 @@ from typing import Any, Final
 from planner_pipeline.bench.campaign import attempt_seed
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.crash_points import crash_point
-from planner_pipeline.bench.executors.attempt_archive import archive_attempt
+from planner_pipeline.bench.executors.attempt_archive import archive_attempt, forget_attempts
 from planner_pipeline.bench.executors.attempts import (
     AttemptRun,
     AttemptRunner,
@@ -30,13 +30,15 @@ from planner_pipeline.bench.executors.attempts import (
 from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit
 from planner_pipeline.bench.sandbox import Sandbox, reap_orphans
 from planner_pipeline.bench.vote import Ballot, Vote, take_vote
-from planner_pipeline.bench.worktrees import Mirror
-from planner_runtime.contracts.bench_outcome import AttemptOutcome, OutcomeStatus
+from planner_pipeline.bench.worktrees import Mirror, Worktree
+from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.heuristic import SERIAL, SPECULATE
 
 LEAST_SECONDS: Final = 0.1  # a handoff with less time than this is none
 SPARE_SECONDS: Final = 10.0  # for git and files, in the worst case of a unit
+KILL_SECONDS: Final = 2.0  # from killing an attempt to the end of its last process, at most
+MOST_ROUNDED: Final = 0.02  # of its limit, that ``declared_rest`` may add to what is left
 
 
 class LocalExecutor:
@@ -56,11 +58,18 @@ class LocalExecutor:
         self._mirror = Mirror(repo, bench / "repository.git")
         self._runner = AttemptRunner(self._mirror, config, sandbox)
         self._versions: dict[str, str] | None = None
+        self._running: set[str] = set()  # other harnesses may run other units of this bench
+        self._n_interrupts = 0
 
     @property
     def name(self) -> str:
         """As written into every outcome."""
         return "local"
+
+    @property
+    def isolation(self) -> Isolation:
+        """How its attempts are confined."""
+        return self._sandbox.isolation
 
     def versions(self) -> dict[str, str]:
         """First line of every toolchain's ``version_command``; "unknown" without one."""
@@ -89,17 +98,19 @@ class LocalExecutor:
         """The most a unit may take: all its attempts to their limit, every gate to its own."""
         config = self._config
         is_serial = unit.action.swarm_id == SERIAL
-        attempts = config.handoffs if is_serial else unit.n_candidates
-        n_limits = 1 if is_serial else unit.n_candidates
-        graces = attempts * config.limits.grace_seconds
-        minutes = (n_limits * unit.limit_seconds + graces) / config.minute_seconds
+        attempts = self._most_attempts(unit)
+        limits = 1 + MOST_ROUNDED if is_serial else float(unit.n_candidates)
+        ending = config.limits.grace_seconds + KILL_SECONDS
+        minutes = (limits * unit.limit_seconds + attempts * ending) / config.minute_seconds
         prices = [toolchain.usd_per_minute for toolchain in config.toolchains.values()]
         known = [price for price in prices if price is not None]
-        gates = len(self._gates(unit.case)) * config.gate_seconds * (attempts if is_serial else 1)
+        in_a_row = attempts if is_serial else 1
+        gates = len(self._gates(unit.case)) * (config.gate_seconds + ending)
+        toolchains = (limits if is_serial else 1.0) * unit.limit_seconds
         return Spend(
             attempts=attempts,
             agent_minutes=minutes,
-            wall_seconds=unit.limit_seconds + graces + gates + SPARE_SECONDS,
+            wall_seconds=toolchains + in_a_row * (ending + gates) + SPARE_SECONDS,
             cost_usd=max(known) * minutes if known and len(known) == len(prices) else None,
         )
 
@@ -110,7 +121,10 @@ class LocalExecutor:
         base = unit.case.base_commit or self._mirror.head()
         self._mirror.fetch(base)
         folder = self._bench / "work" / unit.unit_id
-        shutil.rmtree(folder, ignore_errors=True)  # of a harness that died
+        # of a harness that died
+        shutil.rmtree(folder, ignore_errors=True)
+        forget_attempts(self._bench / "workspace", unit, self._most_attempts(unit))
+        self._running.add(unit.unit_id)
         try:
             if unit.action.swarm_id == SERIAL:
                 runs, vote = self._one_after_another(unit, folder, base), None
@@ -121,12 +135,19 @@ class LocalExecutor:
                 )
             names = [self._archive(unit, run) for run in runs]
         finally:
+            self._running.discard(unit.unit_id)
             shutil.rmtree(folder, ignore_errors=True)
         return (self._result(unit, runs, vote, names, base, _ms_since(began)),)
 
     def interrupt(self) -> None:
-        """Kill what is running."""
-        reap_orphans(self._mark)
+        """Kill what is running, and let no attempt follow it."""
+        self._n_interrupts += 1
+        for unit_id in tuple(self._running):
+            reap_orphans(f"{self._mark}:{unit_id}")
+
+    def _most_attempts(self, unit: Unit) -> int:
+        is_serial = unit.action.swarm_id == SERIAL
+        return self._config.handoffs if is_serial else unit.n_candidates
 
     def _gates(self, case: Case) -> dict[str, str]:
         own = case.issue.get("dk_quality_gates")
@@ -156,14 +177,21 @@ class LocalExecutor:
     def _one_after_another(self, unit: Unit, folder: Path, base: str) -> list[AttemptRun]:
         worktree = self._runner.prepare(folder / "1", base)
         left, runs = unit.limit_seconds, list[AttemptRun]()
+        n_interrupts = self._n_interrupts
         try:
             for number in range(1, self._config.handoffs + 1):
                 is_last = number == self._config.handoffs
-                seconds = left if is_last else left * self._config.handoff_share
+                share = 1.0 if is_last else self._config.handoff_share
+                seconds = share * declared_rest(left, unit.limit_seconds)
                 run = self._runner.run(self._task(unit, number, seconds, base), worktree)
+                if self._n_interrupts > n_interrupts:
+                    raise HarnessError("local", "it was interrupted")
                 runs.append(run)
-                left -= run.finished.duration_ms / 1_000
-                if run.is_passed or left < LEAST_SECONDS or run.forbidden:
+                # who used up what it was told used all of it, whatever the clock says
+                took = seconds if run.is_out_of_budget else run.finished.duration_ms / 1_000
+                left = max(0.0, left - took)
+                rest = declared_rest(left, unit.limit_seconds)
+                if run.is_passed or run.forbidden or rest < LEAST_SECONDS:
                     break
         finally:
             self._mirror.remove(worktree)
@@ -171,11 +199,14 @@ class LocalExecutor:
 
     def _side_by_side(self, unit: Unit, folder: Path, base: str) -> list[AttemptRun]:
         numbers = range(1, unit.n_candidates + 1)
-        # all trees first: the candidates then start together
-        worktrees = [self._runner.prepare(folder / str(number), base) for number in numbers]
+        worktrees: list[Worktree] = []
         tasks = [self._task(unit, number, unit.limit_seconds, base) for number in numbers]
+        folders = [folder / str(number) for number in numbers]
         try:
             with ThreadPoolExecutor(max_workers=unit.n_candidates) as pool:
+                # all trees first: the candidates then start together
+                for worktree in pool.map(lambda one: self._runner.prepare(one, base), folders):
+                    worktrees.append(worktree)
                 return list(pool.map(self._runner.run, tasks, worktrees))
         finally:
             for worktree in worktrees:
@@ -230,6 +261,15 @@ class LocalExecutor:
             base_commit=base,
             reason=best.reason,
         )
+
+
+def declared_rest(left: float, limit: float) -> float:
+    """Seconds that are left, in steps of a twentieth of the limit.
+
+    Clocks differ a little from run to run; what an attempt is told it has should not, since a
+    search may spend it to the last step. At most a fiftieth of the limit more than there is.
+    """
+    return int(left / limit * 20 + 0.4) / 20 * limit
 
 
 def _status(runs: list[AttemptRun], best: AttemptRun) -> OutcomeStatus:

@@ -17,9 +17,10 @@ import msgspec
 from planner_pipeline.bench.cases import NoCase
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit
-from planner_pipeline.bench.replay import MINUTE_MS, Budget, cases_of, replay
+from planner_pipeline.bench.replay import MINUTE_MS, Budget, case_rows, cases_of, replay
 from planner_pipeline.bench.trial_study import build_trial_study
 from planner_pipeline.sources.trials import Trial
+from planner_pipeline.tables import ACTION_OUTCOMES
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts.canonical import input_hash
 from planner_runtime.contracts.planner_input import PlannerInput
@@ -68,6 +69,8 @@ class ReplayExecutor:
     def __init__(self, trials: Sequence[Trial], config: BenchConfig) -> None:
         self._attempts = cases_of(trials)
         self._config = config
+        left_out = replay(trials, []).left_out
+        self._left_out = {left.case_id: left.reason for left in left_out}
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ class ReplayExecutor:
         """Why it cannot run a case; None where it can."""
         if case.case_id not in self._attempts:
             return "no attempt at it was logged"
-        return None
+        return self._left_out.get(case.case_id)
 
     def worst_case(self, unit: Unit) -> Spend:
         """Nothing: what is replayed was paid for long ago."""
@@ -93,17 +96,25 @@ class ReplayExecutor:
         """One result for every subset of the case's attempts.
 
         Raises:
-            HarnessError: the case has fewer attempts than the action has candidates.
+            HarnessError: the case has fewer attempts than the action has candidates, or cannot be
+                replayed at all.
         """
+        why = self.why_not(unit.case)
+        if why is not None:
+            raise HarnessError("replay", why)
         minutes = self._config.minutes(unit.action)
         budget = Budget(unit.n_candidates, minutes)
         attempts = self._attempts[unit.case.case_id]
-        rows = replay(attempts, [budget]).outcomes
-        if rows.is_empty():
+        names = ACTION_OUTCOMES.columns
+        rows = [
+            dict(zip(names, row, strict=True))
+            for row in case_rows(unit.case.case_id, attempts, [budget])
+        ]
+        if not rows:
             raise HarnessError(
                 "replay", f"{len(attempts)} attempts were logged, {budget.k} are needed"
             )
-        return tuple(_result(row, attempts, budget) for row in rows.iter_rows(named=True))
+        return tuple(_result(row, attempts, budget) for row in rows)
 
     def interrupt(self) -> None:
         """Nothing runs."""

@@ -10,10 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from planner_pipeline.bench.sandbox import supervisor
-
 HOME: Final = "/tmp/home"
-SUPERVISOR: Final = "/run/supervisor.py"
 _BUILT: Final = tuple(map(Path, ("/usr", "/dev", "/proc", "/etc", "/tmp")))
 _ROOT: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt")
 # what a dynamic linker, a resolver of names and TLS need; nothing that tells about the machine
@@ -122,6 +119,5 @@ def bubblewrap_argv(
     argv += _etc((*_ETC, *_ETC_OF_NETWORK) if has_network else _ETC)
     argv += _scratch(scratch_mb)
     argv += _given(readable, writable)
-    argv += ["--ro-bind", os.path.realpath(supervisor.__file__), SUPERVISOR]
     # what bubblewrap made to hold the mounts is memory of the machine's: nobody writes there
     return [*argv, "--remount-ro", "/dev", "--remount-ro", "/"]

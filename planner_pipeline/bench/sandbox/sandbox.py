@@ -29,7 +29,6 @@ from planner_pipeline.bench.sandbox.command import (
 from planner_pipeline.bench.sandbox.environment import build_environment
 from planner_pipeline.bench.sandbox.mounts import (
     HOME,
-    SUPERVISOR,
     bubblewrap_argv,
     interpreter_paths,
 )
@@ -125,7 +124,7 @@ class Sandbox:
     def _argv(self, command: Command, limits: Limits) -> tuple[str, ...]:
         python = (sys.executable, "-I", "-S")
         if self._bubblewrap is None:
-            return (*python, supervisor.__file__)
+            return python
         # every sandbox has a root of its own, which the machine's must not replace
         interpreters = {*interpreter_paths(Path(sys.executable)), *interpreter_paths(self._python)}
         is_given = _is_inside(command.cwd, (*command.writable, *command.readable)) or (
@@ -139,7 +138,7 @@ class Sandbox:
             scratch_mb=limits.file_mb,
             can_nest=self._can_nest,
         )
-        return (*argv, "--", *python, SUPERVISOR)
+        return (*argv, "--", *python)
 
     def _order(
         self, command: Command, limits: Limits, environment: dict[str, str], user: int

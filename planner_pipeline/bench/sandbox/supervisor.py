@@ -2,7 +2,7 @@
 
 Belongs here: limits, watching, killing and reaping, as a script of its own. It is process 1 of a
 PID namespace, or else the reaper of all that descends from it. Does not: output (the harness
-drains it), mounts (bubblewrap makes them), choosing users. It runs by path with ``python -I -S``
+drains it), mounts (bubblewrap makes them), choosing users. It runs with ``python -I -S``, alone,
 and imports only what starts in a millisecond, hence ``_signal`` (``signal`` needs ``enum``).
 """
 
@@ -185,8 +185,10 @@ class Supervisor:
         """In the child: give up everything, then be the command. Never returns."""
         try:
             os.setsid()
-            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
-                _signal.signal(number, _signal.SIG_DFL)  # Python's own choices would be inherited
+            # what Python chose, or whoever started the harness, such as nohup, would be inherited
+            for number in range(1, 32):
+                if number not in (_SIGKILL, _SIGSTOP):
+                    _signal.signal(number, _signal.SIG_DFL)
             os.umask(0o022)
             if self.user != os.getuid():
                 os.setgroups([])
@@ -356,13 +358,15 @@ def become_reaper() -> None:
 
 def main() -> None:
     """Read the order, say whether it can be done, do it."""
-    control, order = map(int, sys.argv[1:])
+    control, order, program = map(int, sys.argv[1:])
+    os.close(program)
     os.set_inheritable(control, False)
     with open(order, "rb") as file:
         supervisor = Supervisor(control, file.read())
     if not supervisor.is_init:
         become_reaper()
     supervisor.supervise()
+    os._exit(0)  # whatever else the interpreter would tidy up ends with it
 
 
 if __name__ == "__main__":

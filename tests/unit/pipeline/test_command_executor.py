@@ -127,6 +127,10 @@ def test_a_timeout_is_an_answer_and_counts_as_cut_off(tmp_path: Path) -> None:
         ({"duration_ms": 900_000}, "duration_ms 900000, but it ran for"),
         ({"agent_ms": 2_000}, "agent_ms 2000, at most 1600"),
         ({"attempts": [REPLY["attempts"][0] | {"duration_ms": 801}]}, "attempt 1 took 801 ms"),
+        (
+            {"attempts": [REPLY["attempts"][0] | {"attempt": n, "duration_ms": 700} for n in (1, 2, 3)]},
+            "agent_ms 2100, at most 1600",
+        ),
         ({"attempts": [REPLY["attempts"][0]] * 2}, "two attempts have one number"),
         ({"winner": 3}, "winner 3 is none of its attempts"),
         ({"winner": None}, "its winner is no attempt that passed"),
@@ -227,9 +231,13 @@ def test_a_large_request_reaches_a_command_that_reads_it_late_or_not_at_all(tmp_
 
 def test_the_worst_case_is_every_attempt_and_every_gate_to_its_limit(tmp_path: Path) -> None:
     spend = an_executor(tmp_path, "", usd_per_minute=0.1).worst_case(a_unit())
-    assert (spend.attempts, round(spend.agent_minutes, 9)) == (2, 30.0)
+    assert (spend.attempts, round(spend.agent_minutes, 9)) == (2, 48.0)
     assert spend.wall_seconds == 0.5 + 2 * 0.5 + 20.0
-    assert spend.cost_usd == pytest.approx(3.0)
+    assert spend.cost_usd == pytest.approx(4.8)
+    alone = msgspec.structs.replace(
+        a_unit(), action=Action("serial_handoff", 1, 15, "NA"), n_candidates=1
+    )
+    assert an_executor(tmp_path, "").worst_case(alone).attempts == CONFIG.handoffs
     assert an_executor(tmp_path, "").worst_case(a_unit()).cost_usd is None
 
 

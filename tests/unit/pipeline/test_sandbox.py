@@ -1,15 +1,18 @@
 """Limits of time, memory, processes and output, each against a small program that ignores it."""
 
 import os
+import secrets
 import shutil
 import signal
 import threading
+import time
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from planner_pipeline.bench.sandbox import Finished
-from tests.hostile import LIMITS, Place
+from tests.hostile import LIMITS, Place, living
 
 # of itself it stops at a thousand: a sandbox that fails must not take the machine with it
 FORK_BOMB = """
@@ -188,6 +191,24 @@ def test_a_command_cannot_kill_its_supervisor_and_live(place: Place) -> None:
     # process 1 of a namespace takes no signal from inside; another user's takes none either
     is_safe = place.sandbox.isolation == "bubblewrap" or place.has_own_user
     assert finished.ending == ("exited" if is_safe else "signalled")
+
+
+def test_a_supervisor_that_hangs_is_outlasted(place: Place) -> None:
+    finished: list[Finished] = []
+    command = "import time; open('started', 'w').close(); time.sleep(60)"
+    mark = secrets.token_hex(8)
+    thread = threading.Thread(
+        target=lambda: finished.append(place.run(command, wall_seconds=0.5, unit_mark=mark))
+    )
+    thread.start()
+    while not (place.tree / "started").exists():
+        time.sleep(0.01)
+    for pid in living(mark):
+        if b"/proc/self/fd/" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGSTOP)
+    thread.join()
+    assert finished[0].ending == "timeout"
+    assert living(mark) == []
 
 
 def test_two_threads_run_at_once(place: Place) -> None:
