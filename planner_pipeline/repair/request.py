@@ -9,6 +9,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,6 +92,20 @@ def _is_source(path: Path) -> bool:
     return path.suffix == ".py" and not is_test and not is_hidden
 
 
+def is_forbidden(file: str, patterns: tuple[str, ...]) -> bool:
+    """Whether an issue forbids a file: by its path, a folder above it, or a glob; as the bench does.
+
+    >>> [is_forbidden("lib/a.py", (p,)) for p in ("lib", "lib/", "lib/*.py", "lib/a", "")]
+    [True, True, True, False, False]
+    """
+    return any(
+        file == pattern.rstrip("/")
+        or file.startswith(pattern.rstrip("/") + "/")
+        or fnmatch(file, pattern)
+        for pattern in patterns
+    )
+
+
 def read_sources(root: Path, request: Request) -> dict[str, str]:
     """Texts by absolute path: the issue's context files, else everything that is not a test.
 
@@ -103,8 +118,9 @@ def read_sources(root: Path, request: Request) -> dict[str, str]:
     for path in paths:
         full = Path(os.path.realpath(root / path))
         inside = full.relative_to(root).as_posix() if full.is_relative_to(root) else ""
-        is_forbidden = any(f"{inside}/".startswith(p) for p in request.forbidden_paths)
-        if not inside or not _is_source(Path(inside)) or is_forbidden or not full.is_file():
+        if not inside or not _is_source(Path(inside)) or not full.is_file():
+            continue
+        if is_forbidden(inside, request.forbidden_paths):
             continue
         try:
             sources[str(full)] = full.read_bytes().decode("utf-8")

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import planner_pipeline.repair
-from planner_pipeline.repair.request import RequestError, parse_request
+from planner_pipeline.bench.worktrees import Changes
+from planner_pipeline.repair.request import RequestError, is_forbidden, parse_request
 from planner_pipeline.repair.search import (
     END_SECONDS,
     PACE_SECONDS,
@@ -434,6 +435,13 @@ def test_forbidden_paths_are_not_touched(key: str, names: list[str], tmp_path: P
     done = run(tree, a_request(most=10, issue=issue))
     assert done.code == 1
     assert read_tree(tree) == before
+
+
+@pytest.mark.parametrize("pattern", ["toy.py", "lib", "lib/", "*.py", "to?.py", "", "toy", "/"])
+def test_what_is_forbidden_is_what_the_bench_forbids(pattern: str) -> None:
+    for file in ("toy.py", "lib/toy.py", "library.py"):
+        told = Changes(head_commit="", files=(file,)).forbidden([pattern])
+        assert is_forbidden(file, (pattern,)) == bool(told)
 
 
 def test_context_files_bound_the_search(tmp_path: Path) -> None:
