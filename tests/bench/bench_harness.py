@@ -3,10 +3,12 @@
 Belongs here: a printed table. Does not: assertions on time, which would make the suite flaky.
 A candidate is timed from the request for its lease to its settled, recorded end. What its toolchain
 and gates took by the supervisor's clock is taken off, one after another or the longest of those
-side by side; the rest is the harness: git, sandboxes, archives, ledger, record.
+side by side; the rest is the harness: git, sandboxes, archives, ledger, record. Processor time, of
+everything together, says how much of that is the machine's other work.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -43,8 +45,12 @@ def work_ms(outcome: BenchOutcome) -> int:
     return max(spans) if outcome.action.swarm_id == SPECULATE else sum(spans)
 
 
-def overheads(folder: Path, action: Action, script: str, n: int) -> tuple[list[float], list[int]]:
-    """Milliseconds of the harness, and of the work, of each of ``n`` candidates."""
+def overheads(
+    folder: Path, action: Action, script: str, n: int
+) -> tuple[list[float], list[int], float]:
+    """Milliseconds of the harness, and of the work, of each of ``n`` candidates; and of the
+    processor, a candidate.
+    """
     config = a_config(script, minute_seconds=1.0)
     campaign = Campaign(config=config, config_hash="a" * 64)
     executor = an_executor(folder, config)
@@ -60,9 +66,10 @@ def overheads(folder: Path, action: Action, script: str, n: int) -> tuple[list[f
         began = time.perf_counter()
 
     executor.run(units[0])  # makes the copy of the repository
-    began = time.perf_counter()
+    before, began = os.times(), time.perf_counter()
     a_runner(folder / "bench", campaign, executor, tell=tell).run(units)
-    return harness, work
+    processor = sum(os.times()[:4]) - sum(before[:4])
+    return harness, work, processor * 1_000 / n
 
 
 def of_bookkeeping(folder: Path, n: int) -> float:
@@ -86,10 +93,10 @@ def main() -> None:
     for name, (action, script, n_attempts) in ACTIONS.items():
         with tempfile.TemporaryDirectory() as folder:
             a_repository(Path(folder) / "repo", files)
-            harness, work = overheads(Path(folder), action, script, arguments.n)
+            harness, work, processor = overheads(Path(folder), action, script, arguments.n)
         print(
             f"  {name:20} median {median(harness):6.1f}  90 % {quantiles(harness, n=10)[-1]:6.1f}"
-            f"  work {median(work):6.1f}  of the bar {median(harness) / BAR_MS:.2f},"
+            f"  work {median(work):5.1f}  processor {processor:6.1f}  of the bar {median(harness) / BAR_MS:.2f},"
             f" an attempt {median(harness) / n_attempts / BAR_MS:.2f}"
         )
     for n in (200, 5_000):
