@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 
 from planner_pipeline.artifacts import write_bytes
+from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.outcome_rows import action_outcomes
-from planner_pipeline.bench.protocol import Case
+from planner_pipeline.bench.protocol import Case, action_of
 from planner_pipeline.bench.session import BenchSession, Judged, model_choices
 from planner_pipeline.evaluation.outcomes import (
     BEST_FIXED,
@@ -95,15 +96,20 @@ def bench_report(
     space: ActionSpace,
     choices: Mapping[str, Action],
     n_labels: int,
+    config: BenchConfig,
     cost_weight: float = COST_WEIGHT,
 ) -> BenchReport:
     """Figures of the cases of one job type.
+
+    Where nobody knows how long the agents of an outcome worked, as of losers that a kernel does not
+    archive, all of them are taken to have worked until its end: an upper bound, and said so.
 
     Args:
         choices: By case id, what a model chose; empty without one.
     """
     every = [outcome for outcome in outcomes if outcome.job_type == job_type]
-    told = [one for one in every if one.status != "infra_error" and one.agent_ms is not None]
+    bounded = [_bounded(one, config) for one in every if one.status != "infra_error"]
+    told = [one for one in bounded if one.agent_ms is not None]
     scored = {one.case_id for one in told}
     mine = [case for case in cases if case.job_type == job_type and case.case_id in scored]
     figures: tuple[Figure, ...] = ()
@@ -145,6 +151,7 @@ def report_of(session: BenchSession, judged: Judged) -> BenchReport:
         space=session.space,
         choices=chosen,
         n_labels=int(judged.labels.filter(is_mine)["is_label"].sum()),
+        config=session.config,
     )
     write_bytes(msgspec.json.format(msgspec.json.encode(report)), session.bench / "report.json")
     write_bytes(as_markdown(report).encode(), session.bench / "report.md")
@@ -160,6 +167,14 @@ def _picked(table: pl.DataFrame) -> Iterable[Figure]:
     )
     for row in rows.iter_rows(named=True):
         yield Figure(**{name: row[name] for name in Figure.__struct_fields__})
+
+
+def _bounded(outcome: BenchOutcome, config: BenchConfig) -> BenchOutcome:
+    """The outcome with an upper bound where its agents' time is not known."""
+    if outcome.agent_ms is not None or outcome.duration_ms is None:
+        return outcome
+    n = config.n_candidates(action_of(outcome.action))
+    return msgspec.structs.replace(outcome, agent_ms=n * outcome.duration_ms)
 
 
 def _made_with(outcome: BenchOutcome) -> str:
@@ -178,9 +193,13 @@ def _notes(every: Sequence[BenchOutcome], told: Sequence[BenchOutcome]) -> Itera
         )
     if max((one.repeat for one in told), default=0) == 0 and not any(o.replayed for o in told):
         yield "One seed a candidate: the oracle, and so every regret, is partly luck."
-    unknown = sum(one.status != "infra_error" and one.agent_ms is None for one in every)
+    unknown = [one for one in every if one.status != "infra_error" and one.agent_ms is None]
     if unknown:
-        yield f"{unknown} outcomes are left out: nobody knows how long their agents worked."
+        left_out = sum(one.duration_ms is None for one in unknown)
+        yield (
+            f"Nobody knows how long the agents of {len(unknown)} outcomes worked: taken as until "
+            f"its end for each candidate, an upper bound; {left_out} without an end are left out."
+        )
 
 
 def _cell(figure: Figure | None) -> str:

@@ -93,7 +93,7 @@ def _is_source(path: Path) -> bool:
 
 
 def is_forbidden(file: str, patterns: tuple[str, ...]) -> bool:
-    """Whether an issue forbids a file: by path, a folder above it, or a glob; as the bench does.
+    """Whether an issue forbids a file: by path, folder above it, or glob; as the bench does.
 
     >>> [is_forbidden("lib/a.py", (p,)) for p in ("lib", "lib/", "lib/*.py", "lib/a", "")]
     [True, True, True, False, False]

@@ -62,10 +62,14 @@ def forget_attempts(workspace: Path, unit: Unit, most: int) -> None:
         most: Attempts of a unit.
     """
     ends = tuple(f"-{_digest(unit, number)}" for number in range(1, most + 1))
-    for folder in (workspace / FOLDER, _unfinished(workspace)):
-        for path in folder.glob(f"{_prefix(unit)}-*"):
-            if path.name.split(".")[0].endswith(ends) and _unit_id(path) in (unit.unit_id, None):
-                shutil.rmtree(path)
+    whole = [(path, path.name) for path in (workspace / FOLDER).glob(f"{_prefix(unit)}-*")]
+    parts = [
+        (path, path.name.rpartition(".")[0])  # without the number of the process that began it
+        for path in _unfinished(workspace).glob(f"{_prefix(unit)}-*")
+    ]
+    for path, name in (*whole, *parts):
+        if name.endswith(ends) and _unit_id(path) in (unit.unit_id, None):
+            shutil.rmtree(path)
 
 
 def _unfinished(workspace: Path) -> Path:

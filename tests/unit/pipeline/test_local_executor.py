@@ -275,14 +275,21 @@ read -r request; case "$request" in *'"attempt":1,'*) {SOLVE} ;; *'"attempt":2,'
         )
 
 
-def test_a_unit_that_runs_again_leaves_its_attempts_once(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["7", "bd-7.1"])
+def test_a_unit_that_runs_again_leaves_its_attempts_once(folder: Path, name: str) -> None:
+    case = a_case(name, issue={"id": name, "title": "t"})
+
+    def run(folder: Path, script: str) -> None:
+        config = a_config(script)
+        an_executor(folder, config).run(a_unit(config, serial(), case))
+
     for script in ("true", SOLVE):  # three attempts, then one
         run(folder, script)
         half = archives(folder)[-1].name
         (folder / f"bench/workspace/.cyntra/unfinished/{half}.1").mkdir(parents=True, exist_ok=True)
     assert len(archives(folder)) == 1
     other = a_config(SOLVE)
-    an_executor(folder, other).run(a_unit(other, serial(), seed=6))
+    an_executor(folder, other).run(a_unit(other, serial(), case, seed=6))
     assert len(archives(folder)) == 2
     run(folder, SOLVE)
     assert len(archives(folder)) == 2
