@@ -4,6 +4,7 @@ Belongs here: the configuration's shape, its reading, its hash. Does not: obeyin
 Spec: section 9.3. A workspace may carry it as ``.cyntra/bench.yaml``; unknown keys are refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -121,6 +122,11 @@ class BenchConfig(_Strict, frozen=True, kw_only=True):
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     jobs: Count = 1
     stable_from: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+
+    def gates_of(self, issue: Mapping[str, Any]) -> dict[str, Any]:
+        """The gates an issue is judged by: its own replace the configured ones."""
+        own = issue.get("dk_quality_gates")
+        return dict(own) if isinstance(own, Mapping) and own else dict(self.gates)
 
     def n_candidates(self, action: Action) -> int:
         """Attempts side by side that an action amounts to."""

@@ -145,6 +145,7 @@ class BenchSession:
     Attributes:
         cases: Those the executor can run.
         refused: Issues that are no case, with the reason.
+        choices: What the bundle would have decided, by case id; empty without one.
         selections: Candidates of every case.
         units: Everything that is to run.
 
@@ -171,6 +172,7 @@ class BenchSession:
             versions=self.executor.versions(),
         )
         self.cases, self.refused, self.space = self._cases()
+        self.choices = model_choices(request.bundle, self.cases)
         with only_one(self.bench / "candidates.lock"):  # who reads them adds to them
             self.selections = self._selected()
         actions = {one.case_id: one.actions for one in self.selections}
@@ -213,7 +215,7 @@ class BenchSession:
         model = None
         if self.config.select == "uncertainty":
             model = PassCounts([outcome for some in self.store.every() for outcome in some])
-        also = model_choices(self.request.bundle, self.cases)
+        also = {case_id: (choice,) for case_id, choice in self.choices.items()}
         rule = policy_of(self.config, has_model=model is not None)
         kept = [
             one
@@ -320,12 +322,12 @@ def recorded(store: UnitStore, units: Iterable[Unit]) -> Iterable[BenchOutcome]:
             yield from store.read(unit.unit_id)
 
 
-def model_choices(bundle: Path | None, cases: Iterable[Case]) -> dict[str, tuple[Action, ...]]:
+def model_choices(bundle: Path | None, cases: Iterable[Case]) -> dict[str, Action]:
     """What a bundle would have decided in every case, by case id; nothing without a bundle."""
     if bundle is None:
         return {}
     planner = Planner.open(bundle)
-    return {case.case_id: (action_of(planner.decide(case.planner_input).action),) for case in cases}
+    return {case.case_id: action_of(planner.decide(case.planner_input).action) for case in cases}
 
 
 def benched_issues(bench: Path) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from planner_pipeline.bench.protocol import HarnessError
+from planner_pipeline.sources.git_history import git_environment
 
 TIMEOUT_S: Final = 600
 _IDENTITY: Final = {
@@ -85,12 +86,6 @@ class Mirror:
         self._repo, self.folder = repo, folder
         self._lock = threading.Lock()
         self._commits: set[str] = set()  # that the copy is known to have
-
-    @staticmethod
-    def is_repository(repo: Path) -> bool:
-        """Whether ``repo`` is the top of a git repository with a commit."""
-        done = _git("-C", str(repo), "rev-parse", "--verify", "HEAD^{commit}", must=False)
-        return (repo / ".git").exists() and done is not None
 
     def open(self) -> None:
         """Make the copy where there is none. Raises ``HarnessError``."""
@@ -208,17 +203,7 @@ def _delete(entry: os.DirEntry[str]) -> None:
 
 
 def _git(*arguments: str, cwd: Path | None = None, must: bool = True) -> bytes | None:
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_COUNT": "1",  # trees belong to whoever ran the attempt
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": "*",
-        **_IDENTITY,
-    }
+    environment = git_environment() | _IDENTITY  # trees belong to whoever ran the attempt
     try:
         done = subprocess.run(
             ["git", *_QUIET, *arguments],

@@ -20,7 +20,7 @@ from planner_pipeline.artifacts import write_bytes
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.outcome_rows import action_outcomes
 from planner_pipeline.bench.protocol import Case, action_of
-from planner_pipeline.bench.session import BenchSession, Judged, model_choices
+from planner_pipeline.bench.session import BenchSession, Judged
 from planner_pipeline.evaluation.outcomes import (
     BEST_FIXED,
     DEFAULT,
@@ -139,17 +139,13 @@ def report_of(session: BenchSession, judged: Judged) -> BenchReport:
     """Figures of a session's cases, of the job type that most of them have, and their files."""
     jobs = Counter(case.job_type for case in session.cases)
     job_type = max(sorted(jobs), key=lambda job: jobs[job], default="code")
-    bundle = session.request.bundle
-    chosen = {
-        case_id: actions[0] for case_id, actions in model_choices(bundle, session.cases).items()
-    }
     is_mine = pl.col("job_type") == job_type
     report = bench_report(
         session.outcomes(),
         session.cases,
         job_type=job_type,
         space=session.space,
-        choices=chosen,
+        choices=session.choices,
         n_labels=int(judged.labels.filter(is_mine)["is_label"].sum()),
         config=session.config,
     )

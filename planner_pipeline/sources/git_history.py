@@ -27,24 +27,28 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     committed_ms: int
 
 
-def _git(repo: Path, *arguments: str, stdin: bytes = b"") -> bytes | None:
-    """Standard output of a git command; None when git is missing, refuses or takes too long."""
-    if shutil.which("git") is None:
-        return None
-    environment = {
+def git_environment() -> dict[str, str]:
+    """Nothing of the user's environment or configuration; directories of anybody's may be read."""
+    return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_COUNT": "1",  # a workspace copied by somebody else may still be read
+        "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",
     }
+
+
+def _git(repo: Path, *arguments: str, stdin: bytes = b"") -> bytes | None:
+    """Standard output of a git command; None when git is missing, refuses or takes too long."""
+    if shutil.which("git") is None:
+        return None
     try:
         done = subprocess.run(
             ["git", *_QUIET, "-C", str(repo), *arguments],
-            input=stdin, capture_output=True, env=environment, timeout=TIMEOUT_S, check=False,
+            input=stdin, capture_output=True, env=git_environment(), timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -6,7 +6,6 @@ Belongs here: running one and telling what happened. Does not: how attempts make
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ import msgspec
 import planner_pipeline
 from planner_pipeline.bench.config import BenchConfig, Toolchain
 from planner_pipeline.bench.crash_points import crash_point
+from planner_pipeline.bench.executors.children import filled
 from planner_pipeline.bench.protocol import HarnessError
 from planner_pipeline.bench.sandbox import Command, Finished, Sandbox
 from planner_pipeline.bench.worktrees import Changes, Mirror, Worktree
@@ -190,7 +190,7 @@ class AttemptRunner:
         }
         command = self._command(
             worktree,
-            argv=with_python(toolchain.command),
+            argv=filled(toolchain.command, {}),
             stdin=msgspec.json.encode(request),
             env={**environment_of(toolchain), "CYNTRA_SEED": str(task.seed)},
             readable=readable_of(toolchain),
@@ -231,11 +231,6 @@ class AttemptRunner:
             return float(told)
         price = self._toolchain(task).usd_per_minute
         return None if price is None else price * duration_ms / self._config.minute_seconds / 1_000
-
-
-def with_python(command: tuple[str, ...]) -> tuple[str, ...]:
-    """A command with this interpreter in the place of ``{python}``."""
-    return tuple(part.replace("{python}", sys.executable) for part in command)
 
 
 def readable_of(toolchain: Toolchain) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ The command is the user's own and trusted: it inherits the environment and nothi
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -37,12 +37,6 @@ from planner_runtime.heuristic import SERIAL
 NAME: Final = "command"
 OVERHEAD_SECONDS: Final = 60.0  # for all that is neither toolchain nor gate
 _ROUNDING_MS: Final = 1_000  # clocks that are read one after another
-
-
-def gates_of(config: BenchConfig, case: Case) -> dict[str, Any]:
-    """The gates a case is judged by: the issue's own replace the configured ones."""
-    own = case.issue.get("dk_quality_gates")
-    return dict(own) if isinstance(own, dict) and own else dict(config.gates)
 
 
 def why_refused(reply: BenchReply, unit: Unit, *, wall_ms: int, grace_ms: int) -> str | None:
@@ -135,7 +129,7 @@ class CommandExecutor:
         )
 
     def _wall_seconds(self, unit: Unit) -> float:
-        n_gates = len(gates_of(self._config, unit.case)) * unit.n_candidates
+        n_gates = len(self._config.gates_of(unit.case.issue)) * unit.n_candidates
         gate_seconds = n_gates * self._config.gate_seconds
         return unit.limit_seconds + gate_seconds + self._overhead_seconds
 
@@ -150,7 +144,7 @@ class CommandExecutor:
             n_candidates=unit.n_candidates,
             limit_seconds=unit.limit_seconds,
             minute_seconds=self._config.minute_seconds,
-            gates=gates_of(self._config, case),
+            gates=self._config.gates_of(case.issue),
             gate_seconds=self._config.gate_seconds,
             seed=unit.seed,
             repeat=unit.repeat,

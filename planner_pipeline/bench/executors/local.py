@@ -12,10 +12,9 @@ own limit, as in the kernel.
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from planner_pipeline.bench.campaign import attempt_seed
 from planner_pipeline.bench.config import BenchConfig
@@ -25,12 +24,13 @@ from planner_pipeline.bench.executors.attempts import (
     AttemptRun,
     AttemptRunner,
     Task,
-    with_python,
 )
+from planner_pipeline.bench.executors.children import filled
 from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit
 from planner_pipeline.bench.sandbox import Sandbox, reap_orphans
 from planner_pipeline.bench.vote import Ballot, Vote, take_vote
 from planner_pipeline.bench.worktrees import Mirror, Worktree
+from planner_pipeline.sources.git_history import head_commit
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.heuristic import SERIAL, SPECULATE
@@ -90,7 +90,7 @@ class LocalExecutor:
             return "no toolchain is configured in .cyntra/bench.yaml"
         if not self._gates(case):
             return "no gate, as a shell command, says whether it is solved"
-        if not Mirror.is_repository(self._repo):
+        if head_commit(self._repo) is None:
             return f"{self._repo} is no git repository with a commit"
         return None
 
@@ -150,8 +150,7 @@ class LocalExecutor:
         return self._config.handoffs if is_serial else unit.n_candidates
 
     def _gates(self, case: Case) -> dict[str, str]:
-        own = case.issue.get("dk_quality_gates")
-        gates: Mapping[str, Any] = own if isinstance(own, Mapping) and own else self._config.gates
+        gates = self._config.gates_of(case.issue)
         commands = {name: gate for name, gate in gates.items() if isinstance(gate, str)}
         return commands if len(commands) == len(gates) else {}
 
@@ -316,7 +315,7 @@ def _version(command: tuple[str, ...] | None) -> str:
         return "unknown"
     try:
         done = subprocess.run(
-            with_python(command),
+            filled(command, {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
