@@ -1,0 +1,186 @@
+"""The decision by outcomes: which actions are open, which is best, whether to follow it, and why.
+
+Belongs here: hard caps, the safe set, guardrails by risk class, the choice by lower bounds, the
+confidence that it is no worse than the baseline. Does not: predicting outcomes (``outcome_model``),
+drawing by chance (``exploration``), records (``planner``).
+Spec: sections 7.4 and 10.3; formats 7.3 (a kernel enforces reductions only). Shapes: M members,
+A actions.
+"""
+
+import math
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from planner_runtime.action_set import ActionSet
+from planner_runtime.contracts.planner_input import Risk
+from planner_runtime.objective import Guardrail, Objective, Outlook, cautious, ranked, utility
+
+Bound = Literal[
+    "cap", "not_a_reduction", "topology", "guardrail_pass", "guardrail_saving", "unknown_outcome"
+]
+# the numbers of a decision differ by rounding from machine to machine; its choice must not
+DECIMALS: Final = 9
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a kernel allows, whatever a model says.
+
+    Attributes:
+        caps: By budget head, its greatest number; "NA" is above every cap.
+        reductions_only: Whether only budgets at or below the baseline's are open.
+        topology_changes: Whether another topology is open where reductions are not all there is;
+            with ``reductions_only`` its budgets must still be reductions.
+    """
+
+    caps: dict[str, float] = msgspec.field(default_factory=dict)
+    reductions_only: bool = True
+    topology_changes: bool = False
+
+
+SAFE_LIMITS: Final = Limits()
+NO_LIMITS: Final = Limits(reductions_only=False, topology_changes=True)
+
+
+class Preference(msgspec.Struct, frozen=True, kw_only=True):
+    """What an objective prefers in one decision.
+
+    Attributes:
+        chosen: Index of the preferred action.
+        baseline: Index of what would be done without a model.
+        bounds: (A,) for every action why it was closed; None: it was open.
+        confidence: Chance that the preferred action's utility is not below the baseline's, as the
+            spread of the members tells; 1 where they are the same action.
+        gain: Mean utility above the baseline's.
+        utility: (A,) mean utility.
+        lower: (A,) lower bound of the utility.
+    """
+
+    chosen: int
+    baseline: int
+    bounds: tuple[Bound | None, ...]
+    confidence: float
+    gain: float
+    utility: np.ndarray
+    lower: np.ndarray
+
+    def binding(self, runner: int) -> Bound | None:
+        """Why ``runner`` was not open."""
+        return self.bounds[runner]
+
+
+def closed_by_limits(actions: ActionSet, baseline: int, limits: Limits) -> list[Bound | None]:
+    """(A,) which limit closes each action. The baseline is closed by caps alone.
+
+    Raises:
+        ValueError: a cap is of a head that is no budget.
+    """
+    bounds: list[Bound | None] = [None] * len(actions)
+    if unknown := set(limits.caps) - set(actions.budgets):
+        raise ValueError(f"caps of {sorted(unknown)}, which are no budgets")
+    over = np.zeros(len(actions), dtype=bool)
+    for head, cap in sorted(limits.caps.items()):
+        over |= actions.budget(head) > cap
+    same = actions.same_topology(baseline)
+    dearer = np.zeros(len(actions), dtype=bool)
+    for head in actions.budgets:
+        values = actions.budget(head)
+        dearer |= values > values[baseline]
+    for row in range(len(actions)):
+        if over[row]:
+            bounds[row] = "cap"
+        elif not limits.topology_changes and not same[row]:
+            bounds[row] = "topology"
+        elif limits.reductions_only and dearer[row]:
+            bounds[row] = "not_a_reduction"
+    return bounds
+
+
+def _guarded(
+    outlook: Outlook, objective: Objective, guard: Guardrail, baseline: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(A,) each: passes the guard on the chance to pass; passes the guard on saving.
+
+    Both compare with the baseline member by member, so that what a member gets wrong for both
+    cancels, and at the objective's caution.
+    """
+    passing = outlook.p_pass - outlook.p_pass[:, [baseline]]
+    keeps = cautious(passing, objective.caution) >= -guard.pass_within - 10**-DECIMALS
+    if not guard.saving:
+        return keeps, np.ones(len(keeps), dtype=bool)
+    spent = outlook.metric(objective.spend)
+    with np.errstate(invalid="ignore"):
+        saved = (1 - guard.saving) * spent[:, [baseline]] - spent
+        saves = cautious(saved, objective.caution) >= -(10**-DECIMALS)
+    return keeps, saves
+
+
+def _normal_cdf(z: float) -> float:
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def confidence_of(gains: np.ndarray) -> float:
+    """Chance that a gain is not below zero, from its (M,) values by the members.
+
+    A normal distribution with their mean and their standard deviation; of one member, or of members
+    that agree exactly, the sign of the gain decides.
+    """
+    mean = round(float(gains.mean()), DECIMALS)
+    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
+    if spread < 10**-DECIMALS:
+        return 1.0 if mean >= 0 else 0.0
+    return _normal_cdf(mean / spread)
+
+
+def prefer(
+    outlook: Outlook,
+    objective: Objective,
+    actions: ActionSet,
+    baseline: int,
+    *,
+    limits: Limits = SAFE_LIMITS,
+    risk: Risk | None = None,
+) -> Preference:
+    """The action an objective prefers among those that limits and guardrails leave open.
+
+    Args:
+        baseline: Row of the action that would be taken without a model.
+        risk: The decision's risk class; a class without a guardrail, and None, asks for nothing.
+
+    Raises:
+        ValueError: nothing is open, the outlook is of other actions, or the objective is
+            ``constrained`` and has no price.
+    """
+    if outlook.p_pass.shape[1] != len(actions):
+        raise ValueError(f"an outlook on {outlook.p_pass.shape[1]} of {len(actions)} actions")
+    bounds = closed_by_limits(actions, baseline, limits)
+    values = utility(outlook, objective.weights)
+    known = np.isfinite(values).all(axis=0) & np.isfinite(outlook.p_pass).all(axis=0)
+    guard = objective.guardrails.get(risk) if risk is not None else None
+    keeps = saves = np.ones(len(actions), dtype=bool)
+    if guard is not None:
+        keeps, saves = _guarded(outlook, objective, guard, baseline)
+    for row in range(len(actions)):
+        if bounds[row] is not None:
+            continue
+        if not known[row]:
+            bounds[row] = "unknown_outcome"
+        elif row != baseline and not keeps[row]:
+            bounds[row] = "guardrail_pass"
+        elif row != baseline and not saves[row]:
+            bounds[row] = "guardrail_saving"
+    open_ = np.array([bound is None for bound in bounds])
+    if not open_.any():
+        raise ValueError("no action is open")
+    chosen = int(ranked(outlook, objective, open_)[0])
+    gains = values[:, chosen] - values[:, baseline]
+    return Preference(
+        chosen=chosen,
+        baseline=baseline,
+        bounds=tuple(bounds),
+        confidence=1.0 if chosen == baseline else confidence_of(gains),
+        gain=float(gains.mean()),
+        utility=values.mean(axis=0),
+        lower=cautious(values, objective.caution),
+    )
