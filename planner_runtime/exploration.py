@@ -67,7 +67,7 @@ def may_explore(priority: str | None, tags: tuple[str, ...]) -> bool:
 def uniform_draw(input_hash: str, seed: str, purpose: str = "explore") -> float:
     """A number in [0, 1) that follows from the input and the epoch's seed alone."""
     digest = document_hash([purpose, seed, input_hash])
-    return (int(digest[:16], 16) >> (64 - _BITS)) / 2**_BITS
+    return float(int(digest[:16], 16) >> (64 - _BITS)) / float(1 << _BITS)
 
 
 def epsilon_now(
