@@ -1,0 +1,307 @@
+"""Fitting the outcome model: attempts in, an ensemble of networks and a shared concentration out.
+
+Belongs here: the likelihood of an attempt, the ensemble's training, kappa. Does not: the model
+(``models.outcome``), trees (``training.outcome_trees``), calibration of what comes out.
+Spec: section 7.4. Shapes: N attempts, F features, C choices, M members.
+
+An attempt that passed or gave up tells its end and its time; one that a limit cut tells only that
+it was not over by then. Every member sees its own bootstrap of issues, and stops on the issues
+that it did not draw, so that all rows are learned from and none judges itself.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from planner_pipeline.models.outcome import (
+    N_PARAMETERS,
+    AttemptNetworks,
+    OutcomeSpec,
+    times_of,
+)
+from planner_pipeline.training.threads import one_thread
+
+UNKNOWN_KAPPA: Final = 1.5  # log odds that are as mixed as agents' tries: docs/log.md
+
+
+class Attempts(msgspec.Struct, frozen=True):
+    """Tries to learn from. N rows.
+
+    Attributes:
+        features: (N, F) float32 of the decision, with no knowledge of the try.
+        choices: (N, C) float32 of the action beside candidates and minutes.
+        passed, timed_out: (N,) bool.
+        minutes: (N,) its duration, or the limit that cut it; NaN where not known.
+        usd: (N,) NaN where not known.
+        case: (N,) int64, equal for tries of one decision.
+        issue: (N,) int64, equal for tries at one issue.
+        weight: (N,) float32.
+    """
+
+    features: np.ndarray
+    choices: np.ndarray
+    passed: np.ndarray
+    timed_out: np.ndarray
+    minutes: np.ndarray
+    usd: np.ndarray
+    case: np.ndarray
+    issue: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.passed)
+
+    def choose(self, rows: np.ndarray) -> "Attempts":
+        """Some rows, by positions or by a mask."""
+        return Attempts(*(getattr(self, name)[rows] for name in self.__struct_fields__))
+
+
+class OutcomeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How an outcome model is fitted.
+
+    Attributes:
+        members: Networks of the ensemble.
+        epochs, patience: Of full-batch steps; it stops on issues that a member did not draw.
+        weight_decay: Of everything that is added to the offsets.
+        slope_decay: Pull of the offsets' slopes to 1 and of their biases to 0.
+    """
+
+    members: int = 5
+    width: int = 16
+    dropout: float = 0.1
+    epochs: int = 400
+    patience: int = 40
+    learning_rate: float = 0.01
+    weight_decay: float = 0.003
+    slope_decay: float = 0.001
+    seed: int = 0
+
+
+class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How an outcome model came about.
+
+    Attributes:
+        log_kappa: Concentration of tries of one decision around what its features tell.
+        steps: Of every member, where it stopped.
+        nll: Of every member, nats a try on the issues it did not draw; the offsets' alone first.
+    """
+
+    config: OutcomeConfig
+    n_attempts: int
+    n_cases: int
+    knows_cost: bool
+    log_kappa: float
+    steps: tuple[int, ...]
+    nll: tuple[float, ...]
+
+
+def _log_normal(log_minutes: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    return -0.5 * ((log_minutes - mean) / spread) ** 2 - torch.log(spread) - 0.9189385
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    features: Tensor
+    choices: Tensor
+    passed: Tensor
+    timed_out: Tensor
+    log_minutes: Tensor
+    is_timed: Tensor
+    log_usd: Tensor
+    is_priced: Tensor
+    issue: np.ndarray
+    weight: Tensor
+
+
+def _rows_of(attempts: Attempts) -> _Rows:
+    is_timed = np.isfinite(attempts.minutes)
+    log_minutes = np.log(np.maximum(np.where(is_timed, attempts.minutes, 1.0), 0.05))
+    is_priced = is_timed & np.isfinite(attempts.usd) & (attempts.usd > 0)
+    log_usd = np.log(np.where(is_priced, attempts.usd, 1.0)) - log_minutes
+
+    def floats(values: np.ndarray) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32)
+
+    return _Rows(
+        floats(attempts.features), floats(attempts.choices), floats(attempts.passed),
+        floats(attempts.timed_out), floats(log_minutes), floats(is_timed),
+        floats(np.where(is_priced, log_usd, 0.0)), floats(is_priced), attempts.issue,
+        floats(attempts.weight),
+    )  # fmt: skip
+
+
+def log_likelihood(parameters: Tensor, rows: _Rows) -> Tensor:
+    """(M x Q, N) nats of every try under every row of parameters."""
+    log_pi = torch.nn.functional.logsigmoid(parameters[..., 0])
+    log_no = torch.nn.functional.logsigmoid(-parameters[..., 0])
+    passing, failing = times_of(parameters)
+    at = rows.log_minutes
+    passed = log_pi + rows.is_timed * _log_normal(at, passing.mean, passing.spread)
+    failed = log_no + rows.is_timed * _log_normal(at, failing.mean, failing.spread)
+    late_pass = torch.special.log_ndtr((passing.mean - at) / passing.spread)
+    late_fail = torch.special.log_ndtr((failing.mean - at) / failing.spread)
+    cut = torch.logaddexp(log_pi + late_pass, log_no + late_fail)
+    cut = torch.where(rows.is_timed > 0, cut, log_no)  # a limit nobody knows tells of failing alone
+    told = torch.where(rows.passed > 0, passed, torch.where(rows.timed_out > 0, cut, failed))
+    price = -0.5 * (rows.log_usd - parameters[..., 5]) ** 2
+    return told + rows.is_priced * price
+
+
+def _drawn(issue: np.ndarray, members: int, rng: np.random.Generator) -> np.ndarray:
+    """(M, N) how often each member drew each row's issue."""
+    _, place = np.unique(issue, return_inverse=True)
+    n = int(place.max()) + 1
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=members)
+    return counts[:, place]
+
+
+@one_thread()
+def fit_networks(
+    attempts: Attempts,
+    config: OutcomeConfig,
+    *,
+    offsets: Sequence[int] = (-1,) * N_PARAMETERS,
+    doubt: int = -1,
+) -> tuple[AttemptNetworks, OutcomeRecord]:
+    """An ensemble of networks on some attempts.
+
+    Args:
+        offsets, doubt: As in ``OutcomeSpec``.
+
+    Raises:
+        ValueError: there is nothing to learn from.
+        FloatingPointError: the loss is no longer finite.
+    """
+    if not len(attempts):
+        raise ValueError("no finished try to learn outcomes from")
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    spec = OutcomeSpec(
+        n_features=attempts.features.shape[1],
+        n_choices=attempts.choices.shape[1],
+        n_members=config.members,
+        width=config.width,
+        dropout=config.dropout,
+        offsets=tuple(offsets),
+        doubt=doubt,
+    )
+    model, rows = AttemptNetworks(spec), _rows_of(attempts)
+    _standardise(model, attempts)
+    drawn = torch.tensor(_drawn(attempts.issue, config.members, rng), dtype=torch.float32)
+    train = drawn * rows.weight
+    held = (drawn == 0).float() * rows.weight
+    steps, nll = _descend(model, rows, train, held, config)
+    return model, OutcomeRecord(
+        config=config,
+        n_attempts=len(attempts),
+        n_cases=len(np.unique(attempts.case)),
+        knows_cost=bool(rows.is_priced.any()),
+        log_kappa=fit_kappa(model, attempts),
+        steps=steps,
+        nll=nll,
+    )
+
+
+def _standardise(model: AttemptNetworks, attempts: Attempts) -> None:
+    x = np.concatenate([attempts.features, attempts.choices], axis=1).astype(np.float64)
+    weight = attempts.weight / attempts.weight.sum()
+    centre = weight @ x
+    scale = np.sqrt(weight @ (x - centre) ** 2)
+    model.centre.copy_(torch.tensor(centre))
+    model.scale.copy_(torch.tensor(np.where(scale > 1e-6, scale, 1e6)))
+    start = np.zeros(N_PARAMETERS)
+    passed, timed = attempts.passed, np.isfinite(attempts.minutes)
+    share = (passed.sum() + 1) / (len(passed) + 2)
+    start[0] = np.log(share / (1 - share))
+    for place, rows in ((1, timed & passed), (3, timed & ~passed)):
+        logs = np.log(np.maximum(attempts.minutes[rows], 0.05))
+        start[place] = logs.mean() if len(logs) else np.log(20.0)
+        start[place + 1] = np.log(max(0.2, logs.std())) if len(logs) > 1 else 0.0
+    priced = timed & np.isfinite(attempts.usd) & (attempts.usd > 0)
+    if priced.any():
+        start[5] = np.log(attempts.usd[priced] / np.maximum(attempts.minutes[priced], 0.05)).mean()
+    model.start.copy_(torch.tensor(start))
+
+
+def _member_nll(model: AttemptNetworks, rows: _Rows, weight: Tensor) -> Tensor:
+    """(M,) weighted mean nats a try, the evidence's values averaged as chances."""
+    told = log_likelihood(model(rows.features, rows.choices), rows)  # (M x Q, N)
+    m = model.spec.n_members
+    by_member = told.view(m, -1, told.shape[1])
+    mixed = torch.logsumexp(by_member, dim=1) - np.log(by_member.shape[1])
+    nats: Tensor = -(mixed * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+    return nats
+
+
+def _descend(
+    model: AttemptNetworks, rows: _Rows, train: Tensor, held: Tensor, config: OutcomeConfig
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Full-batch steps; every member keeps its weights of the step that was best for it."""
+    added = [model.linear, model.hidden, model.hidden_bias, model.out]
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    names = ("slope", "bias", "linear", "hidden", "hidden_bias", "out")
+    best = {name: getattr(model, name).detach().clone() for name in names}
+    with torch.no_grad():
+        model.eval()
+        least = _member_nll(model, rows, held)
+    steps = torch.zeros(config.members, dtype=torch.long)
+    for step in range(1, config.epochs + 1):
+        model.train()
+        loss = _member_nll(model, rows, train).sum()
+        pull = sum((w**2).sum() for w in added) * config.weight_decay
+        pull = pull + ((model.slope - 1) ** 2).sum() * config.slope_decay
+        pull = pull + (model.bias**2).sum() * config.slope_decay
+        total = loss + pull
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"the loss is {float(total)} at step {step}")
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            model.eval()
+            now = _member_nll(model, rows, held)
+            better = now < least - 1e-5
+            least = torch.where(better, now, least)
+            steps = torch.where(better, torch.tensor(step), steps)
+            for name in names:
+                weights = getattr(model, name).detach()
+                shape = (-1,) + (1,) * (weights.dim() - 1)
+                best[name] = torch.where(better.view(shape), weights, best[name])
+            if step - int(steps.max()) > config.patience:
+                break
+    with torch.no_grad():
+        for name in names:
+            getattr(model, name).copy_(best[name])
+    model.eval()
+    return tuple(steps.tolist()), tuple(float(value) for value in least)
+
+
+def fit_kappa(model: AttemptNetworks, attempts: Attempts) -> float:
+    """Log concentration of the tries of one decision, by the beta-binomial likelihood of its
+    passes around the model's own chances; near ``UNKNOWN_KAPPA`` where few decisions have several.
+    """
+    from scipy import optimize, special
+
+    _, first, place = np.unique(attempts.case, return_index=True, return_inverse=True)
+    n = np.bincount(place).astype(float)
+    passed = np.bincount(place, weights=attempts.passed.astype(float))
+    several = n > 1
+    with torch.no_grad():
+        rows = attempts.choose(first)
+        parameters = model(torch.tensor(rows.features), torch.tensor(rows.choices))
+        chance = torch.sigmoid(parameters[..., 0]).double().numpy()[:, several]  # (M x Q, G)
+    n, passed = n[several], passed[several]
+    chance = np.clip(chance, 1e-5, 1 - 1e-5)
+
+    def loss(log_kappa: float) -> float:
+        kappa = np.exp(log_kappa)
+        a, b = kappa * chance, kappa * (1 - chance)
+        told = special.betaln(passed + a, n - passed + b) - special.betaln(a, b)
+        mixed = special.logsumexp(told, axis=0) - np.log(len(chance))
+        return -float(mixed.sum()) + 0.5 * (log_kappa - UNKNOWN_KAPPA) ** 2
+
+    found = optimize.minimize_scalar(loss, bounds=(-2.0, 5.0), method="bounded")
+    return float(found.x)
