@@ -300,7 +300,29 @@ OUTCOME_FIGURES: Final = pa.DataFrameSchema(
     strict=True,
     name="outcome_figures",
 )
-
+OFF_POLICY_STUDY: Final = pa.DataFrameSchema(
+    {
+        "logger": _TEXT,
+        "judged": _TEXT,
+        "n": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "estimator": _TEXT,
+        "interval": _TEXT,
+        "truth": pa.Column(pl.Float64),
+        "replays": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "no_interval": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "bias": pa.Column(pl.Float64),
+        "bias_error": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "rmse": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "coverage": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "coverage_low": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "coverage_high": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "mean_width": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "effective_n": pa.Column(pl.Float64, pa.Check.ge(0)),
+    },
+    strict=True,
+    unique=["logger", "judged", "n", "estimator", "interval"],
+    name="off_policy_study",
+)
 
 def polars_schema(schema: pa.DataFrameSchema) -> dict[str, Any]:
     """Column types for building a table of ``schema``, also an empty one."""
