@@ -316,7 +316,7 @@ OFF_POLICY_STUDY: Final = pa.DataFrameSchema(
         "coverage": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
         "coverage_low": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
         "coverage_high": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
-        "mean_width": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "median_width": pa.Column(pl.Float64, pa.Check.ge(0)),
         "effective_n": pa.Column(pl.Float64, pa.Check.ge(0)),
     },
     strict=True,

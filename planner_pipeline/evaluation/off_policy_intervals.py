@@ -1,17 +1,19 @@
 """Intervals of off-policy estimates, clustered by issue.
 
-Belongs here: standard errors by the influence of issues, percentile and studentised bootstraps of
-whole issues. Does not: the estimators (``off_policy``). Shapes: n decisions, G clusters, R
+Belongs here: standard errors by the influence of issues, the bootstrap of whole issues, what an
+interval is made of. Does not: the estimators (``off_policy``). Shapes: n decisions, G clusters, R
 resamples, K = 7 sums.
 
-Three kinds of a 95 % interval, all from the sums of each cluster:
-- ``normal``: estimate +- t x standard error; the error is that of cluster influences (a sandwich,
-  scaled by G / (G - 1)), t has G - 1 degrees of freedom.
+Four kinds of a 95 % interval, all from the sums of each cluster:
 - ``percentile``: percentiles of the estimate over resamples of whole clusters.
-- ``studentised``: percentiles of (resampled estimate - estimate) / resampled standard error, times
-  the estimate's own error, on the other side (bootstrap-t; Efron 1979, Hall 1988). It is the
-  default: weights are skewed, and it is the one that follows them. docs/off-policy.md has what each
-  covers where the truth is known.
+- ``expanded``: the same at percentiles as far out as t is beyond the normal (Hesterberg 2015).
+- ``bootstrap_t``: estimate +- t x the standard deviation over the same resamples.
+- ``sandwich_t``: estimate +- t x the standard error by cluster influence, scaled by G / (G - 1).
+
+t has the degrees of freedom that the error rests on (``effective_df``). A few decisions of large
+weight make an error out of few squares, however many decisions there are: with G - 1 degrees of
+freedom intervals were too narrow in every replay study of poor overlap. docs/off-policy.md has what
+each kind covers where the truth is known, and why ``DEFAULT_KIND`` is the one.
 
 What is held fixed while clusters are resampled: the reward model and SWITCH's threshold.
 """
@@ -20,6 +22,7 @@ from typing import Final, Literal, cast, get_args
 
 import msgspec
 import numpy as np
+from scipy.special import ndtr
 from scipy.stats import t as student
 
 from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP, PERCENTILES
@@ -34,11 +37,10 @@ from planner_pipeline.evaluation.off_policy import (
     value_of,
 )
 
-IntervalKind = Literal["normal", "percentile", "studentised"]
+IntervalKind = Literal["percentile", "expanded", "bootstrap_t", "sandwich_t"]
 INTERVAL_KINDS: Final[tuple[IntervalKind, ...]] = get_args(IntervalKind)
-DEFAULT_KIND: Final[IntervalKind] = "studentised"
+DEFAULT_KIND: Final[IntervalKind] = "bootstrap_t"
 MOST_UNDEFINED: Final = 0.05  # of resamples without a value, before an interval is none
-_UPPER: Final = np.triu_indices(len(Sums._fields))
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         standard_error: Of the value, by cluster influence, in the value's unit.
         gain, gain_low, gain_high: The value minus the mean of what ran, with its interval: the two
-            are told from the same decisions, so this is narrower than their own intervals suggest.
+            are told from the same decisions, so their differences pair up.
     """
 
     value: float | None
@@ -63,22 +65,18 @@ class Resampled(msgspec.Struct, frozen=True, kw_only=True):
     """Sums of clusters, and those of every bootstrap sample of them.
 
     Attributes:
+        sums: (G, K) in the order of ``Sums``.
         totals: Each () float64.
-        moments: (28,) sums of products of pairs of sums over clusters, upper triangle.
-        drawn_totals: Each (R,).
-        drawn_moments: (R, 28).
-        n_clusters: G.
+        drawn: Each (R,).
     """
 
+    sums: np.ndarray
     totals: Sums
-    moments: np.ndarray
-    drawn_totals: Sums
-    drawn_moments: np.ndarray
-    n_clusters: int
+    drawn: Sums
 
 
 def cluster_sums(rows: Sums, cluster: np.ndarray) -> np.ndarray:
-    """(G, K) sums of each cluster, clusters in the order of their numbers."""
+    """(G, K) sums of each cluster, clusters in the order of their names."""
     _, position = np.unique(cluster, return_inverse=True)
     n_clusters = int(position.max()) + 1 if len(position) else 0
     return np.stack([np.bincount(position, column, n_clusters) for column in rows], axis=1)
@@ -98,61 +96,57 @@ def resample(sums: np.ndarray, counts: np.ndarray) -> Resampled:
         sums: (G, K) of ``cluster_sums``.
         counts: (R, G) of ``draw_counts``.
     """
-    products = sums[:, _UPPER[0]] * sums[:, _UPPER[1]]  # (G, 28)
-    drawn = counts @ np.concatenate([sums, products], axis=1)
-    width = sums.shape[1]
-    return Resampled(
-        totals=Sums(*sums.sum(axis=0)),
-        moments=products.sum(axis=0),
-        drawn_totals=Sums(*drawn[:, :width].T),
-        drawn_moments=drawn[:, width:],
-        n_clusters=len(sums),
-    )
+    return Resampled(sums=sums, totals=Sums(*sums.sum(axis=0)), drawn=Sums(*(counts @ sums).T))
 
 
-def _error(slope: np.ndarray, moments: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Root of the summed squares of cluster influences, of a (..., K) slope."""
-    pairs = slope[..., _UPPER[0]] * slope[..., _UPPER[1]]
-    twice = np.where(_UPPER[0] == _UPPER[1], 1.0, 2.0)
-    squares = (pairs * twice * moments).sum(axis=-1)
-    return cast(np.ndarray, np.sqrt(np.maximum(squares, 0.0) * n_clusters / (n_clusters - 1)))
+def influence(estimator: Estimator, data: Resampled) -> np.ndarray:
+    """(G,) how much each cluster moves the estimate, summing to 0."""
+    return cast(np.ndarray, data.sums @ slopes(estimator, data.totals))
 
 
-def standard_error(estimator: Estimator, sums: np.ndarray) -> float:
-    """Standard error of an estimate by the influence of its clusters, (G, K) sums; G at least 2."""
-    influence = sums @ slopes(estimator, Sums(*sums.sum(axis=0)))  # (G,)
-    n = len(sums)
-    return float(np.sqrt((influence**2).sum() * n / (n - 1)))
+def standard_error(of_cluster: np.ndarray) -> float:
+    """Of an estimate, by (G,) influences; G is at least 2."""
+    n = len(of_cluster)
+    return float(np.sqrt((of_cluster**2).sum() * n / (n - 1)))
+
+
+def effective_df(of_cluster: np.ndarray) -> float:
+    """Degrees of freedom of a standard error, by (G,) influences: (sum f^2)^2 / sum f^4 - 1.
+
+    As many equal squares would vary as little as these do (Satterthwaite 1946): G - 1 where all
+    clusters move the estimate alike, few where few decide. At least 1, at most G - 1.
+    """
+    squares = of_cluster**2
+    fourth = float((squares**2).sum())
+    if fourth <= 0:
+        return float(len(of_cluster) - 1)
+    return min(max(float(squares.sum()) ** 2 / fourth - 1, 1.0), len(of_cluster) - 1)
 
 
 def interval(
-    estimator: Estimator, sums: np.ndarray, drawn: Resampled, kind: IntervalKind = DEFAULT_KIND
+    estimator: Estimator, data: Resampled, kind: IntervalKind = DEFAULT_KIND
 ) -> tuple[float, float] | None:
     """Bounds of a 95 % interval; None where fewer than two clusters or too few resamples tell."""
-    if drawn.n_clusters < 2:
+    value = float(value_of(estimator, data.totals))
+    if len(data.sums) < 2 or not np.isfinite(value):
         return None
-    value = float(value_of(estimator, drawn.totals))
-    error = standard_error(estimator, sums)
-    if not np.isfinite(value):
-        return None
-    tiny = 1e-7 * (1.0 + abs(value))  # an error below it is rounding: nothing varies
-    if kind == "normal" or error < tiny:
-        reach = float(student.ppf(PERCENTILES[1] / 100, drawn.n_clusters - 1)) * error
-        return value - reach, value + reach
-    draws = value_of(estimator, drawn.drawn_totals)  # (R,)
-    if kind == "studentised":
-        slope = slopes(estimator, drawn.drawn_totals)  # (R, K)
-        errors = _error(slope, drawn.drawn_moments, drawn.n_clusters)
-        scaled = np.full(len(draws), np.nan)
-        np.divide(draws - value, errors, out=scaled, where=errors > tiny)
-        draws = scaled
+    moves = influence(estimator, data)
+    reach = float(student.ppf(PERCENTILES[1] / 100, effective_df(moves)))
+    if kind == "sandwich_t":
+        return _around(value, reach * standard_error(moves))
+    draws = value_of(estimator, data.drawn)  # (R,)
     defined = draws[np.isfinite(draws)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(draws):
         return None
-    low, high = np.percentile(defined, PERCENTILES)
-    if kind == "studentised":
-        return float(value - high * error), float(value - low * error)
+    if kind == "bootstrap_t":
+        return _around(value, reach * float(defined.std(ddof=1)))
+    outer = 100 * float(ndtr(reach)) if kind == "expanded" else PERCENTILES[1]
+    low, high = np.percentile(defined, (100 - outer, outer))
     return float(low), float(high)
+
+
+def _around(value: float, reach: float) -> tuple[float, float]:
+    return value - reach, value + reach
 
 
 def estimate(
@@ -175,28 +169,28 @@ def estimate(
     sums = cluster_sums(row_sums(decisions, threshold), decisions.cluster)
     if counts is None:
         counts = draw_counts(max(1, len(sums)), seed=seed)
-    drawn = resample(sums, counts)
+    data = resample(sums, counts)
     return {
-        name: _estimate(estimator, sums, drawn, kind)
+        name: estimate_of(estimator, data, kind)
         for name, estimator in known_estimators(decisions).items()
     }
 
 
-def _estimate(
-    estimator: Estimator, sums: np.ndarray, drawn: Resampled, kind: IntervalKind
-) -> Estimate:
-    value = float(value_of(estimator, drawn.totals))
+def estimate_of(estimator: Estimator, data: Resampled, kind: IntervalKind) -> Estimate:
+    """One estimate with its intervals."""
+    value = float(value_of(estimator, data.totals))
     if not np.isfinite(value):
         return Estimate(value=None)
     gain = gain_of(estimator)
-    low, high = interval(estimator, sums, drawn, kind) or (None, None)
-    gain_low, gain_high = interval(gain, sums, drawn, kind) or (None, None)
+    low, high = interval(estimator, data, kind) or (None, None)
+    gain_low, gain_high = interval(gain, data, kind) or (None, None)
+    has_error = len(data.sums) > 1
     return Estimate(
         value=value,
-        standard_error=standard_error(estimator, sums) if len(sums) > 1 else None,
+        standard_error=standard_error(influence(estimator, data)) if has_error else None,
         low=low,
         high=high,
-        gain=float(value_of(gain, drawn.totals)),
+        gain=float(value_of(gain, data.totals)),
         gain_low=gain_low,
         gain_high=gain_high,
     )

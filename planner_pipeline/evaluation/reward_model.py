@@ -4,9 +4,9 @@ Belongs here: fitting it, cross-fitted by cluster. Does not: the estimators (``o
 models that serve. Shapes: n decisions, F features, A actions.
 
 The model is r = mu + b.x + c_a + d_a.x with one penalty on all of b, c and d, x standardised and
-scaled by 1 / sqrt(F) so that an action's intercept and its whole context weigh alike. It is fitted
-as kernel ridge, with k((x, a), (x', a')) = x.x' + [a = a'] (1 + x.x'), which is the same and
-needs no column per action and feature. DR needs no more of it than that it saw no decision of the
+scaled by 1 / sqrt(F) so that an action's intercept and its whole context weigh alike. Where there
+are fewer decisions than coefficients it is solved as kernel ridge, k((x, a), (x', a')) = x.x' +
+[a = a'] (1 + x.x'), which is the same. DR needs no more of it than that it saw no decision of the
 issue it tells of: DR is unbiased under a bad model, and narrower under a good one.
 """
 
@@ -74,12 +74,36 @@ def ridge_rewards(
     scale = np.where(spread > 1e-9, spread, np.inf) * np.sqrt(max(1, features.shape[1]))
     x, z = (features - mean) / scale, (asked - mean) / scale
     takes = np.eye(n_actions)[action]  # (n, A)
+    mu = reward.mean()
+    n_columns = x.shape[1] + n_actions * (1 + x.shape[1])
+    solve = _by_columns if n_columns < len(x) else _by_rows
+    return mu + solve(x, takes, reward - mu, z, penalty)
+
+
+def _by_columns(
+    x: np.ndarray, takes: np.ndarray, centred: np.ndarray, z: np.ndarray, penalty: float
+) -> np.ndarray:
+    """(m, A) of the normal equations: a column for every feature, action and pair of them."""
+    n, n_features = x.shape
+    n_actions = takes.shape[1]
+    pairs = (takes[:, :, None] * x[:, None, :]).reshape(n, n_actions * n_features)
+    design = np.concatenate([x, takes, pairs], axis=1)
+    normal = design.T @ design
+    normal[np.diag_indices_from(normal)] += penalty
+    found = np.linalg.solve(normal, design.T @ centred)
+    shared, own, of_pair = np.split(found, (n_features, n_features + n_actions))
+    of_action: np.ndarray = z @ of_pair.reshape(n_actions, n_features).T
+    return of_action + own + (z @ shared)[:, None]
+
+
+def _by_rows(
+    x: np.ndarray, takes: np.ndarray, centred: np.ndarray, z: np.ndarray, penalty: float
+) -> np.ndarray:
+    """(m, A) of the same equations, a row for every decision: for few decisions of many facts."""
     alike = x @ x.T  # (n, n)
     kernel = alike + (1.0 + alike) * (takes @ takes.T)
     kernel[np.diag_indices_from(kernel)] += penalty
-    mu = reward.mean()
-    dual = np.linalg.solve(kernel, reward - mu)  # (n,)
+    dual = np.linalg.solve(kernel, centred)  # (n,)
     near = z @ x.T  # (m, n)
-    shared = (near @ dual)[:, None]
     of_action: np.ndarray = (1.0 + near) @ (dual[:, None] * takes)
-    return mu + shared + of_action
+    return of_action + (near @ dual)[:, None]
