@@ -72,7 +72,7 @@ class LoggedDecisions(msgspec.Struct, frozen=True, kw_only=True):
             table = getattr(self, name)
             if table is not None and table.shape != self.target.shape:
                 raise ValueError(f"{name} has shape {table.shape}, not {self.target.shape}")
-        if n and not (0 <= self.action.min() and self.action.max() < self.n_actions):
+        if n and (self.action.min() < 0 or self.action.max() >= self.n_actions):
             raise ValueError(f"actions are from 0 to {self.n_actions - 1}")
         if not ((self.propensity > 0) & (self.propensity <= 1)).all():
             raise ValueError("a propensity is above 0 and at most 1: what ran could be drawn")
@@ -253,4 +253,4 @@ def _mass_above(decisions: LoggedDecisions, taus: np.ndarray) -> np.ndarray:
     order = np.argsort(ratio, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(mass[order])])
     kept = below[np.searchsorted(ratio[order], taus, side="right")]
-    return cast(np.ndarray, np.where(np.isinf(taus), 0.0, (below[-1] - kept) / len(target)))
+    return np.where(np.isinf(taus), 0.0, (below[-1] - kept) / len(target))

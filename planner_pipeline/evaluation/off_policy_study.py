@@ -215,13 +215,9 @@ def off_policy_study(
             tally = _Tally(truth)
             for _ in range(n_replays if isinstance(n_replays, int) else n_replays[n]):
                 tally.add(
-                    sub_sample(
-                        world, logging=pairing.logging, target=pairing.target, n=n, rng=rng
-                    ),
+                    sub_sample(world, logging=pairing.logging, target=pairing.target, n=n, rng=rng),
                     counts,
                 )
             named = {"logger": pairing.logger, "judged": pairing.judged, "n": n}
             rows.extend(named | row for row in tally.rows())
-    return check_table(
-        OFF_POLICY_STUDY, pl.DataFrame(rows, schema=polars_schema(OFF_POLICY_STUDY))
-    )
+    return check_table(OFF_POLICY_STUDY, pl.DataFrame(rows, schema=polars_schema(OFF_POLICY_STUDY)))

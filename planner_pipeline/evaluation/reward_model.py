@@ -1,7 +1,7 @@
 """The reward model of DM and DR: ridge regression on context, action and both, out of fold.
 
-Belongs here: fitting it, cross-fitted by cluster. Does not: the estimators (``off_policy``), outcome
-models that serve. Shapes: n decisions, F features, A actions.
+Belongs here: fitting it, cross-fitted by cluster. Does not: the estimators (``off_policy``),
+outcome models that serve. Shapes: n decisions, F features, A actions.
 
 The model is r = mu + b.x + c_a + d_a.x with one penalty on all of b, c and d, x standardised and
 scaled by 1 / sqrt(F) so that an action's intercept and its whole context weigh alike. Where there
@@ -77,7 +77,8 @@ def ridge_rewards(
     mu = reward.mean()
     n_columns = x.shape[1] + n_actions * (1 + x.shape[1])
     solve = _by_columns if n_columns < len(x) else _by_rows
-    return mu + solve(x, takes, reward - mu, z, penalty)
+    fitted: np.ndarray = mu + solve(x, takes, reward - mu, z, penalty)
+    return fitted
 
 
 def _by_columns(
@@ -92,8 +93,9 @@ def _by_columns(
     normal[np.diag_indices_from(normal)] += penalty
     found = np.linalg.solve(normal, design.T @ centred)
     shared, own, of_pair = np.split(found, (n_features, n_features + n_actions))
-    of_action: np.ndarray = z @ of_pair.reshape(n_actions, n_features).T
-    return of_action + own + (z @ shared)[:, None]
+    of_action: np.ndarray = z @ of_pair.reshape(n_actions, n_features).T + own
+    of_action += (z @ shared)[:, None]
+    return of_action
 
 
 def _by_rows(
@@ -106,4 +108,5 @@ def _by_rows(
     dual = np.linalg.solve(kernel, centred)  # (n,)
     near = z @ x.T  # (m, n)
     of_action: np.ndarray = (1.0 + near) @ (dual[:, None] * takes)
-    return of_action + (near @ dual)[:, None]
+    of_action += (near @ dual)[:, None]
+    return of_action
