@@ -196,9 +196,11 @@ def render_report(report: OffPolicyReport) -> str:
 
 
 def _overlap_lines(overlap: Overlap) -> list[str]:
+    expected = overlap.expected_effective_n
+    on_average = "" if expected is None else f" ({expected:.1f} on average over draws)"
     told = (
-        f"Effective sample size {overlap.effective_n:.1f} of {overlap.n}; largest weight "
-        f"{overlap.largest_weight:.2f} ({overlap.largest_share:.1%} of all); mean weight "
+        f"Effective sample size {overlap.effective_n:.1f} of {overlap.n}{on_average}; largest "
+        f"weight {overlap.largest_weight:.2f} ({overlap.largest_share:.1%} of all); mean weight "
         f"{overlap.mean_weight:.3f}; smallest propensity {overlap.smallest_propensity:.4f}."
     )
     return [told, "", *(f"- Warning: {text}." for text in overlap.warnings), ""]

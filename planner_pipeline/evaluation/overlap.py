@@ -31,7 +31,11 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         effective_n: (sum w)^2 / sum w^2: as many decisions of the judged policy itself would vary
-            as little. 0 where all weights are 0.
+            as little. 0 where all weights are 0. Rare large weights that happened not to be drawn
+            make it look better than it is.
+        expected_effective_n: n / mean(sum_a pi^2 / p), what ``effective_n`` is on average over
+            draws; at most so when chances are lower bounds. None where some chance is not known,
+            0 where the judged policy takes what could not be drawn.
         mean_weight: 1 in expectation when propensities are right.
         mean_weight_error: Its standard error.
         largest_weight: Without unit; ``largest_share`` is its part of all weights.
@@ -48,6 +52,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     n_clusters: int
     effective_n: float
+    expected_effective_n: float | None
     mean_weight: float
     mean_weight_error: float | None
     largest_weight: float
@@ -109,6 +114,7 @@ def measure_overlap(decisions: LoggedDecisions) -> Overlap:
         n=n,
         n_clusters=n_clusters,
         effective_n=effective_sample_size(weights),
+        expected_effective_n=_expected_effective_n(decisions.target, known),
         mean_weight=float(weights.mean()),
         mean_weight_error=_mean_error(weights, decisions.cluster),
         largest_weight=float(weights.max()),
@@ -121,6 +127,16 @@ def measure_overlap(decisions: LoggedDecisions) -> Overlap:
         is_deterministic=bool((decisions.propensity >= CERTAIN).all()),
     )
     return msgspec.structs.replace(overlap, warnings=tuple(_warnings(overlap)))
+
+
+def _expected_effective_n(target: np.ndarray, known: np.ndarray) -> float | None:
+    """Of (n, A) probabilities of the judged policy and known chances."""
+    taken = target > 0
+    if np.isnan(known[taken]).any():
+        return None
+    squares = np.full(target.shape, np.inf)
+    np.divide(target**2, known, out=squares, where=known > 0)
+    return float(len(target) / np.where(taken, squares, 0.0).sum(axis=1).mean())
 
 
 def _mean_error(weights: np.ndarray, cluster: np.ndarray) -> float | None:
@@ -137,6 +153,12 @@ def _warnings(overlap: Overlap) -> list[str]:
     if overlap.effective_n < max(FEW_EFFECTIVE, LEAST_EFFECTIVE * overlap.n):
         told.append(
             f"{overlap.n} decisions are worth {overlap.effective_n:.1f} of the judged policy's own"
+        )
+    expected = overlap.expected_effective_n
+    if expected is not None and expected < min(FEW_EFFECTIVE, overlap.effective_n / 2):
+        told.append(
+            f"on average over draws they would be worth {expected:.1f}: rare large weights are "
+            "missing here, and intervals are too narrow"
         )
     if overlap.largest_share > LARGEST_SHARE:
         told.append(

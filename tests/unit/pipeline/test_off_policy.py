@@ -191,6 +191,19 @@ def test_kish_counts_equal_weights_fully_and_one_large_weight_as_one() -> None:
     assert effective_sample_size(np.zeros(3)) == 0.0
 
 
+def test_effective_decisions_on_average_do_not_depend_on_what_was_drawn() -> None:
+    logging = np.tile([0.98, 0.02], (100, 1))
+    logs = LoggedDecisions(
+        action=np.zeros(100, dtype=int), propensity=logging[:, 0], reward=np.zeros(100),
+        cluster=np.arange(100), target=np.full((100, 2), 0.5), logging=logging,
+    )  # fmt: skip
+    overlap = measure_overlap(logs)
+    assert overlap.effective_n == pytest.approx(100)
+    assert overlap.expected_effective_n == pytest.approx(100 / (0.25 / 0.98 + 0.25 / 0.02))
+    assert any("rare large weights are missing" in text for text in overlap.warnings)
+    assert measure_overlap(replace(logs, logging=None)).expected_effective_n is None
+
+
 def a_deterministic_log() -> LoggedDecisions:
     logs = some_decisions()
     logging = np.eye(4)[logs.action]
