@@ -126,6 +126,15 @@ def _history(planner_input: PlannerInput) -> Iterator[Feature]:
     yield from _bag("fail", (c for r in own for c in r.outcome.fail_codes), N_CODE_BUCKETS)
 
 
+def plain_features(planner_input: PlannerInput) -> Iterator[Feature]:
+    """The issue's and the system's own numbers, without hashed buckets and without history: what is
+    left to tell where a track record tells of the past.
+    """
+    for name, value in (*_issue(planner_input), *_system(planner_input)):
+        if "#" not in name:
+            yield name, value
+
+
 def _features(planner_input: PlannerInput) -> Iterator[Feature]:
     yield from _issue(planner_input)
     yield from _system(planner_input)

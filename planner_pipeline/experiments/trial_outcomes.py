@@ -38,9 +38,11 @@ from planner_pipeline.training.outcome_model import (
 )
 from planner_runtime.action_set import ActionSet
 from planner_runtime.actions import HEADS
+from planner_runtime.contracts.planner_input import PlannerInput
+from planner_runtime.contracts.reading import read_document
 from planner_runtime.objective import Outlook
-from planner_runtime.outcome_features import action_numbers
-from planner_runtime.track_record import TrackRecordState
+from planner_runtime.outcome_features import action_numbers, plain_vector
+from planner_runtime.track_record import Record, TrackRecordState
 
 ACTIONS: Final = ActionSet(
     heads=HEADS,
@@ -83,6 +85,7 @@ def trial_outcomes(trials: Sequence[Trial], study: TrialStudy) -> TrialOutcomes:
     minutes[rows, actions] = expected["agent_minutes"].to_numpy()
     numbers = action_numbers(ACTIONS)
     known = np.isfinite(ratio)
+    questions = [read_document(text.encode(), PlannerInput) for text in cases["planner_input"]]
     decision, action = np.nonzero(known)
     data = OutcomeData(
         tries=tries_of_trials(trials),
@@ -92,7 +95,7 @@ def trial_outcomes(trials: Sequence[Trial], study: TrialStudy) -> TrialOutcomes:
             np.array(cases["issue_id"].to_list(), dtype=object),
             cases["decided_ms"].to_numpy(),
         ),
-        base=np.array(cases["features"].to_list(), dtype=np.float32),
+        base=np.array([plain_vector(q) for q in questions], dtype=np.float32),
         # what candidates and minutes do is known; that they ran in a vote makes no odds
         choices=np.tile(numbers[0, 2:], (len(ids), 1)),
         scored=Scored(decision, numbers[action, 0], numbers[action, 1], ratio[known]),
@@ -176,7 +179,7 @@ def held_out_outlooks(
 
 def records_of(
     tries: Tries, decisions: Decisions, fitted: FittedOutcomes, system: str, *, as_of: bool
-) -> list:
+) -> list[Record]:
     """Records of one system's decisions: from the fit and its own past, or from the past alone."""
     if as_of:
         return records_as_of(tries, decisions, TrackRecordState(priors=fitted.state.priors))

@@ -11,6 +11,7 @@ how a new toolchain meets issues that others have tried, and no try is ever in i
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,8 +21,8 @@ from planner_pipeline.sources.trials import Trial
 from planner_pipeline.training.track_record_fit import Cells, build_cells, fit_track_record
 from planner_runtime.track_record import Priors, Record, TrackRecord, TrackRecordState
 
-MINUTE_MS = 60_000
-NEVER = -1  # end of a run whose end nobody knows: it is history to nobody
+MINUTE_MS: Final = 60_000
+NEVER: Final = -1  # end of a run whose end nobody knows: it is history to nobody
 
 
 class Tries(msgspec.Struct, frozen=True):
@@ -104,7 +105,7 @@ def tries_of_trials(trials: Sequence[Trial]) -> Tries:
 
 
 def tries_of_runs(runs: pl.DataFrame) -> Tries:
-    """Tries of the run table's rows that tell of an outcome, a toolchain and an issue, in its order.
+    """Tries of the run table's rows with an outcome, a toolchain and an issue, in its order.
 
     Raises:
         ValueError: there is none.

@@ -5,8 +5,8 @@ Belongs here: the likelihood of an attempt, the ensemble's training, kappa. Does
 Spec: section 7.4. Shapes: N attempts, F features, C choices, M members.
 
 An attempt that passed or gave up tells its end and its time; one that a limit cut tells only that
-it was not over by then. Every member leaves out a quarter of the blocks (toolchains where those are what is new in serving,
-else issues) to stop on, and sees a bootstrap of the issues of the rest.
+it was not over by then. Every member leaves out a quarter of the blocks (toolchains, where those
+are what is new in serving, else issues) to stop on, and sees a bootstrap of the rest's issues.
 """
 
 from collections.abc import Sequence

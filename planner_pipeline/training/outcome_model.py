@@ -6,7 +6,7 @@ Spec: section 7.4. Shapes: N tries, G decisions, S scored rows, F features.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -31,7 +31,7 @@ from planner_runtime.outcome_features import DOUBT, OFFSETS, RECORD_FEATURES, re
 from planner_runtime.track_record import Record, TrackRecordState
 
 Mode = Literal["as_of", "apart"]
-N_FOLDS = 5
+N_FOLDS: Final = 5
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -148,7 +148,8 @@ def _fold_of(block: np.ndarray, seed: int) -> np.ndarray:
     """(G,) a fold of every block, ``N_FOLDS`` at most."""
     n = int(block.max()) + 1
     fold = np.random.default_rng(seed).permutation(n) % min(N_FOLDS, n)
-    return fold[block]
+    folds: np.ndarray = fold[block]
+    return folds
 
 
 def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
@@ -177,7 +178,8 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
             scored.candidates[asked], scored.minutes[asked],
         )["p_pass"].mean(axis=0)  # fmt: skip
     known = np.isfinite(raw)
-    slope, bias, knots = 1.0, 0.0, ()
+    slope, bias = 1.0, 0.0
+    knots: tuple[tuple[float, float], ...] = ()
     if known.any():
         counts = np.bincount(scored.decision[known], minlength=len(data.decisions))
         weight = 1 / counts[scored.decision[known]]
