@@ -22,7 +22,11 @@ from planner_runtime.contracts.reading import ContractError, read_document, to_d
 from planner_runtime.decode import output_widths, temperature_names
 from planner_runtime.features import feature_spec_hash
 from planner_runtime.kernel_config import KernelConfig
+from planner_runtime.outcome_features import OUTCOME_FEATURES, outcome_spec_hash
+from planner_runtime.outcome_model import MODEL_OUTPUTS, OutcomeCalibration
+from planner_runtime.outcome_policy import OutcomePolicy
 from planner_runtime.tokenizer import vocab_hash
+from planner_runtime.track_record import TrackRecordState
 
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "planner.onnx"
@@ -30,7 +34,10 @@ VOCAB: Final = "vocab.json"
 ACTION_SPACE: Final = "action_space.json"
 CALIBRATION: Final = "calibration.json"
 GOLDEN: Final = "golden.jsonl"
+POLICY: Final = "policy.json"
+TRACK_RECORD: Final = "track_record.json"
 MEMBERS: Final = (MODEL, VOCAB, ACTION_SPACE, CALIBRATION, GOLDEN)
+OUTCOME_MEMBERS: Final = (*MEMBERS, POLICY, TRACK_RECORD)
 ACTION_SPACE_VERSION: Final = "cyntra.action_space.v1"
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
@@ -65,16 +72,39 @@ class GoldenCase(msgspec.Struct, frozen=True):
     action: PlannerAction
 
 
+class OutcomeParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an outcome bundle has instead of temperatures.
+
+    Attributes:
+        track_record: What runs up to the end of the training data told.
+    """
+
+    calibration: OutcomeCalibration
+    policy: OutcomePolicy
+    track_record: TrackRecordState
+
+
 class Bundle(msgspec.Struct, frozen=True):
-    """A verified bundle in memory."""
+    """A verified bundle in memory.
+
+    Attributes:
+        calibration: None of an outcome bundle, which has its own in ``outcome``.
+        outcome: None of a bundle that imitates.
+    """
 
     path: str
     manifest: BundleManifest
     action_space: ActionSpace
-    calibration: Calibration
+    calibration: Calibration | None
     kernel_config: KernelConfig
     model: bytes
     golden: tuple[GoldenCase, ...]
+    outcome: OutcomeParts | None = None
+
+
+def members_of(decoding: str) -> tuple[str, ...]:
+    """Names of the files that a bundle of such a model has beside its manifest."""
+    return OUTCOME_MEMBERS if decoding == "outcome" else MEMBERS
 
 
 def manifest_id(manifest: BundleManifest) -> str:
@@ -133,7 +163,7 @@ def _read_manifest(folder: Path) -> BundleManifest:
     if data != canonical_json(to_document(manifest)):
         raise BundleError([Fault(MANIFEST, "altered", "it is not in canonical form")])
     listed = sorted(file.path for file in manifest.files)
-    if listed != sorted(MEMBERS):
+    if listed != sorted(members_of(manifest.model.decoding)):
         raise BundleError([Fault(MANIFEST, "file_set", f"it lists {listed}")])
     return manifest
 
@@ -205,13 +235,54 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError([Fault(str(folder), "unreadable", str(error))]) from error
 
 
+def _model_faults(manifest: BundleManifest, space: ActionSpace) -> list[Fault]:
+    """What the manifest says of the model and this runtime does not do."""
+    card, faults = manifest.model, []
+    outputs: tuple[str, ...] = MODEL_OUTPUTS
+    if card.decoding == "outcome":
+        ours = outcome_spec_hash()
+        if card.input_kind != "features" or card.input_width != len(OUTCOME_FEATURES):
+            detail = f"{card.input_width} {card.input_kind} of an outcome model"
+            faults.append(Fault(MANIFEST, "malformed", detail))
+    else:
+        ours = feature_spec_hash() if card.input_kind == "features" else vocab_hash()
+        outputs = tuple(output_widths(space, card.decoding))
+    if card.input_spec_hash != ours:
+        detail = "this runtime builds another input than the model was trained on"
+        faults.append(Fault(MODEL, "input_spec_mismatch", detail))
+    if card.output_names != outputs:
+        detail = f"outputs {card.output_names} of a {card.decoding} model"
+        faults.append(Fault(MANIFEST, "malformed", detail))
+    return faults
+
+
+def _parse_outcome(members: dict[str, bytes]) -> OutcomeParts:
+    parts = OutcomeParts(
+        calibration=_parse(CALIBRATION, members[CALIBRATION], OutcomeCalibration),
+        policy=_parse(POLICY, members[POLICY], OutcomePolicy),
+        track_record=_parse(TRACK_RECORD, members[TRACK_RECORD], TrackRecordState),
+    )
+    if (why := parts.policy.fault()) is not None:
+        raise BundleError([Fault(POLICY, "malformed", why)])
+    return parts
+
+
 def _read_verified(folder: Path) -> Bundle:
     manifest = _read_manifest(folder)
     members = _read_members(folder, manifest)
     space = _parse_action_space(members[ACTION_SPACE])
-    calibration: Calibration = _parse(CALIBRATION, members[CALIBRATION], Calibration)
-    golden = _parse_golden(members[GOLDEN])
+    calibration: Calibration | None = None
+    outcome: OutcomeParts | None = None
+    decoding = manifest.model.decoding
     faults = []
+    if decoding == "outcome":
+        outcome = _parse_outcome(members)
+    else:
+        calibration = _parse(CALIBRATION, members[CALIBRATION], Calibration)
+        if sorted(calibration.temperatures) != sorted(temperature_names(decoding)):
+            detail = f"it has temperatures for {sorted(calibration.temperatures)}"
+            faults.append(Fault(CALIBRATION, "malformed", detail))
+    golden = _parse_golden(members[GOLDEN])
     for name, said, is_so in (
         (VOCAB, manifest.vocab_hash, sha256_hex(members[VOCAB])),
         (ACTION_SPACE, manifest.action_space_hash, sha256_hex(members[ACTION_SPACE])),
@@ -219,25 +290,15 @@ def _read_verified(folder: Path) -> Bundle:
     ):
         if said != is_so:
             faults.append(Fault(name, "hash_mismatch", "the manifest names another one"))
-    ours = feature_spec_hash() if manifest.model.input_kind == "features" else vocab_hash()
-    if manifest.model.input_spec_hash != ours:
-        detail = "this runtime builds another input than the model was trained on"
-        faults.append(Fault(MODEL, "input_spec_mismatch", detail))
-    asked = temperature_names(manifest.model.decoding)
-    if sorted(calibration.temperatures) != sorted(asked):
-        detail = f"it has temperatures for {sorted(calibration.temperatures)}"
-        faults.append(Fault(CALIBRATION, "malformed", detail))
+    faults += _model_faults(manifest, space)
     try:
         kernel_config = msgspec.convert(manifest.kernel_config, KernelConfig)
     except msgspec.ValidationError as error:
         raise BundleError([Fault(MANIFEST, "malformed", f"kernel_config: {error}")]) from error
-    widths = output_widths(space, manifest.model.decoding)
-    if manifest.model.output_names != tuple(widths):
-        detail = f"outputs {manifest.model.output_names} of a {manifest.model.decoding} model"
-        faults.append(Fault(MANIFEST, "malformed", detail))
     if not golden or len(golden) != manifest.n_golden:
         detail = f"{len(golden)} cases, the manifest says {manifest.n_golden}"
         faults.append(Fault(GOLDEN, "count_mismatch", detail))
     if faults:
         raise BundleError(faults)
-    return Bundle(str(folder), manifest, space, calibration, kernel_config, members[MODEL], golden)
+    model = members[MODEL]
+    return Bundle(str(folder), manifest, space, calibration, kernel_config, model, golden, outcome)

@@ -12,6 +12,7 @@ import msgspec
 
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.objective import Objective, read_objective
 from planner_runtime.planner import Planner, verify_bundle
 
 
@@ -24,11 +25,28 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     plan = commands.add_parser("plan", help="answer one planner input from a bundle")
     plan.add_argument("--bundle", type=Path, required=True, metavar="DIR")
     plan.add_argument("--input", required=True, metavar="FILE|-", help="planner_input.v1 JSON")
+    plan.add_argument(
+        "--objective",
+        type=Path,
+        metavar="FILE",
+        help="planner_objective.v1 JSON in the place of an outcome bundle's own",
+    )
     plan.add_argument("--trace", action="store_true", help="print the policy trace as well")
     plan.set_defaults(run=run_plan)
     verify = commands.add_parser("verify", help="check every file of a bundle")
     verify.add_argument("dir", type=Path, metavar="DIR")
     verify.set_defaults(run=run_verify)
+
+
+def _objective(path: Path | None) -> Objective | None:
+    if path is None:
+        return None
+    try:
+        return read_objective(path.read_bytes())
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from error
+    except ContractError as error:
+        raise CommandError(f"{path}: {error}") from error
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
@@ -43,7 +61,11 @@ def run_plan(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{arguments.input}: {error.strerror}") from error
     except ContractError as error:
         raise CommandError(str(error)) from error
-    decision = Planner.open(arguments.bundle).decide(text)
+    objective = _objective(arguments.objective)
+    planner = Planner.open(arguments.bundle, objective=objective)
+    if objective is not None and planner.bundle is not None and planner.bundle.outcome is None:
+        raise CommandError(f"--objective: the bundle in {arguments.bundle} imitates and has none")
+    decision = planner.decide(text)
     print(msgspec.json.encode(decision.action).decode())
     if arguments.trace:
         print(msgspec.json.encode(decision.trace).decode())

@@ -1,44 +1,36 @@
 """The planner a kernel calls: an action with calibrated confidence, or the baseline with a reason.
 
-Belongs here: the way from a planner input to a decision and its record. Never raises to its
-caller, never hides why. Does not: reading bundles (``bundle``), the heuristic (``heuristic``).
-Spec: sections 10.1 to 10.3.
+Belongs here: opening a bundle, the way of a question through a model that imitates. Never raises to
+its caller, never hides why. Does not: reading bundles (``bundle``), decisions by outcomes
+(``outcome_planner``), the heuristic (``heuristic``). Spec: sections 10.1 to 10.3.
 """
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from planner_runtime.actions import (
-    HEADS,
-    Action,
-    ActionSpace,
-    action_space_of,
-    candidate_set_hash,
-    choice_matrix,
-    valid_actions,
-)
+from planner_runtime.actions import HEADS, Action, choice_matrix, valid_actions
 from planner_runtime.bundle import GOLDEN, MODEL, Bundle, BundleError, Fault, read_bundle
 from planner_runtime.calibration import Calibration
-from planner_runtime.contracts.canonical import document_hash, input_hash
-from planner_runtime.contracts.planner_action import Budgets, ModelId, PlannerAction
+from planner_runtime.contracts.canonical import document_hash
+from planner_runtime.contracts.planner_action import ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.contracts.policy_trace import (
-    ActionChoice,
-    DecidedBy,
-    Exploration,
-    PolicyTrace,
-    Stability,
-)
-from planner_runtime.contracts.reading import (
-    ContractError,
-    contract_name,
-    decode_json,
-    read_document,
+from planner_runtime.contracts.policy_trace import Stability
+from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.decision import (
+    BASELINE_ID,
+    Asked,
+    Decision,
+    NoAnswerError,
+    Question,
+    action_of,
+    asked_of,
+    budgets_of,
+    read_question,
+    trace_of,
 )
 from planner_runtime.decode import (
     JointDecision,
@@ -48,39 +40,39 @@ from planner_runtime.decode import (
     output_widths,
     table_of,
 )
+from planner_runtime.exploration import NO_EXPLORATION, ExplorationBudget
 from planner_runtime.features import feature_vector
 from planner_runtime.heuristic import baseline_action
-from planner_runtime.inputs import blank_planner_input, epoch_ms, rfc3339
+from planner_runtime.inputs import blank_planner_input, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
-from planner_runtime.session import Model, ModelError, OnnxModel
+from planner_runtime.objective import Objective
+from planner_runtime.outcome_model import OutcomeModel
+from planner_runtime.outcome_planner import OutcomePlanner
+from planner_runtime.outcome_policy import PolicyOverrides
+from planner_runtime.policy import Limits
+from planner_runtime.session import Model, ModelError, OnnxModel, OnnxOutcomeModel
 from planner_runtime.tokenizer import TokenBudget, tokenize
 
-BASELINE_ID: Final = "baseline_heuristic_v0"
+__all__ = [
+    "BASELINE_ID",
+    "Decision",
+    "Planner",
+    "Question",
+    "action_of",
+    "golden_planner",
+    "load_bundle",
+    "open_model",
+    "verify_bundle",
+]
+
 GOLDEN_TOLERANCE: Final = 1e-4
 
-Question = Mapping[str, Any] | bytes | str
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """A decision and everything needed to explain it.
-
-    Attributes:
-        action: What to do.
-        trace: Who decided, among what, with which probability.
-        baseline: What the kernel would do by itself.
-        model_choice: What the model preferred, also where it was not followed; None without one.
-        alternatives: The model's likeliest valid actions with their probabilities, best first.
-    """
-
-    action: PlannerAction
-    trace: PolicyTrace
-    baseline: Action
-    model_choice: Action | None
-    alternatives: tuple[tuple[Action, float], ...]
+# what is answered when a question cannot be read
+_BLANK: Final = read_document(blank_planner_input(), PlannerInput)
 
 
 class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model said, on the actions both it and the caller know."""
+    """What a model that imitates said, on the actions both it and the caller know."""
 
     action: Action
     confidence: float
@@ -90,48 +82,30 @@ class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
     model_id: ModelId
 
 
-class _NoAnswerError(Exception):
-    """The model has no answer to this question; its text is the fallback reason."""
-
-
-def _budgets(action: Action) -> Budgets:
-    return msgspec.convert(
-        {
-            "max_minutes_bin": action.max_minutes_bin,
-            "max_candidates_bin": action.max_candidates_bin,
-            "max_iterations_bin": action.max_iterations_bin,
-        },
-        Budgets,
-    )
-
-
-def action_of(planner_action: PlannerAction) -> Action:
-    """The joint action of a planner action document."""
-    budgets = planner_action.budgets
-    return Action(
-        planner_action.swarm_id,
-        budgets.max_candidates_bin,
-        budgets.max_minutes_bin,
-        budgets.max_iterations_bin,
-    )
-
-
-# what is answered when a question cannot be read
-_BLANK: Final = read_document(blank_planner_input(), PlannerInput)
-
-
 class Planner:
-    """Answers planner inputs from one bundle, or from the baseline where it has none."""
+    """Answers planner inputs from one bundle, or from the baseline where it has none.
+
+    Args:
+        kernel_config: For the baseline; None takes the bundle's own, or the shipped one. A model of
+            outcomes is not followed where its bundle's differs.
+        objective, limits, exploration: In the place of an outcome bundle's own.
+        exploration_counts: Decisions of this epoch so far, and those that were drawn by chance.
+    """
 
     def __init__(
         self,
         bundle: Bundle | None,
-        model: Model | None,
+        model: Model | OutcomeModel | None,
         *,
         kernel_config: KernelConfig | None = None,
         no_model_reason: str = "bundle_dir_missing",
+        objective: Objective | None = None,
+        limits: Limits | None = None,
+        exploration: ExplorationBudget | None = None,
+        exploration_counts: tuple[int, int] = (0, 0),
     ) -> None:
-        self._bundle, self._model = bundle, model
+        self._bundle = bundle
+        self._model = None if isinstance(model, OutcomeModel) else model
         self._no_model_reason = no_model_reason
         own = SHIPPED_CONFIG if bundle is None else bundle.kernel_config
         self._config = kernel_config or own
@@ -140,20 +114,47 @@ class Planner:
         except ValueError:  # a number in a routing rule that JSON cannot say
             digest = None
         self._stability = Stability(kernel_config_hash=digest)
+        self._outcomes: OutcomePlanner | None = None
+        if bundle is not None and bundle.outcome is not None and isinstance(model, OutcomeModel):
+            self._outcomes = OutcomePlanner(
+                bundle,
+                bundle.outcome,
+                model,
+                kernel_config=kernel_config,
+                stability=self._stability,
+                overrides=PolicyOverrides(
+                    objective=objective, limits=limits, exploration=exploration
+                ),
+                exploration_counts=exploration_counts,
+            )
 
     @classmethod
-    def open(cls, folder: Path | None, *, kernel_config: KernelConfig | None = None) -> "Planner":
+    def open(
+        cls,
+        folder: Path | None,
+        *,
+        kernel_config: KernelConfig | None = None,
+        objective: Objective | None = None,
+        limits: Limits | None = None,
+        exploration: ExplorationBudget | None = None,
+        exploration_counts: tuple[int, int] = (0, 0),
+    ) -> "Planner":
         """A planner on the bundle in ``folder``; on the baseline, with the reason, when it must not
-        be used. Never raises.
-
-        Args:
-            kernel_config: For the baseline; None takes the bundle's own, or the shipped one.
+        be used. Never raises. Arguments as of the class.
         """
         if folder is None:
             return cls(None, None, kernel_config=kernel_config)
         try:
             bundle, model = load_bundle(folder)
-            return cls(bundle, model, kernel_config=kernel_config)
+            return cls(
+                bundle,
+                model,
+                kernel_config=kernel_config,
+                objective=objective,
+                limits=limits,
+                exploration=exploration,
+                exploration_counts=exploration_counts,
+            )
         except BundleError as error:
             reason = f"bundle_load_failed:{error}"
             if error.faults[0].reason == "missing" and error.faults[0].file == str(folder):
@@ -166,6 +167,13 @@ class Planner:
     def bundle(self) -> Bundle | None:
         """The bundle in use, or None when the baseline answers."""
         return self._bundle
+
+    @property
+    def exploration_counts(self) -> tuple[int, int]:
+        """Decisions by outcomes in this epoch, and those that were drawn by chance: to go on from
+        in another process.
+        """
+        return (0, 0) if self._outcomes is None else self._outcomes.exploration_counts
 
     def plan(self, planner_input: Question, *, now_ms: int | None = None) -> PlannerAction:
         """The action for one planner input. Never raises."""
@@ -181,42 +189,46 @@ class Planner:
         """
         created_at = _timestamp(now_ms)
         try:
-            question, asked = _read_question(planner_input)
+            question, digest = read_question(planner_input)
         except ContractError as error:
             reason = f"invalid_input:{error.path}: {error.why}"
-            return self._baseline_decision(_BLANK, None, reason, created_at)
+            return self._baseline_decision(asked_of(_BLANK, None, created_at), reason)
         except Exception as error:  # whatever a caller's mapping does when it is read
             reason = f"invalid_input:$: {type(error).__name__}: {error}"
-            return self._baseline_decision(_BLANK, None, reason, created_at)
-        offered = action_space_of(question.action_space)
-        if not valid_actions(offered, question.job_type):
+            return self._baseline_decision(asked_of(_BLANK, None, created_at), reason)
+        asked = asked_of(question, digest, created_at)
+        if not valid_actions(asked.offered, question.job_type):
             reason = f"no_valid_action:the input offers none for {question.job_type!r}"
-            return self._baseline_decision(_BLANK, asked, reason, created_at)
+            return self._baseline_decision(asked_of(_BLANK, digest, created_at), reason)
         try:
-            verdict = self._ask_model(question, offered)
-        except _NoAnswerError as error:
-            return self._baseline_decision(question, asked, str(error), created_at)
+            if self._outcomes is not None:
+                return self._outcomes.decide(asked)
+            verdict = self._ask_model(asked)
+        except NoAnswerError as error:
+            return self._baseline_decision(asked, str(error))
         except Exception as error:
             reason = f"inference_failed:{type(error).__name__}: {error}"
-            return self._baseline_decision(question, asked, reason, created_at)
+            return self._baseline_decision(asked, reason)
         if not verdict.calibration.follows(verdict.confidence):
-            reason = _abstain_reason(verdict)
-            return self._baseline_decision(question, asked, reason, created_at, verdict=verdict)
-        return self._model_decision(question, asked, created_at, verdict)
+            return self._baseline_decision(asked, _abstain_reason(verdict), verdict=verdict)
+        return self._model_decision(asked, verdict)
 
-    def _ask_model(self, question: PlannerInput, offered: ActionSpace) -> _Verdict:
+    def _ask_model(self, asked: Asked) -> _Verdict:
         if self._bundle is None or self._model is None:
-            raise _NoAnswerError(self._no_model_reason)
+            raise NoAnswerError(self._no_model_reason)
+        question, offered = asked.question, asked.offered
         space, calibration = self._bundle.action_space, self._bundle.calibration
+        card = self._bundle.manifest.model
+        if calibration is None or card.decoding == "outcome":
+            raise NoAnswerError("inference_failed:an outcome bundle without a model of outcomes")
         known = valid_actions(space, question.job_type)
         allowed = set(valid_actions(offered, question.job_type))
         rows = [row for row, action in enumerate(known) if action in allowed]
         if not rows:
-            raise _NoAnswerError("no_valid_action:the bundle knows none of the offered actions")
+            raise NoAnswerError("no_valid_action:the bundle knows none of the offered actions")
         table = action_table(space, question.job_type)
         if len(rows) < len(known):
             table = table_of(space, choice_matrix(space, question.job_type)[rows])
-        card = self._bundle.manifest.model
         if card.input_kind == "features":
             row = feature_vector(question)
         else:
@@ -227,7 +239,7 @@ class Planner:
                 self._model.logits(row), calibration.temperatures, table, card.decoding
             )
         except (ModelError, NonFiniteLogitsError) as error:
-            raise _NoAnswerError(f"inference_failed:{error}") from error
+            raise NoAnswerError(f"inference_failed:{error}") from error
         actions = [known[row] for row in rows]
         best = np.argsort(-decision.joint_probs, kind="stable")[:5]
         return _Verdict(
@@ -242,75 +254,49 @@ class Planner:
             ),
         )
 
-    def _model_decision(
-        self, question: PlannerInput, asked: str, created_at: str, verdict: _Verdict
-    ) -> Decision:
+    def _model_decision(self, asked: Asked, verdict: _Verdict) -> Decision:
         action = PlannerAction(
-            created_at=created_at,
+            created_at=asked.created_at,
             swarm_id=verdict.action.swarm_id,
-            budgets=_budgets(verdict.action),
+            budgets=budgets_of(verdict.action),
             probs=verdict.probs,
             confidence=verdict.confidence,
             abstain_to_default=False,
             model=verdict.model_id,
-            input_hash=asked,
+            input_hash=asked.input_hash,
         )
-        offered = action_space_of(question.action_space)
-        baseline = baseline_action(offered, question, self._config)
-        trace = self._trace(question, action, baseline, decided_by="model")
-        return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
+        return self._recorded(asked, action, verdict)
 
     def _baseline_decision(
-        self,
-        question: PlannerInput,
-        asked: str | None,
-        reason: str,
-        created_at: str,
-        *,
-        verdict: _Verdict | None = None,
+        self, asked: Asked, reason: str, *, verdict: _Verdict | None = None
     ) -> Decision:
-        offered = action_space_of(question.action_space)
-        baseline = baseline_action(offered, question, self._config)
+        baseline = baseline_action(asked.offered, asked.question, self._config)
         action = PlannerAction(
-            created_at=created_at,
+            created_at=asked.created_at,
             swarm_id=baseline.swarm_id,
-            budgets=_budgets(baseline),
+            budgets=budgets_of(baseline),
             probs=None if verdict is None else verdict.probs,
             confidence=0.0 if verdict is None else verdict.confidence,
             abstain_to_default=True,
             reason=reason,
             model=ModelId(checkpoint_id=BASELINE_ID) if verdict is None else verdict.model_id,
-            input_hash=asked,
+            input_hash=asked.input_hash,
         )
-        trace = self._trace(question, action, baseline, decided_by="baseline")
+        return self._recorded(asked, action, verdict)
+
+    def _recorded(self, asked: Asked, action: PlannerAction, verdict: _Verdict | None) -> Decision:
+        baseline = baseline_action(asked.offered, asked.question, self._config)
+        trace = trace_of(
+            asked,
+            action,
+            baseline,
+            decided_by="baseline" if action.abstain_to_default else "model",
+            stability=self._stability,
+            bundle_id=None if self._bundle is None else self._bundle.manifest.bundle_id,
+        )
         if verdict is None:
             return Decision(action, trace, baseline, None, ())
         return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
-
-    def _trace(
-        self,
-        question: PlannerInput,
-        action: PlannerAction,
-        baseline: Action,
-        *,
-        decided_by: DecidedBy,
-    ) -> PolicyTrace:
-        offered = action_space_of(question.action_space)
-        return PolicyTrace(
-            created_at=action.created_at,
-            input_hash=action.input_hash,
-            decided_by=decided_by,
-            mode="enforce",
-            chosen=ActionChoice(swarm_id=action.swarm_id, budgets=action.budgets),
-            baseline=ActionChoice(swarm_id=baseline.swarm_id, budgets=_budgets(baseline)),
-            n_candidates=len(valid_actions(offered, question.job_type)),
-            candidate_set_hash=candidate_set_hash(offered, question.job_type),
-            propensity=1.0,  # nothing is drawn by chance
-            exploration=Exploration(enabled=False, epsilon=0.0),
-            stability=self._stability,
-            bundle_id=None if self._bundle is None else self._bundle.manifest.bundle_id,
-            fallback_reason=action.reason,
-        )
 
 
 def _abstain_reason(verdict: _Verdict) -> str:
@@ -329,21 +315,6 @@ def _timestamp(now_ms: int | None) -> str:
     return rfc3339(time.time_ns() // 1_000_000)
 
 
-def _read_question(planner_input: Question) -> tuple[PlannerInput, str]:
-    """A planner input and its hash. Raises ``ContractError``."""
-    raw = (
-        decode_json(planner_input, PlannerInput)
-        if isinstance(planner_input, bytes | str)
-        else planner_input
-    )
-    question = read_document(raw, PlannerInput)
-    try:
-        epoch_ms(question.created_at)
-    except (ValueError, OverflowError) as error:
-        raise ContractError(contract_name(PlannerInput), "$.created_at", str(error)) from error
-    return question, input_hash(raw)
-
-
 def _probs(decision: JointDecision) -> dict[str, tuple[float, ...]]:
     return {
         head: tuple(float(p) for p in np.clip(probs, 0.0, 1.0))
@@ -351,9 +322,11 @@ def _probs(decision: JointDecision) -> dict[str, tuple[float, ...]]:
     }
 
 
-def open_model(bundle: Bundle) -> OnnxModel:
+def open_model(bundle: Bundle) -> OnnxModel | OnnxOutcomeModel:
     """The session of a bundle's model. Raises ``ModelError``."""
     card = bundle.manifest.model
+    if card.decoding == "outcome":
+        return OnnxOutcomeModel(bundle.model, input_width=card.input_width)
     return OnnxModel(
         bundle.model,
         input_kind=card.input_kind,
@@ -362,7 +335,14 @@ def open_model(bundle: Bundle) -> OnnxModel:
     )
 
 
-def load_bundle(folder: Path) -> tuple[Bundle, Model]:
+def golden_planner(bundle: Bundle, model: Model | OutcomeModel) -> Planner:
+    """The planner that golden cases are written with and checked with: nothing is left to chance,
+    so that a case does not depend on those before it.
+    """
+    return Planner(bundle, model, exploration=NO_EXPLORATION)
+
+
+def load_bundle(folder: Path) -> tuple[Bundle, Model | OutcomeModel]:
     """A verified bundle and its model, with every golden case answered as it was when shipped.
 
     Raises:
@@ -373,7 +353,7 @@ def load_bundle(folder: Path) -> tuple[Bundle, Model]:
         model = open_model(bundle)
     except (ModelError, ValueError) as error:
         raise BundleError([Fault(MODEL, "model_refused", str(error))]) from error
-    planner = Planner(bundle, model)
+    planner = golden_planner(bundle, model)
     for number, case in enumerate(bundle.golden, start=1):
         answer = planner.plan(case.planner_input, now_ms=0)
         same = action_of(answer) == action_of(case.action)

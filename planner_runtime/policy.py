@@ -43,6 +43,18 @@ SAFE_LIMITS: Final = Limits()
 NO_LIMITS: Final = Limits(reductions_only=False, topology_changes=True)
 
 
+class NothingOpenError(ValueError):
+    """Every action is closed, so there is nothing to prefer.
+
+    Attributes:
+        bounds: What closed each action.
+    """
+
+    def __init__(self, bounds: tuple[Bound, ...]) -> None:
+        super().__init__(f"no action is open: {', '.join(sorted(set(bounds)))}")
+        self.bounds = bounds
+
+
 class Preference(msgspec.Struct, frozen=True, kw_only=True):
     """What an objective prefers in one decision.
 
@@ -70,6 +82,40 @@ class Preference(msgspec.Struct, frozen=True, kw_only=True):
         return self.bounds[runner]
 
 
+def over_caps(actions: ActionSet, limits: Limits) -> np.ndarray:
+    """(A,) bool: a budget is above its cap.
+
+    Raises:
+        ValueError: a cap is of a head that is no budget.
+    """
+    if unknown := set(limits.caps) - set(actions.budgets):
+        raise ValueError(f"caps of {sorted(unknown)}, which are no budgets")
+    over = np.zeros(len(actions), dtype=bool)
+    for head, cap in sorted(limits.caps.items()):
+        over |= actions.budget(head) > cap
+    return over
+
+
+def held_to_caps(actions: ActionSet, baseline: int, limits: Limits) -> int | None:
+    """Row of the baseline, or where a cap closes it of the reduction that is most like it: the
+    fewest other choices, then the greatest budgets. None: no cap leaves anything of it.
+
+    Raises:
+        ValueError: a cap is of a head that is no budget.
+    """
+    over = over_caps(actions, limits)
+    if not over[baseline]:
+        return baseline
+    budgets = np.array([actions.budget(head) for head in actions.budgets])  # (budget heads, A)
+
+    def likeness(row: int) -> tuple[int, tuple[float, ...], int]:
+        pairs = zip(actions.rows[row], actions.rows[baseline], strict=True)
+        return sum(a == b for a, b in pairs), tuple(budgets[:, row].tolist()), -row
+
+    left = np.flatnonzero(~over & actions.is_reduction(baseline)).tolist()
+    return max(left, key=likeness, default=None)
+
+
 def closed_by_limits(actions: ActionSet, baseline: int, limits: Limits) -> list[Bound | None]:
     """(A,) which limit closes each action. The baseline is closed by caps alone.
 
@@ -77,11 +123,7 @@ def closed_by_limits(actions: ActionSet, baseline: int, limits: Limits) -> list[
         ValueError: a cap is of a head that is no budget.
     """
     bounds: list[Bound | None] = [None] * len(actions)
-    if unknown := set(limits.caps) - set(actions.budgets):
-        raise ValueError(f"caps of {sorted(unknown)}, which are no budgets")
-    over = np.zeros(len(actions), dtype=bool)
-    for head, cap in sorted(limits.caps.items()):
-        over |= actions.budget(head) > cap
+    over = over_caps(actions, limits)
     same = actions.same_topology(baseline)
     dearer = np.zeros(len(actions), dtype=bool)
     for head in actions.budgets:
@@ -124,13 +166,32 @@ def confidence_of(gains: np.ndarray) -> float:
     """Chance that a gain is not below zero, from its (M,) values by the members.
 
     A normal distribution with their mean and their standard deviation; of one member, or of members
-    that agree exactly, the sign of the gain decides.
+    that agree exactly, the sign of the gain decides; a gain that nobody knows inspires none.
     """
     mean = round(float(gains.mean()), DECIMALS)
+    if not math.isfinite(mean):
+        return 0.0
     spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     if spread < 10**-DECIMALS:
         return 1.0 if mean >= 0 else 0.0
     return _normal_cdf(mean / spread)
+
+
+def _known(outlook: Outlook, values: np.ndarray) -> np.ndarray:
+    """(A,) bool: every member knows the action's utility and its chance to pass."""
+    known: np.ndarray = np.isfinite(values).all(axis=0) & np.isfinite(outlook.p_pass).all(axis=0)
+    return known
+
+
+def preferred_without_limits(outlook: Outlook, objective: Objective) -> int | None:
+    """Row of the action that an objective would take were every action open; what its bound says is
+    which constraint a decision felt. None: nothing is known of any.
+
+    Raises:
+        ValueError: the objective is ``constrained`` and has no price.
+    """
+    known = _known(outlook, utility(outlook, objective.weights))
+    return int(ranked(outlook, objective, known)[0]) if known.any() else None
 
 
 def prefer(
@@ -149,14 +210,15 @@ def prefer(
         risk: The decision's risk class; a class without a guardrail, and None, asks for nothing.
 
     Raises:
-        ValueError: nothing is open, the outlook is of other actions, or the objective is
-            ``constrained`` and has no price.
+        NothingOpenError: every action is closed.
+        ValueError: the outlook is of other actions, or the objective is ``constrained`` and has no
+            price.
     """
     if outlook.p_pass.shape[1] != len(actions):
         raise ValueError(f"an outlook on {outlook.p_pass.shape[1]} of {len(actions)} actions")
     bounds = closed_by_limits(actions, baseline, limits)
     values = utility(outlook, objective.weights)
-    known = np.isfinite(values).all(axis=0) & np.isfinite(outlook.p_pass).all(axis=0)
+    known = _known(outlook, values)
     guard = objective.guardrails.get(risk) if risk is not None else None
     keeps = saves = np.ones(len(actions), dtype=bool)
     if guard is not None:
@@ -172,7 +234,7 @@ def prefer(
             bounds[row] = "guardrail_saving"
     open_ = np.array([bound is None for bound in bounds])
     if not open_.any():
-        raise ValueError("no action is open")
+        raise NothingOpenError(tuple(bound for bound in bounds if bound is not None))
     chosen = int(ranked(outlook, objective, open_)[0])
     gains = values[:, chosen] - values[:, baseline]
     return Preference(

@@ -5,10 +5,12 @@ Does not: checking files (``bundle``), choosing (``decode``). Source: reference/
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
+from planner_runtime.outcome_features import CHOICES
+from planner_runtime.outcome_model import MODEL_OUTPUTS, OUTCOMES, RawOutcomes
 from planner_runtime.tokenizer import fold
 
 TOKEN_INPUTS: Final = ("input_ids", "key_ids", "attention_mask")
@@ -44,6 +46,26 @@ class FixedModel:
         return list(self._logits)
 
 
+def _session_of(model: bytes) -> Any:
+    """A session on the CPU, one thread. Raises ``ModelError``."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise ModelError(f"onnxruntime cannot be imported: {error}") from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # session.set_denormal_as_zero stays off: it flips the floating-point mode of the calling
+    # thread for good, which a library inside somebody's kernel must not do (docs/log.md)
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no public base
+        raise ModelError(f"onnxruntime refuses the model: {error}") from error
+
+
 class OnnxModel:
     """A session on the CPU, one thread, from bytes that were just hashed.
 
@@ -64,22 +86,7 @@ class OnnxModel:
         input_width: int,
         output_widths: Mapping[str, int],
     ) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise ModelError(f"onnxruntime cannot be imported: {error}") from error
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.enable_cpu_mem_arena = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # session.set_denormal_as_zero stays off: it flips the floating-point mode of the calling
-        # thread for good, which a library inside somebody's kernel must not do (docs/log.md)
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise ModelError(f"onnxruntime refuses the model: {error}") from error
+        self._session = _session_of(model)
         is_dense = input_kind == "features"
         names = ("features",) if is_dense else TOKEN_INPUTS
         said = [*((name, input_width if is_dense else None) for name in names)]
@@ -105,3 +112,53 @@ class OnnxModel:
             return [np.asarray(head)[0] for head in self._session.run(None, feed)]
         except Exception as error:
             raise ModelError(f"inference failed: {error}") from error
+
+
+class OnnxOutcomeModel:
+    """A session that predicts outcomes; how many rows it answers with, its file says.
+
+    Args:
+        input_width: Features of a decision.
+
+    Raises:
+        ModelError: onnxruntime is missing, refuses the model, or its inputs and outputs differ
+            from the manifest.
+    """
+
+    def __init__(self, model: bytes, *, input_width: int) -> None:
+        self._session = _session_of(model)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        widths = {"features": input_width, "actions": 2 + len(CHOICES)}
+        found = {node.name: _places(node)[-1:] for node in inputs}
+        if found != {name: [width] for name, width in widths.items()}:
+            raise ModelError(f"inputs are {found}, an outcome model of the manifest reads {widths}")
+        names = tuple(node.name for node in outputs)
+        if names != MODEL_OUTPUTS:
+            raise ModelError(f"outputs are {names}, an outcome model has {MODEL_OUTPUTS}")
+        said = {node.name: _places(node) for node in outputs}
+        rows = {said[n][0] for n in OUTCOMES if said[n] and isinstance(said[n][0], int)}
+        if any(len(said[name]) != 2 for name in OUTCOMES) or len(rows) > 1:
+            raise ModelError(f"outcomes have shapes {said}, not rows by actions, equally many")
+
+    def outcomes(self, features: np.ndarray, actions: np.ndarray) -> RawOutcomes:
+        """Outcomes of every action; raises ``ModelError`` when the session fails."""
+        feed = {
+            "features": np.asarray(features, dtype=np.float32)[np.newaxis],
+            "actions": np.asarray(actions, dtype=np.float32),
+        }
+        try:
+            *parts, novelty = (np.asarray(o) for o in self._session.run(None, feed))
+        except Exception as error:
+            raise ModelError(f"inference failed: {error}") from error
+        if any(part.ndim != 2 or part.shape[1] != len(actions) for part in parts):
+            raise ModelError(f"outcomes of shapes {[part.shape for part in parts]}")
+        if novelty.size != 1:
+            raise ModelError(f"{novelty.size} novelties of one decision")
+        return RawOutcomes(
+            **dict(zip(OUTCOMES, parts, strict=True)), novelty=float(novelty.reshape(()))
+        )
+
+
+def _places(node: Any) -> list[int | str | None]:
+    """Lengths of a node's axes, by number where they are fixed."""
+    return [axis if isinstance(axis, int) else str(axis) for axis in node.shape]

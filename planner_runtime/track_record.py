@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from planner_runtime.contracts.planner_input import RecordDocument
 from planner_runtime.contracts.run_summary import RunSummary
 
 Variance = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
@@ -58,7 +59,7 @@ class Belief(msgspec.Struct, frozen=True, array_like=True):
     """A normal distribution."""
 
     mean: float
-    variance: float
+    variance: Variance
 
 
 class Pair(msgspec.Struct, frozen=True, array_like=True):
@@ -329,3 +330,8 @@ def record_document(record: Record) -> dict[str, Any]:
     """A record as ``system_state.track_record`` of a planner input carries it."""
     told: dict[str, Any] = msgspec.to_builtins(record)
     return {name: round(v, 6) if isinstance(v, float) else v for name, v in told.items()}
+
+
+def record_of_document(document: RecordDocument) -> Record:
+    """The record that a planner input carries."""
+    return Record(**msgspec.structs.asdict(document))

@@ -39,7 +39,7 @@ from planner_runtime.decode import output_widths
 from planner_runtime.features import feature_spec_hash
 from planner_runtime.inputs import rfc3339
 from planner_runtime.kernel_config import KernelConfig
-from planner_runtime.planner import Planner, load_bundle, open_model
+from planner_runtime.planner import golden_planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document, vocab_hash
 
 MAX_GOLDEN: Final = 32
@@ -113,7 +113,7 @@ def _golden_lines(
     """The bundle's own answers, so that who opens it can see that it still answers so."""
     config = msgspec.convert(manifest.kernel_config, KernelConfig)
     bundle = Bundle("", manifest, space, calibration, config, members[MODEL], ())
-    planner = Planner(bundle, open_model(bundle))
+    planner = golden_planner(bundle, open_model(bundle))
     cases = (
         # without the model's name: its id is a hash of, among others, these lines
         GoldenCase(

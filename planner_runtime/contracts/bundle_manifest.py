@@ -23,6 +23,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What the ONNX file computes.
 
     Attributes:
+        decoding: ``outcome`` predicts what comes of every action; the others which action to take.
         seq_len, tokens_per_run: Limits of a token sequence, as in training.
     """
 
@@ -32,7 +33,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     input_spec_hash: Sha256  # of the feature names, or of the vocabulary
     opset: Annotated[int, msgspec.Meta(ge=1)]
     output_names: tuple[str, ...]
-    decoding: Literal["heads", "joint", "autoregressive"] = "heads"
+    decoding: Literal["heads", "joint", "autoregressive", "outcome"] = "heads"
     seq_len: Annotated[int, msgspec.Meta(ge=5, le=2_048)] = 512
     tokens_per_run: Annotated[int, msgspec.Meta(ge=0, le=2_048)] = 64
     checkpoint_sha256: Sha256

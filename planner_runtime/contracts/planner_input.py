@@ -73,6 +73,33 @@ class ActionSpaceDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     validity_rules: tuple[dict[str, Any], ...] = ()
 
 
+LogNumber = Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]
+Spread = Annotated[float, msgspec.Meta(ge=0.0, le=1_000.0)]
+
+
+class RecordDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What finished runs told, at the moment of decision, of the toolchain at this issue.
+
+    Attributes:
+        logit, logit_variance: Of passing in the end.
+        log_minutes_pass, log_minutes_fail, log_minutes_variance: Of the time of a try.
+        log_usd: Of its dollars a minute.
+        n_toolchain, n_issue, n_pair: Runs that this rests on.
+        pair_pass: Of the pair's own tries, the share that passed; 0.5 without any.
+    """
+
+    logit: LogNumber
+    logit_variance: Spread
+    log_minutes_pass: LogNumber
+    log_minutes_fail: LogNumber
+    log_minutes_variance: Spread
+    log_usd: LogNumber
+    n_toolchain: SafeCount = 0
+    n_issue: SafeCount = 0
+    n_pair: SafeCount = 0
+    pair_pass: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.5
+
+
 class SystemState(msgspec.Struct, frozen=True, kw_only=True):
     """The machine and its queue, as far as they were logged."""
 
@@ -82,6 +109,7 @@ class SystemState(msgspec.Struct, frozen=True, kw_only=True):
     toolchain_health: dict[str, Any] | None = None
     hour_bucket: Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3])$(?!\n)")] | None = None
     budget_remaining_bin: str | None = None
+    track_record: RecordDocument | None = None
 
 
 class PlannerInput(

@@ -40,6 +40,42 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     toolchain_versions_hash: Sha256 | None = None
 
 
+class ExpectedOutcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model expects of one action; null where nobody knows.
+
+    Attributes:
+        minutes: Agent-minutes: candidates side by side all count.
+        utility: Of the objective's weights.
+        lower: Its lower bound, by which actions compare.
+    """
+
+    p_pass: Ratio | None = None
+    p_timeout: Ratio | None = None
+    minutes: float | None = None
+    cost_usd: float | None = None
+    utility: float | None = None
+    lower: float | None = None
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was expected of the action that was done, of the baseline and of the preferred one."""
+
+    chosen: ExpectedOutcome
+    baseline: ExpectedOutcome
+    preferred: ExpectedOutcome
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the objective would have taken had every action been open, and what closed it.
+
+    Attributes:
+        bound: Null where it was open.
+    """
+
+    action: ActionChoice
+    bound: str | None = None
+
+
 class PolicyTrace(
     msgspec.Struct,
     frozen=True,
@@ -48,7 +84,20 @@ class PolicyTrace(
     tag_field="schema_version",
     tag="cyntra.policy_trace.v1",
 ):
-    """How one decision came about. ``propensity`` is of ``chosen``, exactly as executed."""
+    """How one decision came about. ``propensity`` is of ``chosen``, exactly as executed.
+
+    What stands after ``fallback_reason`` is told of decisions by outcomes alone.
+
+    Attributes:
+        objective, objective_hash: Name and content of the objective in force.
+        expected: Outcomes of three of the actions.
+        preferred: What the objective prefers among the open actions, whether followed or not.
+        bounds: How many actions each limit, guardrail or gap in what is known has closed.
+        binding: Which of them the decision felt.
+        novelty: How unlike the model's training rows the question is.
+        confidence: Chance that the preferred action is no worse than the baseline.
+        n_open: Actions that chance could have drawn.
+    """
 
     created_at: Timestamp
     input_hash: Sha256 | None
@@ -63,3 +112,12 @@ class PolicyTrace(
     stability: Stability
     bundle_id: str | None = None
     fallback_reason: str | None = None
+    objective: str | None = None
+    objective_hash: Sha256 | None = None
+    expected: Expected | None = None
+    preferred: ActionChoice | None = None
+    bounds: dict[str, Annotated[int, msgspec.Meta(ge=1)]] = {}
+    binding: Binding | None = None
+    novelty: float | None = None
+    confidence: Ratio | None = None
+    n_open: Annotated[int, msgspec.Meta(ge=1)] | None = None

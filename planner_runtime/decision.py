@@ -1,0 +1,157 @@
+"""A decision and its record: what was asked, what is answered, what is written down of it.
+
+Belongs here: reading the question, the documents of an answer. Does not: deciding (``planner``,
+``outcome_planner``). Spec: sections 3.2 and 10.2.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from planner_runtime.actions import (
+    Action,
+    ActionSpace,
+    action_space_of,
+    candidate_set_hash,
+    valid_actions,
+)
+from planner_runtime.contracts.canonical import input_hash
+from planner_runtime.contracts.planner_action import Budgets, PlannerAction
+from planner_runtime.contracts.planner_input import PlannerInput
+from planner_runtime.contracts.policy_trace import (
+    ActionChoice,
+    DecidedBy,
+    Exploration,
+    PolicyTrace,
+    Stability,
+)
+from planner_runtime.contracts.reading import (
+    ContractError,
+    contract_name,
+    decode_json,
+    read_document,
+)
+from planner_runtime.inputs import epoch_ms
+
+Question = Mapping[str, Any] | bytes | str
+BASELINE_ID: Final = "baseline_heuristic_v0"
+NO_EXPLORATION_MADE: Final = Exploration(enabled=False, epsilon=0.0)
+
+
+class NoAnswerError(Exception):
+    """A model has no answer to this question; its text is the fallback reason."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A decision and everything needed to explain it.
+
+    Attributes:
+        action: What to do.
+        trace: Who decided, among what, with which probability.
+        baseline: What the kernel would do by itself.
+        model_choice: What the model preferred, also where it was not followed; None without one.
+        alternatives: The model's valid actions, best first: of a model that imitates the likeliest
+            with their probabilities, of one that predicts outcomes those with the greatest lower
+            bounds of utility, with these.
+    """
+
+    action: PlannerAction
+    trace: PolicyTrace
+    baseline: Action
+    model_choice: Action | None
+    alternatives: tuple[tuple[Action, float], ...]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that could be read.
+
+    Attributes:
+        input_hash: None of a question that stands in for one that could not be read.
+        created_at: Stamped on the answer.
+        offered: The question's action space.
+    """
+
+    question: PlannerInput
+    input_hash: str | None
+    created_at: str
+    offered: ActionSpace
+
+
+def read_question(planner_input: Question) -> tuple[PlannerInput, str]:
+    """A planner input and its hash. Raises ``ContractError``."""
+    raw = (
+        decode_json(planner_input, PlannerInput)
+        if isinstance(planner_input, bytes | str)
+        else planner_input
+    )
+    question = read_document(raw, PlannerInput)
+    try:
+        epoch_ms(question.created_at)
+    except (ValueError, OverflowError) as error:
+        raise ContractError(contract_name(PlannerInput), "$.created_at", str(error)) from error
+    return question, input_hash(raw)
+
+
+def asked_of(question: PlannerInput, asked: str | None, created_at: str) -> Asked:
+    """A question with what every answer to it needs."""
+    offered = action_space_of(question.action_space)
+    return Asked(question=question, input_hash=asked, created_at=created_at, offered=offered)
+
+
+def budgets_of(action: Action) -> Budgets:
+    """The budget choices of an action."""
+    return msgspec.convert(
+        {
+            "max_minutes_bin": action.max_minutes_bin,
+            "max_candidates_bin": action.max_candidates_bin,
+            "max_iterations_bin": action.max_iterations_bin,
+        },
+        Budgets,
+    )
+
+
+def choice_of(action: Action) -> ActionChoice:
+    """An action as a trace writes it."""
+    return ActionChoice(swarm_id=action.swarm_id, budgets=budgets_of(action))
+
+
+def action_of(planner_action: PlannerAction) -> Action:
+    """The joint action of a planner action document."""
+    budgets = planner_action.budgets
+    return Action(
+        planner_action.swarm_id,
+        budgets.max_candidates_bin,
+        budgets.max_minutes_bin,
+        budgets.max_iterations_bin,
+    )
+
+
+def trace_of(
+    asked: Asked,
+    action: PlannerAction,
+    baseline: Action,
+    *,
+    decided_by: DecidedBy,
+    stability: Stability,
+    bundle_id: str | None,
+    propensity: float = 1.0,
+    exploration: Exploration = NO_EXPLORATION_MADE,
+) -> PolicyTrace:
+    """The record of an answer; without ``propensity`` nothing was drawn by chance."""
+    job_type = asked.question.job_type
+    return PolicyTrace(
+        created_at=action.created_at,
+        input_hash=action.input_hash,
+        decided_by=decided_by,
+        mode="enforce",
+        chosen=ActionChoice(swarm_id=action.swarm_id, budgets=action.budgets),
+        baseline=choice_of(baseline),
+        n_candidates=len(valid_actions(asked.offered, job_type)),
+        candidate_set_hash=candidate_set_hash(asked.offered, job_type),
+        propensity=propensity,
+        exploration=exploration,
+        stability=stability,
+        bundle_id=bundle_id,
+        fallback_reason=action.reason,
+    )
