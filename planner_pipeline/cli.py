@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from planner_pipeline.bench_command import add_bench_arguments, run_bench
+from planner_pipeline.ope_command import add_ope_arguments, run_ope
 from planner_runtime.commands import CommandError, add_commands
 
 DEMO_DIR = Path(".planner/demo")
@@ -369,6 +370,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = command("bench", "run candidates for real, and see which was best", run_bench)
     add_bench_arguments(bench)
+    add_ope_arguments(command("ope", "judge a policy on what another one logged", run_ope))
 
     show = command("show", "one example in full, with where every fact came from", run_show)
     show.add_argument("--out", type=Path, required=True, metavar="DIR", help="of build or run")

@@ -300,6 +300,68 @@ OUTCOME_FIGURES: Final = pa.DataFrameSchema(
     strict=True,
     name="outcome_figures",
 )
+TARGET_POLICY: Final = pa.DataFrameSchema(
+    {
+        "run_id": pa.Column(pl.String, required=False),
+        "issue_id": pa.Column(pl.String, required=False),
+        "swarm_id": _TEXT,
+        "max_candidates_bin": _TEXT,
+        "max_minutes_bin": _TEXT,
+        "max_iterations_bin": _TEXT,
+        "probability": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+    },
+    strict="filter",  # whoever made it may tell more
+    name="target_policy",
+)
+LEFT_OUT_DECISIONS: Final = pa.DataFrameSchema(
+    {"run_id": _unique_text(), "reason": _TEXT, "detail": _TEXT},
+    strict=True,
+    name="left_out_decisions",
+)
+OFF_POLICY_DECISIONS: Final = pa.DataFrameSchema(
+    {
+        "decision_id": _unique_text(),
+        "run_id": _unique_text(),
+        "issue_id": _TEXT,
+        "swarm_id": _TEXT,
+        "max_candidates_bin": _TEXT,
+        "max_minutes_bin": _TEXT,
+        "max_iterations_bin": _TEXT,
+        "propensity": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "target_probability": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0 + 1e-6)),
+        "weight": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "reward": pa.Column(pl.Float64),
+        "expected_reward": pa.Column(pl.Float64, nullable=True),  # of what ran, out of fold
+        "passed": pa.Column(pl.Boolean),
+        "minutes": pa.Column(pl.Float64, nullable=True),
+        "usd": pa.Column(pl.Float64, nullable=True),
+    },
+    strict=True,
+    name="off_policy_decisions",
+)
+OFF_POLICY_STUDY: Final = pa.DataFrameSchema(
+    {
+        "logger": _TEXT,
+        "judged": _TEXT,
+        "n": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "estimator": _TEXT,
+        "interval": _TEXT,
+        "truth": pa.Column(pl.Float64),
+        "replays": pa.Column(pl.Int64, pa.Check.ge(1)),
+        "no_interval": pa.Column(pl.Int64, pa.Check.ge(0)),
+        "bias": pa.Column(pl.Float64),
+        "bias_error": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "rmse": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "coverage": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "coverage_low": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "coverage_high": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+        "median_width": pa.Column(pl.Float64, pa.Check.ge(0)),
+        "effective_n": pa.Column(pl.Float64, pa.Check.ge(0)),
+    },
+    strict=True,
+    unique=["logger", "judged", "n", "estimator", "interval"],
+    name="off_policy_study",
+)
 
 
 def polars_schema(schema: pa.DataFrameSchema) -> dict[str, Any]:

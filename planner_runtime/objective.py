@@ -90,7 +90,7 @@ class Objective(
         pass_within: Of ``constrained``: how far the pass ratio may be below the reference's.
         time_penalty: A run that did not pass counts as so many times its duration in the
             penalised mean duration (10 is the field's PAR10).
-        caution: Standard deviations below the mean at which a choice is judged.
+        caution: Standard deviations below its mean at which a gain on the baseline is judged.
         guardrails: By risk class.
     """
 
@@ -101,7 +101,7 @@ class Objective(
     spend: Literal["minutes", "cost_usd"] = "minutes"
     pass_within: Ratio = 0.01
     time_penalty: Annotated[float, msgspec.Meta(ge=1.0, le=1000.0)] = 10.0
-    caution: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 1.0
+    caution: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 0.25
     guardrails: dict[Risk, Guardrail] = msgspec.field(
         default_factory=lambda: {
             "critical": Guardrail(pass_within=0.0, saving=0.1),
@@ -255,14 +255,31 @@ def pareto_front(values: np.ndarray, margins: np.ndarray) -> np.ndarray:
     return front
 
 
-def ranked(outlook: Outlook, objective: Objective, allowed: np.ndarray) -> np.ndarray:
+def lower_bounds(values: np.ndarray, caution: float, reference: int) -> np.ndarray:
+    """(A,) utilities that are not likely to be missed: the reference's mean, plus the lower bound
+    of what each action gains on it. Members err together on a decision as a whole, so that the
+    doubt about a gain, and not about a utility, is what a change has to outweigh.
+
+    Args:
+        values: (M, A).
+        reference: Index of what would be done without a change; it bears no doubt.
+    """
+    held = values[:, [reference]]
+    bound: np.ndarray = held.mean() + cautious(values - held, caution)
+    return bound
+
+
+def ranked(
+    outlook: Outlook, objective: Objective, allowed: np.ndarray, reference: int
+) -> np.ndarray:
     """Indices of the allowed actions, best first; equal ones in their order.
 
-    Utilities compare by lower bounds. Lexicographic: by steps, each within its tolerance of the
+    Utilities compare by ``lower_bounds``. Lexicographic: by steps, each within its tolerance of the
     best that is left. Pareto: the front first, in the order of utility, then the rest.
 
     Args:
         allowed: (A,) bool.
+        reference: As in ``lower_bounds``.
 
     Raises:
         ValueError: the rule is ``constrained`` without a price, or the utility of an allowed
@@ -273,7 +290,8 @@ def ranked(outlook: Outlook, objective: Objective, allowed: np.ndarray) -> np.nd
     left = np.flatnonzero(allowed)
     if objective.rule == "lexicographic":
         return _lexicographic(outlook, objective, left)
-    lower = cautious(utility(outlook, objective.weights), objective.caution)[left]
+    values = utility(outlook, objective.weights)
+    lower = lower_bounds(values, objective.caution, reference)[left]
     if np.isnan(lower).any():
         raise ValueError("a weighted outcome is not known of every action")
     order = np.argsort(-np.round(lower, 12), kind="stable")

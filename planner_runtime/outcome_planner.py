@@ -39,7 +39,7 @@ from planner_runtime.decision import (
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
-from planner_runtime.heuristic import baseline_action
+from planner_runtime.heuristic import baseline_action, issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.objective import Outlook
@@ -115,18 +115,22 @@ def known_actions(space: ActionSpace, offered: ActionSpace, job_type: str) -> Kn
     return KnownActions(actions, numbers, rows)
 
 
-def toolchain_of(question: PlannerInput) -> str | None:
-    """The toolchain that a decision will run on, where the question tells: its hint, or the only
-    one that is available.
+def toolchain_of(question: PlannerInput, config: KernelConfig) -> str:
+    """The toolchain that a decision will run on first: its hint, the only one that is available,
+    or what the kernel's routing rules would take.
     """
     if question.issue.dk_tool_hint:
         return question.issue.dk_tool_hint
     state = question.system_state
-    available = () if state is None else state.available_toolchains or ()
-    return available[0] if len(available) == 1 else None
+    available = None if state is None else state.available_toolchains
+    if available is not None and len(available) == 1:
+        return available[0]
+    return serial_plan(config, issue_view(question), available=available).toolchains[0]
 
 
-def record_of_question(question: PlannerInput, carried: TrackRecordState) -> Record:
+def record_of_question(
+    question: PlannerInput, carried: TrackRecordState, config: KernelConfig
+) -> Record:
     """The track record a question brings along, or what its history adds to the bundle's.
 
     A run counts once it has ended by the moment of the question.
@@ -138,7 +142,7 @@ def record_of_question(question: PlannerInput, carried: TrackRecordState) -> Rec
     runs = question.history.last_n_similar_runs
     ended = [run for run in runs if run.ended_ms is not None and run.ended_ms <= now_ms]
     issue = question.issue.issue_id or None
-    return record_of_runs(ended, carried).of(toolchain_of(question), issue)
+    return record_of_runs(ended, carried).of(toolchain_of(question, config), issue)
 
 
 def config_differences(ours: KernelConfig, theirs: KernelConfig) -> tuple[str, ...]:
@@ -233,7 +237,7 @@ class OutcomePlanner:
     def _forecast(self, question: PlannerInput, known: KnownActions, baseline: int) -> Forecast:
         policy = self._policy
         try:
-            record = record_of_question(question, self._parts.track_record)
+            record = record_of_question(question, self._parts.track_record, self._config)
             raw = self._model.outcomes(outcome_features(record, question), known.numbers)
             outlook = outlook_of(raw, self._parts.calibration)
         except (ModelError, OutcomeError) as error:
@@ -255,7 +259,7 @@ class OutcomePlanner:
             outlook=outlook,
             novelty=raw.novelty,
             preference=preference,
-            unconstrained=preferred_without_limits(outlook, policy.objective),
+            unconstrained=preferred_without_limits(outlook, policy.objective, baseline),
         )
 
     def _abstain_reason(self, forecast: Forecast) -> str | None:

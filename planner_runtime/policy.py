@@ -15,7 +15,15 @@ import numpy as np
 
 from planner_runtime.action_set import ActionSet
 from planner_runtime.contracts.planner_input import Risk
-from planner_runtime.objective import Guardrail, Objective, Outlook, cautious, ranked, utility
+from planner_runtime.objective import (
+    Guardrail,
+    Objective,
+    Outlook,
+    cautious,
+    lower_bounds,
+    ranked,
+    utility,
+)
 
 Bound = Literal[
     "cap", "not_a_reduction", "topology", "guardrail_pass", "guardrail_saving", "unknown_outcome"
@@ -183,7 +191,7 @@ def _known(outlook: Outlook, values: np.ndarray) -> np.ndarray:
     return known
 
 
-def preferred_without_limits(outlook: Outlook, objective: Objective) -> int | None:
+def preferred_without_limits(outlook: Outlook, objective: Objective, baseline: int) -> int | None:
     """Row of the action that an objective would take were every action open; what its bound says is
     which constraint a decision felt. None: nothing is known of any.
 
@@ -191,7 +199,16 @@ def preferred_without_limits(outlook: Outlook, objective: Objective) -> int | No
         ValueError: the objective is ``constrained`` and has no price.
     """
     known = _known(outlook, utility(outlook, objective.weights))
-    return int(ranked(outlook, objective, known)[0]) if known.any() else None
+    if not known.any():
+        return None
+    return int(ranked(outlook, objective, known, _reference(known, baseline))[0])
+
+
+def _reference(open_: np.ndarray, baseline: int) -> int:
+    """What gains are measured from: the baseline where its outcome is known and it is open, else
+    the first action that is.
+    """
+    return baseline if open_[baseline] else int(np.flatnonzero(open_)[0])
 
 
 def prefer(
@@ -235,7 +252,8 @@ def prefer(
     open_ = np.array([bound is None for bound in bounds])
     if not open_.any():
         raise NothingOpenError(tuple(bound for bound in bounds if bound is not None))
-    chosen = int(ranked(outlook, objective, open_)[0])
+    reference = _reference(open_, baseline)
+    chosen = int(ranked(outlook, objective, open_, reference)[0])
     gains = values[:, chosen] - values[:, baseline]
     return Preference(
         chosen=chosen,
@@ -244,5 +262,5 @@ def prefer(
         confidence=1.0 if chosen == baseline else confidence_of(gains),
         gain=float(gains.mean()),
         utility=values.mean(axis=0),
-        lower=cautious(values, objective.caution),
+        lower=lower_bounds(values, objective.caution, reference),
     )

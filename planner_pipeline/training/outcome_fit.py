@@ -5,8 +5,8 @@ Belongs here: the likelihood of an attempt, the ensemble's training, kappa. Does
 Spec: section 7.4. Shapes: N attempts, F features, C choices, M members.
 
 An attempt that passed or gave up tells its end and its time; one that a limit cut tells only that
-it was not over by then. Every member sees its own bootstrap of issues, and stops on the issues
-that it did not draw, so that all rows are learned from and none judges itself.
+it was not over by then. Every member leaves out a quarter of the blocks (toolchains, where those
+are what is new in serving, else issues) to stop on, and sees a bootstrap of the rest's issues.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ from planner_pipeline.models.outcome import (
 )
 from planner_pipeline.training.threads import one_thread
 
-UNKNOWN_KAPPA: Final = 1.5  # log odds that are as mixed as agents' tries: docs/log.md
+UNKNOWN_KAPPA: Final = 0.5  # its log, before any decision with several tries: docs/log.md
+HELD_SHARE: Final = 0.25  # of the blocks, that a member stops on
 
 
 class Attempts(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Attempts(msgspec.Struct, frozen=True):
         usd: (N,) NaN where not known.
         case: (N,) int64, equal for tries of one decision.
         issue: (N,) int64, equal for tries at one issue.
+        block: (N,) int64, what a member is stopped on apart: toolchains, or issues.
         weight: (N,) float32.
     """
 
@@ -50,6 +52,7 @@ class Attempts(msgspec.Struct, frozen=True):
     usd: np.ndarray
     case: np.ndarray
     issue: np.ndarray
+    block: np.ndarray
     weight: np.ndarray
 
     def __len__(self) -> int:
@@ -65,7 +68,7 @@ class OutcomeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         members: Networks of the ensemble.
-        epochs, patience: Of full-batch steps; it stops on issues that a member did not draw.
+        epochs, patience: Of full-batch steps; a member stops on the blocks it left out.
         weight_decay: Of everything that is added to the offsets.
         slope_decay: Pull of the offsets' slopes to 1 and of their biases to 0.
     """
@@ -76,7 +79,7 @@ class OutcomeConfig(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 400
     patience: int = 40
     learning_rate: float = 0.01
-    weight_decay: float = 0.003
+    weight_decay: float = 0.03
     slope_decay: float = 0.001
     seed: int = 0
 
@@ -87,7 +90,7 @@ class OutcomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         log_kappa: Concentration of tries of one decision around what its features tell.
         steps: Of every member, where it stopped.
-        nll: Of every member, nats a try on the issues it did not draw; the offsets' alone first.
+        nll: Of every member, nats a try on the blocks it left out.
     """
 
     config: OutcomeConfig
@@ -150,12 +153,20 @@ def log_likelihood(parameters: Tensor, rows: _Rows) -> Tensor:
     return told + rows.is_priced * price
 
 
-def _drawn(issue: np.ndarray, members: int, rng: np.random.Generator) -> np.ndarray:
-    """(M, N) how often each member drew each row's issue."""
-    _, place = np.unique(issue, return_inverse=True)
-    n = int(place.max()) + 1
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=members)
-    return counts[:, place]
+def _drawn(
+    attempts: Attempts, members: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(M, N) how often each member learns from each row, and whether it stops on it."""
+    blocks, block = np.unique(attempts.block, return_inverse=True)
+    issues, issue = np.unique(attempts.issue, return_inverse=True)
+    n_out = max(1, round(len(blocks) * HELD_SHARE)) if len(blocks) > 1 else 0
+    counts, held = [], []
+    for _ in range(members):
+        is_out = np.isin(block, rng.choice(len(blocks), n_out, replace=False))
+        drawn = rng.multinomial(len(issues), np.full(len(issues), 1 / len(issues)))[issue]
+        counts.append(np.where(is_out, 0, drawn))
+        held.append(is_out if n_out else drawn == 0)
+    return np.array(counts), np.array(held)
 
 
 @one_thread()
@@ -190,9 +201,9 @@ def fit_networks(
     )
     model, rows = AttemptNetworks(spec), _rows_of(attempts)
     _standardise(model, attempts)
-    drawn = torch.tensor(_drawn(attempts.issue, config.members, rng), dtype=torch.float32)
-    train = drawn * rows.weight
-    held = (drawn == 0).float() * rows.weight
+    counts, is_held = _drawn(attempts, config.members, rng)
+    train = torch.tensor(counts, dtype=torch.float32) * rows.weight
+    held = torch.tensor(is_held, dtype=torch.float32) * rows.weight
     steps, nll = _descend(model, rows, train, held, config)
     return model, OutcomeRecord(
         config=config,

@@ -1,0 +1,312 @@
+"""The value policy on replayed attempts: systems held out, figures beside every yardstick.
+
+Belongs here: choices by predicted outcomes at every cost weight, calibration of what was predicted,
+the promise on a split by time, a report. Does not: predicting (``trial_outcomes``), the policy
+(``planner_runtime.policy``). Spec: sections 7.4 and 8.2. Shapes: G cases, A actions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_pipeline.bench.trial_study import TrialStudy, build_trial_study, parse_study_tasks
+from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP
+from planner_pipeline.evaluation.frontier import Promise
+from planner_pipeline.evaluation.reliability import (
+    equal_width_bins,
+    expected_calibration_error,
+    null_level,
+)
+from planner_pipeline.evaluation.risk import FAILURE, TARGET, choose_threshold
+from planner_pipeline.evaluation.study import COST_WEIGHTS, study_table
+from planner_pipeline.experiments.policy_trial_report import render_policy_report
+from planner_pipeline.experiments.trial_outcomes import (
+    ACTIONS,
+    TrialOutcomes,
+    held_out_outlooks,
+    trial_outcomes,
+    utilities,
+)
+from planner_pipeline.sources.trials import read_trials
+from planner_pipeline.training.outcome_fit import OutcomeConfig
+from planner_runtime.objective import Objective, Outlook, Weights
+from planner_runtime.policy import NO_LIMITS, SAFE_LIMITS, Limits, Preference, prefer
+
+VALUE: Final = "value"
+AS_OF: Final = "value_as_of"
+SAFE: Final = "value_safe"
+TOLERANCE: Final = 0.05  # of utility: a followed decision is worse when it loses more than that
+EARLIER: Final = 0.6  # of the decisions, by time, that a promise may rest on
+
+
+class CalibrationFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """How well chances to pass keep their word.
+
+    Attributes:
+        of: Which predictions.
+        ece, ece_null, ece_null_95: Expected calibration error, what perfect chances would have on
+            average and at the 95th percentile, rows taken as independent.
+        brier: Mean squared distance.
+        n: Predictions.
+    """
+
+    of: str
+    ece: float
+    ece_null: float
+    ece_null_95: float
+    brier: float
+    n: int
+
+
+class PolicyTrials(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole study.
+
+    Attributes:
+        figures: ``OUTCOME_FIGURES``.
+        by_system: A row for each cost weight, policy and system: utility above the best fixed
+            action's, with its interval.
+        gap: By policy, the mean gap closed over the cost weights and its interval.
+        promises: By cost weight.
+    """
+
+    n_cases: int
+    n_tasks: int
+    n_systems: int
+    figures: pl.DataFrame
+    by_system: pl.DataFrame
+    gap: Mapping[str, tuple[float, float, float]]
+    calibration: tuple[CalibrationFigure, ...]
+    promises: Mapping[float, Promise]
+    left_out: Mapping[str, int]
+
+
+def choose_by_outlook(
+    outlooks: Sequence[Outlook],
+    baseline: np.ndarray,
+    cost_weight: float,
+    *,
+    limits: Limits = NO_LIMITS,
+    caution: float | None = None,
+) -> list[Preference]:
+    """(G,) what utility = pass - weight x agent-minutes prefers in every case."""
+    objective = Objective(name=f"w={cost_weight:g}", weights=Weights(minute=cost_weight))
+    if caution is not None:
+        objective = msgspec.structs.replace(objective, caution=caution)
+    return [
+        prefer(outlook, objective, ACTIONS, int(row), limits=limits)
+        for outlook, row in zip(outlooks, baseline, strict=True)
+    ]
+
+
+def chosen(preferences: Sequence[Preference]) -> np.ndarray:
+    """(G,) indices."""
+    return np.array([preference.chosen for preference in preferences], dtype=np.int64)
+
+
+def promise_in_time(
+    preferences: Sequence[Preference], utility: np.ndarray, decided_ms: np.ndarray
+) -> Promise:
+    """The threshold that earlier decisions certify, and whether later ones kept its promise.
+
+    A followed decision is worse when its expected outcome loses more than ``TOLERANCE`` of utility
+    against the default's.
+
+    Args:
+        utility: (G, A) expected, by enumeration.
+        decided_ms: (G,).
+    """
+    differs = np.array([p.chosen != p.baseline for p in preferences])
+    confidence = np.array([p.confidence for p in preferences])
+    rows = np.arange(len(preferences))
+    baseline = np.array([p.baseline for p in preferences])
+    worse = utility[rows, chosen(preferences)] < utility[rows, baseline] - TOLERANCE
+    order = np.argsort(decided_ms, kind="stable")
+    cut = round(len(order) * EARLIER)
+    early = order[:cut][differs[order[:cut]]]
+    late = order[cut:][differs[order[cut:]]]
+    measure = f"expected utility more than {TOLERANCE:g} below the default's"
+    threshold, risk = choose_threshold(confidence[early], worse[early], measure=measure)
+    followed = late[confidence[late] >= (2.0 if threshold is None else threshold)]
+    n_worse = int(worse[followed].sum())
+    return Promise(
+        threshold=threshold,
+        target=TARGET,
+        failure=FAILURE,
+        n=risk.n,
+        n_followed=risk.n_followed,
+        n_worse=risk.n_worse,
+        bound=risk.bound,
+        later_n=len(late),
+        later_followed=len(followed),
+        later_worse=n_worse,
+        kept=n_worse / len(followed) <= TARGET if len(followed) >= 10 else None,
+    )
+
+
+def calibration_figure(of: str, p: np.ndarray, ratio: np.ndarray) -> CalibrationFigure:
+    """Figures of some predictions and the share of tries that passed."""
+    mean, high = null_level(p, equal_width_bins(p), seed=0)
+    return CalibrationFigure(
+        of=of,
+        ece=expected_calibration_error(p, ratio),
+        ece_null=mean,
+        ece_null_95=high,
+        brier=float(((p - ratio) ** 2).mean()),
+        n=len(p),
+    )
+
+
+def gap_interval(
+    gained: Sequence[np.ndarray], headroom: Sequence[np.ndarray], issues: Sequence[str]
+) -> tuple[float, float, float]:
+    """Mean over cost weights of the gap closed, with its interval over resampled issues.
+
+    Args:
+        gained, headroom: For each weight (G,) utility of the policy, and of the oracle, above the
+            best fixed action's.
+    """
+    _, place = np.unique(np.asarray(issues, dtype=str), return_inverse=True)
+    n = int(place.max()) + 1
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)[:, place]
+    draws = np.mean(
+        [(counts @ mine) / (counts @ room) for mine, room in zip(gained, headroom, strict=True)],
+        axis=0,
+    )
+    value = float(np.mean([a.sum() / b.sum() for a, b in zip(gained, headroom, strict=True)]))
+    low, high = np.percentile(draws, (2.5, 97.5)).tolist()
+    return value, low, high
+
+
+def _by_system(
+    outcomes: TrialOutcomes,
+    issues: Sequence[str],
+    choices: Mapping[float, Mapping[str, np.ndarray]],
+) -> pl.DataFrame:
+    rows = []
+    rng = np.random.default_rng(0)
+    names, place = np.unique(np.asarray(issues, dtype=str), return_inverse=True)
+    n = len(names)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)[:, place]
+    every = np.arange(len(place))
+    for weight, policies in choices.items():
+        utility = utilities(outcomes, weight)
+        fixed = int(utility.mean(axis=0).argmax())
+        for policy, actions in policies.items():
+            gain = utility[every, actions] - utility[:, fixed]
+            for system in sorted(set(outcomes.system.tolist())):
+                mask = outcomes.system == system
+                drawn = counts[:, mask]
+                total = drawn.sum(axis=1)
+                means = (drawn @ gain[mask])[total > 0] / total[total > 0]
+                low, high = np.percentile(means, (2.5, 97.5)).tolist()
+                mean = float(gain[mask].mean())
+                rows.append((weight, policy, system, mean, low, high, int(mask.sum())))
+    names_of = ["cost_weight", "policy", "system", "value", "low", "high", "n"]
+    return pl.DataFrame(rows, schema=names_of, orient="row")
+
+
+def policy_trials(
+    outcomes: TrialOutcomes,
+    study: TrialStudy,
+    config: OutcomeConfig,
+    *,
+    n_resamples: int = N_BOOTSTRAP,
+    on_progress: Callable[[str], None] = lambda what: None,
+) -> PolicyTrials:
+    """Fit without each system, choose, and score."""
+    cases = study.cases
+    baseline = cases["default_action"].to_numpy()
+    issues = cases["issue_id"].to_list()
+    on_progress("fits without each system")
+    known = held_out_outlooks(outcomes, config)
+    on_progress("the same, of what had ended alone")
+    as_of = held_out_outlooks(outcomes, config, as_of=True)
+    choices: dict[float, dict[str, np.ndarray]] = {}
+    promises: dict[float, Promise] = {}
+    gained: dict[str, list[np.ndarray]] = {VALUE: [], AS_OF: [], SAFE: []}
+    headroom = []
+    every = np.arange(len(baseline))
+    for weight in COST_WEIGHTS:
+        free = choose_by_outlook(known, baseline, weight)
+        choices[weight] = {
+            VALUE: chosen(free),
+            AS_OF: chosen(choose_by_outlook(as_of, baseline, weight)),
+            SAFE: chosen(choose_by_outlook(known, baseline, weight, limits=SAFE_LIMITS)),
+        }
+        utility = utilities(outcomes, weight)
+        promises[weight] = promise_in_time(free, utility, cases["decided_ms"].to_numpy())
+        fixed = utility[:, int(utility.mean(axis=0).argmax())]
+        headroom.append(utility.max(axis=1) - fixed)
+        for name, actions in choices[weight].items():
+            gained[name].append(utility[every, actions] - fixed)
+    on_progress("figures")
+    chances = np.array([outlook.p_pass.mean(axis=0) for outlook in known])  # (G, A)
+    last = [name for name in ACTIONS.names() if "serial" in name][-1]
+    single = ACTIONS.names().index(last)
+    calibration = [
+        calibration_figure("all actions", chances.ravel(), outcomes.pass_ratio.ravel()),
+        calibration_figure(last, chances[:, single], outcomes.pass_ratio[:, single]),
+    ]
+    for weight in COST_WEIGHTS:
+        picked = choices[weight][VALUE]
+        calibration.append(
+            calibration_figure(
+                f"chosen at w={weight:g}",
+                chances[every, picked],
+                outcomes.pass_ratio[every, picked],
+            )
+        )
+    counts: dict[str, int] = {}
+    for left in study.left_out:
+        counts[left.reason] = counts.get(left.reason, 0) + 1
+    return PolicyTrials(
+        n_cases=len(issues),
+        n_tasks=len(set(issues)),
+        n_systems=len(set(outcomes.system.tolist())),
+        figures=study_table(cases, study.outcomes, choices, n_resamples=n_resamples),
+        by_system=_by_system(outcomes, issues, choices),
+        gap={name: gap_interval(rows, headroom, issues) for name, rows in gained.items()},
+        calibration=tuple(calibration),
+        promises=promises,
+        left_out=counts,
+    )
+
+
+def run_policy_trials(
+    trials_file: Path,
+    tasks_file: Path | None,
+    out: Path,
+    *,
+    config: OutcomeConfig | None = None,
+    on_progress: Callable[[str], None] = lambda what: None,
+) -> PolicyTrials:
+    """The study of a file of trials: figures, choices and a report in ``out/policy_trials``.
+
+    Raises:
+        ValueError: nothing of the file can be replayed.
+    """
+    read = read_trials([trials_file])
+    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
+    study = build_trial_study(read.trials, tasks)
+    if not study.cases.height:
+        raise ValueError(f"nothing of {trials_file} can be replayed")
+    outcomes = trial_outcomes(read.trials, study)
+    found = policy_trials(outcomes, study, config or OutcomeConfig(), on_progress=on_progress)
+    folder = out / "policy_trials"
+    write_parquet(found.figures, folder / "figures.parquet")
+    write_parquet(found.by_system, folder / "by_system.parquet")
+    told = {
+        name: getattr(found, name)
+        for name in found.__struct_fields__
+        if name not in ("figures", "by_system")
+    }
+    data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
+    write_bytes(data + b"\n", folder / "policy_trials.json")
+    write_bytes(render_policy_report(found).encode(), folder / "report.md")
+    return found
