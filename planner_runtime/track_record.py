@@ -26,6 +26,7 @@ from planner_runtime.contracts.run_summary import RunSummary
 Variance = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 _MINUTE_MS: Final = 60_000
 _LEAST_MINUTES: Final = 0.05
+_LEAST_RATE: Final = 1e-6  # dollars a minute: less, or a million times more, is no price
 
 
 class Priors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,7 +215,8 @@ class TrackRecord:
             self._learn_minutes(names, pair, passed, max(minutes, _LEAST_MINUTES), timed_out)
             timed += 1
             if usd is not None and usd > 0:
-                self._learn_usd(names, math.log(usd / max(minutes, _LEAST_MINUTES)))
+                rate = usd / max(minutes, _LEAST_MINUTES)
+                self._learn_usd(names, math.log(min(max(rate, _LEAST_RATE), 1 / _LEAST_RATE)))
         self._pairs[toolchain, issue] = Pair(pair.n + 1, pair.passed + int(passed), timed)
         for name in names:
             self._runs[name] = self._runs.get(name, 0) + 1

@@ -98,8 +98,7 @@ def test_caps_hold_whatever_else_is_allowed_and_for_the_baseline_too(
         chosen = prefer(
             data.draw(outlooks()), objective, CODE, baseline, limits=limits, risk=risk
         ).chosen
-    except NothingOpenError as error:
-        assert len(error.bounds) == len(CODE)
+    except NothingOpenError:
         chosen = None
     for decided in (chosen, fallback):
         if decided is not None:
