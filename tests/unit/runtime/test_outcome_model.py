@@ -158,7 +158,9 @@ def test_a_choice_without_a_number_counts_as_what_it_amounts_to() -> None:
     assert numbers.shape == (6, 2 + len(CHOICES))
 
 
-@pytest.mark.parametrize("model", [flat(), OnnxOutcomeModel(tiny_onnx(), input_width=len(FEATURES))])
+@pytest.mark.parametrize(
+    "model", [flat(), OnnxOutcomeModel(tiny_onnx(), input_width=len(FEATURES))]
+)
 def test_every_model_answers_in_rows_by_actions(model: OutcomeModel) -> None:
     said = model.outcomes(FEATURES, ACTIONS)
     assert isinstance(model, OutcomeModel)
