@@ -580,7 +580,7 @@ def golden_trace() -> PolicyTrace:
     """A decision that was drawn by chance and felt a guardrail, with nothing left to defaults."""
     objective = Objective(
         name="golden", rule="utility", weights=Weights(passed=1.0, minute=0.005, usd=0.01),
-        caution=0.5, guardrails={"high": Guardrail(pass_within=0.1, saving=0.05)},
+        caution=0.25, guardrails={"high": Guardrail(pass_within=0.1, saving=0.05)},
     )  # fmt: skip
     budget = ExplorationBudget(epsilon=0.5, seed="golden", budget_share=1.0)
     planner = an_outcome_planner(
