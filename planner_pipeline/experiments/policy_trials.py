@@ -306,6 +306,7 @@ def run_policy_trials(
         for name in found.__struct_fields__
         if name not in ("figures", "by_system")
     }
+    told["promises"] = {f"{weight:g}": promise for weight, promise in found.promises.items()}
     data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
     write_bytes(data + b"\n", folder / "policy_trials.json")
     write_bytes(render_policy_report(found).encode(), folder / "report.md")
