@@ -9,12 +9,14 @@ that ran; of all other actions there is the model's own estimate, unless a bench
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from planner_pipeline.dataset.examples import read_action
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.evaluation.frontier import (
     Difference,
@@ -23,10 +25,18 @@ from planner_pipeline.evaluation.frontier import (
     WhatIf,
     expected_points,
 )
+from planner_pipeline.evaluation.reliability import (
+    equal_width_bins,
+    expected_calibration_error,
+    null_level,
+)
+from planner_pipeline.parts import Parts
+from planner_pipeline.tables import RUNS, polars_schema
 from planner_pipeline.training.outcome_data import Decisions, records_as_of, tries_of_runs
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_pipeline.training.outcome_model import FittedOutcomes, fit_outcomes
 from planner_pipeline.training.outcome_workspace import (
+    RUN_COLUMNS,
     WorkspaceOutcomes,
     outcome_runs,
     with_record,
@@ -42,8 +52,8 @@ from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.outcome_features import action_numbers, outcome_features
 from planner_runtime.outcome_model import OutcomeModel, outlook_of
 from planner_runtime.outcome_planner import toolchain_of
-from planner_runtime.planner import Planner
-from planner_runtime.track_record import Record, record_of_document
+from planner_runtime.planner import Planner, load_bundle
+from planner_runtime.track_record import Record, TrackRecord
 
 N_SHOWN: Final = 200
 CODE: Final = "code"
@@ -98,8 +108,6 @@ def later_decisions(
     if told.height:
         records = records_as_of(tries_of_runs(told), decisions, fitted.state)
     else:
-        from planner_runtime.track_record import TrackRecord
-
         start = TrackRecord(fitted.state)
         records = [
             start.of(str(t), str(i))
@@ -202,12 +210,8 @@ def what_if_of(
     p_pass, minutes, usd = [], [], []
     for one, _ in kept:
         question = read_document(one.question, PlannerInput)
-        state = question.system_state
-        assert state is not None and state.track_record is not None
-        record = record_of_document(state.track_record)
-        outlook = outlook_of(
-            model.outcomes(outcome_features(record, question), numbers), parts.calibration
-        )
+        features = outcome_features(one.record, question)
+        outlook = outlook_of(model.outcomes(features, numbers), parts.calibration)
         p_pass.append(outlook.p_pass.mean(axis=0))
         minutes.append(outlook.minutes.mean(axis=0))
         usd.append(outlook.cost_usd.mean(axis=0))
@@ -250,7 +254,58 @@ def what_if_of(
 NOTES: Final = (
     "Every figure is what the outcome model itself expects of decisions after those it was fitted "
     "on; only a bench or exploration can check it.",
-    "The value policy is shown as it would choose; while its promise is not certified, the kernel's "
-    "own plan is served.",
+    "The value policy is shown as it would choose; while its promise is not certified, the "
+    "kernel's own plan is served.",
     "A vote is assumed to find a passing candidate whenever there is one.",
 )
+
+
+def runs_of(folder: Path) -> pl.DataFrame:
+    """The run table's columns that outcomes are learned from."""
+    return Parts.load(folder).table(list(RUN_COLUMNS), polars_schema(RUNS))
+
+
+def imitated(predictions: pl.DataFrame) -> dict[str, Action]:
+    """By example id, the action of the imitation model."""
+    rows = predictions.filter(predictor="model").select("example_id", "action").iter_rows()
+    return {example_id: read_action(action) for example_id, action in rows}
+
+
+def outcome_metrics(fitted: FittedOutcomes, workspace: WorkspaceOutcomes) -> dict[str, float]:
+    """Figures of held-out chances under the names MLflow shows."""
+    ratio = workspace.data.scored.ratio
+    known = np.isfinite(fitted.held_out)
+    p, told = fitted.held_out[known], ratio[known]
+    if not len(p):
+        return {"kappa": float(np.exp(fitted.record.log_kappa))}
+    return {
+        "kappa": float(np.exp(fitted.record.log_kappa)),
+        "ece": expected_calibration_error(p, told),
+        "ece_null": null_level(p, equal_width_bins(p), seed=0)[0],
+        "brier": float(((p - told) ** 2).mean()),
+        "brier_of_the_mean": float(told.var()),
+    }
+
+
+def what_if_of_bundle(
+    folder: Path,
+    fitted: FittedOutcomes,
+    dataset: Dataset,
+    runs: pl.DataFrame,
+    config: KernelConfig,
+    imitation: Mapping[str, Action],
+) -> WhatIf:
+    """The what-if page's data of a bundle on disk and the decisions it did not learn from."""
+    bundle, model = load_bundle(folder)
+    assert isinstance(model, OutcomeModel)
+    asked = later_decisions(dataset, runs, fitted, config)
+    decisions = decide_later(Planner(bundle, model, kernel_config=config), asked)
+    page = what_if_of(bundle, model, asked, decisions, imitation)
+    if page is not None:
+        return page
+    assert bundle.outcome is not None
+    return WhatIf(
+        source="model", objective=to_document(bundle.outcome.policy.objective), n_cases=0,
+        n_issues=0, points=(), differences=(), n_differences=0,
+        notes=("No later decision about code is there to ask about.",),
+    )  # fmt: skip
