@@ -17,6 +17,7 @@ import math
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +30,7 @@ PARAMETERS: Final = (
 N_PARAMETERS: Final = len(PARAMETERS)
 OUTPUTS: Final = ("p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd")
 Kind = Literal["networks", "trees"]
-# 16 Gauss-Legendre nodes on [0, 1]: the mean of a maximum is an integral without a closed form
+# Gauss-Legendre nodes on [0, 1]: the mean of a maximum is an integral without a closed form
 _N_NODES: Final = 16
 # means of five equally likely parts of a standard normal distribution
 LEVELS: Final = (-1.3998, -0.5319, 0.0, 0.5319, 1.3998)
@@ -132,6 +133,10 @@ class Times(msgspec.Struct, frozen=True):
         """Chance to be over by then."""
         return _normal_cdf((log_minutes - self.mean) / self.spread)
 
+    def within_each(self, log_minutes: Tensor) -> Tensor:
+        """(M, A, n) chances to be over by (A, n) moments."""
+        return _normal_cdf((log_minutes - self.mean.unsqueeze(-1)) / self.spread.unsqueeze(-1))
+
     def spent(self, minutes: Tensor) -> Tensor:
         """Expected minutes where ``minutes`` is the most that is allowed."""
         below = (torch.log(minutes) - self.mean) / self.spread
@@ -160,16 +165,19 @@ class ActionOutcomes(nn.Module):
     """
 
     kappa: Tensor
-    nodes: Tensor
+    log_nodes: Tensor
     weights: Tensor
+    counts: Tensor
 
     def __init__(self, log_kappa: float, *, knows_cost: bool) -> None:
         super().__init__()
         self.register_buffer("kappa", torch.tensor(math.exp(log_kappa)))
         self.knows_cost = knows_cost
         nodes, weights = _quadrature(_N_NODES)
-        self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("log_nodes", nodes.log(), persistent=False)
         self.register_buffer("weights", weights, persistent=False)
+        counts = torch.arange(MAX_CANDIDATES, dtype=torch.float32)
+        self.register_buffer("counts", counts, persistent=False)
 
     def forward(
         self, parameters: Tensor, candidates: Tensor, minutes: Tensor
@@ -185,18 +193,17 @@ class ActionOutcomes(nn.Module):
         passing, failing = times_of(parameters)
         log_limit = torch.log(minutes)
         m = (pi * passing.within(log_limit)).clamp(1e-6, 1 - 1e-6)
-        none_passes = torch.ones_like(m)
-        for i in range(MAX_CANDIDATES):
-            factor = ((1 - m) * self.kappa + i) / (self.kappa + i)
-            none_passes = none_passes * torch.where(candidates > i, factor, torch.ones_like(m))
+        factor = ((1 - m).unsqueeze(-1) * self.kappa + self.counts) / (self.kappa + self.counts)
+        is_run = candidates.unsqueeze(-1) > self.counts  # (A, MAX_CANDIDATES)
+        none_passes = torch.where(is_run, factor, torch.ones_like(factor)).prod(dim=-1)
         cut = pi * (1 - passing.within(log_limit)) + (1 - pi) * (1 - failing.within(log_limit))
         one = pi * passing.spent(minutes) + (1 - pi) * failing.spent(minutes)
         agent_minutes = one * candidates
-        wall = torch.zeros_like(one)
-        for node, weight in zip(self.nodes.tolist(), self.weights.tolist(), strict=True):
-            at = log_limit + math.log(node)
-            over = pi * passing.within(at) + (1 - pi) * failing.within(at)
-            wall = wall + weight * minutes * (1 - over.clamp(1e-9, 1.0) ** candidates)
+        at = log_limit.unsqueeze(-1) + self.log_nodes  # (A, nodes)
+        over = pi.unsqueeze(-1) * passing.within_each(at)
+        over = over + (1 - pi).unsqueeze(-1) * failing.within_each(at)
+        still_running = 1 - over.clamp(1e-9, 1.0) ** candidates.unsqueeze(-1)
+        wall = minutes * (still_running * self.weights).sum(dim=-1)
         cost = agent_minutes * torch.exp(parameters[..., 5].clamp(-12.0, 6.0))
         if not self.knows_cost:
             cost = cost * float("nan")
@@ -204,11 +211,10 @@ class ActionOutcomes(nn.Module):
 
 
 def _quadrature(n: int) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre nodes and weights on [0, 1]."""
-    import numpy as np
-
+    """Gauss-Legendre nodes and weights on [0, 1], squared: closer together where most times end."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
-    return torch.tensor((nodes + 1) / 2), torch.tensor(weights / 2)
+    x = (nodes + 1) / 2
+    return torch.tensor(x**2, dtype=torch.float32), torch.tensor(weights * x, dtype=torch.float32)
 
 
 class OutcomeNetwork(nn.Module):
