@@ -46,7 +46,11 @@ class OutcomeGraph(nn.Module):
 
     def __init__(self, fitted: FittedOutcomes) -> None:
         super().__init__()
-        layer = ActionOutcomes(fitted.record.log_kappa, knows_cost=fitted.record.knows_cost)
+        layer = ActionOutcomes(
+            fitted.record.log_kappa,
+            knows_cost=fitted.record.knows_cost,
+            n_levels=len(fitted.model.levels),
+        )
         self.outcomes = OutcomeNetwork(fitted.model, layer)
         self.novelty = NoveltyDistance(fitted.novelty)
 
