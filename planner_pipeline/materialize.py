@@ -258,6 +258,30 @@ def evaluation_summary(out: Path) -> dict[str, Any]:
     }
 
 
+def policy_summary(out: Path) -> dict[str, Any]:
+    """What an outcome model and its bundle are, for one line of JSON."""
+    assets = out / "assets"
+    record = json.loads((assets / "outcome_record.json").read_bytes())
+    page = json.loads((assets / "value_policy.json").read_bytes())
+    bundle = json.loads((assets / "outcome_bundle.json").read_bytes())
+    shown = ("name", "kind", "pass_rate", "minutes", "utility", "gain", "differs")
+    return {
+        "bundle": str(out / "outcome_bundle"),
+        "bundle_id": bundle["bundle_id"],
+        "what_if": str(out / "what_if.html"),
+        "n_attempts": record["n_attempts"],
+        "n_cases": record["n_cases"],
+        "source": page["source"],
+        "objective": page["objective"]["name"],
+        "points": [
+            {name: point[name] for name in shown}
+            for point in page["points"]
+            if point["kind"] != "fixed" or point["name"] == "best fixed action"
+        ],
+        "differences": page["n_differences"],
+    }
+
+
 def last_training(out: Path) -> dict[str, Any]:
     """Settings that the last training in ``out`` was given: architecture, output, seed, epochs.
 

@@ -11,7 +11,12 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from planner_pipeline.evaluation.bootstrap import Interval, interval_of
+from planner_pipeline.evaluation.bootstrap import (
+    N_BOOTSTRAP,
+    Interval,
+    interval_of,
+    row_counts,
+)
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench, Policy
 from planner_pipeline.evaluation.yardsticks import best_fixed, oracle
 
@@ -160,6 +165,71 @@ def frontier_points(
             )
         )
     return tuple(found)
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """A model's own expectation of every action, of decisions whose outcomes nobody has.
+
+    Attributes:
+        p_pass, minutes, usd: (N, A); dollars may be NaN.
+        issues: (N,) names.
+    """
+
+    p_pass: np.ndarray
+    minutes: np.ndarray
+    usd: np.ndarray
+    issues: Sequence[str]
+
+
+def expected_points(
+    expected: Expected,
+    *,
+    action_names: Sequence[str],
+    baseline: np.ndarray,
+    policies: Mapping[str, tuple[Kind, np.ndarray]],
+    minute_weight: float,
+    usd_weight: float = 0.0,
+) -> tuple[FrontierPoint, ...]:
+    """The same points from a model's expectations; intervals are over issues alone and say nothing
+    of how wrong the model is.
+
+    Args:
+        baseline: (N,) actions.
+        policies: As in ``frontier_points``.
+    """
+    n = len(expected.issues)
+    knows_usd = bool(np.isfinite(expected.usd).all())
+    utility = expected.p_pass - minute_weight * expected.minutes
+    if knows_usd:
+        utility = utility - usd_weight * expected.usd
+    counts = np.vstack(
+        [np.ones(n), row_counts(expected.issues, np.random.default_rng(0), N_BOOTSTRAP)]
+    )
+    rows = np.arange(n)
+
+    def mean(values: np.ndarray) -> Interval | None:
+        draws = (counts @ values) / counts.sum(axis=1)
+        return interval_of(draws, n=n, n_issues=len(set(expected.issues)))
+
+    fixed = int(utility.mean(axis=0).argmax())
+    chosen: dict[str, tuple[Kind, np.ndarray]] = {"baseline": ("baseline", baseline)}
+    chosen |= {name: ("fixed", np.full(n, action)) for action, name in enumerate(action_names)}
+    chosen |= {"best fixed action": ("fixed", np.full(n, fixed)), **policies}
+    return tuple(
+        FrontierPoint(
+            name=name,
+            kind=kind,
+            pass_rate=mean(expected.p_pass[rows, actions]),
+            minutes=mean(expected.minutes[rows, actions]),
+            usd=mean(expected.usd[rows, actions]) if knows_usd else None,
+            utility=mean(utility[rows, actions]),
+            gain=None
+            if kind == "baseline"
+            else mean(utility[rows, actions] - utility[rows, baseline]),
+            differs=float((actions != baseline).mean()),
+        )
+        for name, (kind, actions) in chosen.items()
+    )
 
 
 def _figures(

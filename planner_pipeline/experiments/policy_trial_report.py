@@ -95,7 +95,7 @@ def _lines(found: "PolicyTrials") -> Iterator[str]:
 
 def _promise(found: "PolicyTrials", weight: float) -> str:
     promise = found.promises[weight]
-    head = f"Promise (at most {promise.target:.0%} of followed decisions worse): "
+    head = f"Promise of `value_safe` (at most {promise.target:.0%} of followed decisions worse): "
     if promise.threshold is None:
         return head + f"nothing could be promised on {promise.n} earlier decisions that differ."
     later = f"{promise.later_worse} of {promise.later_followed} later followed decisions were worse"

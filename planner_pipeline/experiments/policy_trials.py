@@ -34,7 +34,7 @@ from planner_pipeline.experiments.trial_outcomes import (
 )
 from planner_pipeline.sources.trials import read_trials
 from planner_pipeline.training.outcome_fit import OutcomeConfig
-from planner_runtime.objective import Objective, Outlook, Weights
+from planner_runtime.objective import Objective, Outlook, Weights, priced
 from planner_runtime.policy import NO_LIMITS, SAFE_LIMITS, Limits, Preference, prefer
 
 VALUE: Final = "value"
@@ -91,16 +91,40 @@ def choose_by_outlook(
     cost_weight: float,
     *,
     limits: Limits = NO_LIMITS,
-    caution: float | None = None,
 ) -> list[Preference]:
     """(G,) what utility = pass - weight x agent-minutes prefers in every case."""
     objective = Objective(name=f"w={cost_weight:g}", weights=Weights(minute=cost_weight))
-    if caution is not None:
-        objective = msgspec.structs.replace(objective, caution=caution)
+    return choose_by_objective(outlooks, baseline, objective, limits=limits)
+
+
+def choose_by_objective(
+    outlooks: Sequence[Outlook],
+    baseline: np.ndarray,
+    objective: Objective,
+    *,
+    limits: Limits = NO_LIMITS,
+) -> list[Preference]:
+    """(G,) what an objective prefers in every case; one without a price takes its minute's."""
+    if objective.rule == "constrained":
+        objective = priced(objective, objective.weights.minute)
     return [
         prefer(outlook, objective, ACTIONS, int(row), limits=limits)
         for outlook, row in zip(outlooks, baseline, strict=True)
     ]
+
+
+def worse_than(
+    outcomes: TrialOutcomes, preferences: Sequence[Preference], objective: Objective
+) -> np.ndarray:
+    """(G,) bool: the preferred action loses more than ``TOLERANCE`` of expected utility against the
+    default; utility is passes less minutes under the objective's weights.
+    """
+    weights = objective.weights
+    utility = weights.passed * outcomes.pass_ratio - weights.minute * outcomes.minutes
+    rows = np.arange(len(preferences))
+    default = np.array([p.baseline for p in preferences])
+    worse: np.ndarray = utility[rows, chosen(preferences)] < utility[rows, default] - TOLERANCE
+    return worse
 
 
 def chosen(preferences: Sequence[Preference]) -> np.ndarray:
@@ -112,6 +136,8 @@ def promise_in_time(
     preferences: Sequence[Preference], utility: np.ndarray, decided_ms: np.ndarray
 ) -> Promise:
     """The threshold that earlier decisions certify, and whether later ones kept its promise.
+
+    It is of the policy as it is served: reductions of the kernel's own plan alone.
 
     A followed decision is worse when its expected outcome loses more than ``TOLERANCE`` of utility
     against the default's.
@@ -234,13 +260,14 @@ def policy_trials(
     every = np.arange(len(baseline))
     for weight in COST_WEIGHTS:
         free = choose_by_outlook(known, baseline, weight)
+        safe = choose_by_outlook(known, baseline, weight, limits=SAFE_LIMITS)
         choices[weight] = {
             VALUE: chosen(free),
             AS_OF: chosen(choose_by_outlook(as_of, baseline, weight)),
-            SAFE: chosen(choose_by_outlook(known, baseline, weight, limits=SAFE_LIMITS)),
+            SAFE: chosen(safe),
         }
         utility = utilities(outcomes, weight)
-        promises[weight] = promise_in_time(free, utility, cases["decided_ms"].to_numpy())
+        promises[weight] = promise_in_time(safe, utility, cases["decided_ms"].to_numpy())
         fixed = utility[:, int(utility.mean(axis=0).argmax())]
         headroom.append(utility.max(axis=1) - fixed)
         for name, actions in choices[weight].items():
@@ -283,7 +310,8 @@ def run_policy_trials(
     tasks_file: Path | None,
     out: Path,
     *,
-    config: OutcomeConfig | None = None,
+    kind: str = "networks",
+    seed: int = 0,
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> PolicyTrials:
     """The study of a file of trials: figures, choices and a report in ``out/policy_trials``.
@@ -297,7 +325,8 @@ def run_policy_trials(
     if not study.cases.height:
         raise ValueError(f"nothing of {trials_file} can be replayed")
     outcomes = trial_outcomes(read.trials, study)
-    found = policy_trials(outcomes, study, config or OutcomeConfig(), on_progress=on_progress)
+    config = msgspec.convert({"kind": kind, "seed": seed}, OutcomeConfig)
+    found = policy_trials(outcomes, study, config, on_progress=on_progress)
     folder = out / "policy_trials"
     write_parquet(found.figures, folder / "figures.parquet")
     write_parquet(found.by_system, folder / "by_system.parquet")
@@ -306,6 +335,7 @@ def run_policy_trials(
         for name in found.__struct_fields__
         if name not in ("figures", "by_system")
     }
+    told["promises"] = {f"{weight:g}": promise for weight, promise in found.promises.items()}
     data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
     write_bytes(data + b"\n", folder / "policy_trials.json")
     write_bytes(render_policy_report(found).encode(), folder / "report.md")

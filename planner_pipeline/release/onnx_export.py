@@ -39,7 +39,7 @@ def export_onnx(model: nn.Module | TreeModel, space: ActionSpace) -> bytes:
     """
     names = list(output_widths(space, spec_of(model).decoding))
     proto = _trees(model, names) if isinstance(model, TreeModel) else _network(model, names)
-    _strip(proto)
+    strip(proto)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
@@ -58,6 +58,18 @@ def _network(model: nn.Module, names: list[str]) -> onnx.ModelProto:
         # tensors of their own: one given three times would be traced as one input
         arguments = tuple(torch.ones(TRACED, dtype=torch.int64) for _ in TOKEN_INPUTS)
         shapes = {name: {0: batch, 1: places} for name in TOKEN_INPUTS}
+    return traced(model, arguments, shapes, names)
+
+
+def traced(
+    model: nn.Module, arguments: tuple[torch.Tensor, ...], shapes: dict[str, Any], names: list[str]
+) -> onnx.ModelProto:
+    """A model as torch's exporter writes it.
+
+    Args:
+        shapes: Dynamic axes of every input, by name, in the order of the arguments.
+        names: Of the outputs.
+    """
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's own deprecations; nothing of ours
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -113,7 +125,8 @@ def _trees(model: TreeModel, names: list[str]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _strip(proto: onnx.ModelProto) -> None:
+def strip(proto: onnx.ModelProto) -> None:
+    """Take away what nodes carry of the machine that exported them."""
     del proto.metadata_props[:]
     for function in proto.functions:
         for node in function.node:
@@ -152,7 +165,7 @@ def quantize(onnx_bytes: bytes) -> bytes:
         logging.getLogger().setLevel(logging.ERROR)
         quantize_dynamic(str(source), str(small), weight_type=QuantType.QInt8)
         proto = onnx.load(str(small))
-    _strip(proto)
+    strip(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
 

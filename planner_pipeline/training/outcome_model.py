@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from planner_pipeline.models.outcome import ActionOutcomes, AttemptNetworks
+from planner_pipeline.training.novelty import Novelty, fit_novelty
 from planner_pipeline.training.outcome_calibration import calibrated, fit_knots, fit_platt
 from planner_pipeline.training.outcome_data import (
     Decisions,
@@ -77,6 +78,7 @@ class FittedOutcomes(msgspec.Struct, frozen=True):
     Attributes:
         state: The track record that decisions start from.
         pass_slope, pass_bias, pass_knots: Of the calibration.
+        novelty: Of the training decisions.
         held_out: (S,) calibrated chances of the scored rows, from fits without their fold.
     """
 
@@ -86,6 +88,7 @@ class FittedOutcomes(msgspec.Struct, frozen=True):
     pass_slope: float
     pass_bias: float
     pass_knots: tuple[tuple[float, float], ...]
+    novelty: Novelty
     held_out: np.ndarray
 
 
@@ -193,5 +196,6 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
         pass_slope=slope,
         pass_bias=bias,
         pass_knots=knots,
+        novelty=fit_novelty(features, block, seed=config.seed),
         held_out=calibrated(raw, slope, bias, knots),
     )
