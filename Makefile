@@ -49,7 +49,7 @@ ui: $(READY) ## Dagster's and MLflow's pages on loopback, on the demo's output
 	$(BIN)/cyntra-planner ui --repo $(DEMO)/workspace --out $(DEMO)/out
 
 schemas: $(READY) ## write schemas/*.schema.json from the contracts
-	$(BIN)/python -m planner_runtime.contracts.schemas schemas
+	$(BIN)/python -m planner_runtime.schemas schemas
 
 clean: ## remove the environment, caches and the demo
 	rm -rf $(VENV) .planner .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

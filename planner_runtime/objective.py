@@ -11,7 +11,7 @@ the price does so on training data.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -24,6 +24,8 @@ Metric = Literal["p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd"]
 Goal = Literal["max", "min"]
 Ruling = Literal["utility", "lexicographic", "pareto", "constrained"]
 Weight = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+# msgspec checks the keys of a mapping, but leaves them out of the schemas that it writes
+_BY_RISK: Final = msgspec.Meta(extra_json_schema={"propertyNames": {"enum": list(get_args(Risk))}})
 GOALS: Final[Mapping[Metric, Goal]] = {
     "p_pass": "max",
     "p_timeout": "min",
@@ -102,7 +104,7 @@ class Objective(
     pass_within: Ratio = 0.01
     time_penalty: Annotated[float, msgspec.Meta(ge=1.0, le=1000.0)] = 10.0
     caution: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 0.25
-    guardrails: dict[Risk, Guardrail] = msgspec.field(
+    guardrails: Annotated[dict[Risk, Guardrail], _BY_RISK] = msgspec.field(
         default_factory=lambda: {
             "critical": Guardrail(pass_within=0.0, saving=0.1),
             "high": Guardrail(pass_within=0.02),

@@ -182,7 +182,7 @@ def confidence_of(gains: np.ndarray) -> float:
     spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     if spread < 10**-DECIMALS:
         return 1.0 if mean >= 0 else 0.0
-    return _normal_cdf(mean / spread)
+    return round(_normal_cdf(mean / spread), DECIMALS)
 
 
 def _known(outlook: Outlook, values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 import planner_runtime
 from planner_pipeline.cli import build_parser
 from planner_runtime.contracts import ContractError, read_document
-from planner_runtime.contracts.schemas import CONTRACTS, json_schema
+from planner_runtime.schemas import CONTRACTS, json_schema
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("planner_runtime", "planner_pipeline", "planner_synthesis")
