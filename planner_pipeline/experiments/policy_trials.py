@@ -156,7 +156,9 @@ def promise_in_time(
     early = order[:cut][differs[order[:cut]]]
     late = order[cut:][differs[order[cut:]]]
     measure = f"expected utility more than {TOLERANCE:g} below the default's"
-    threshold, risk = choose_threshold(confidence[early], worse[early], measure=measure)
+    threshold, risk = choose_threshold(
+        confidence[early], worse[early], measure=measure, whole_first=True
+    )
     followed = late[confidence[late] >= (2.0 if threshold is None else threshold)]
     n_worse = int(worse[followed].sum())
     return Promise(
