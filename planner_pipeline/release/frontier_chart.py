@@ -22,7 +22,7 @@ MAX_LETTERS: Final = 26
 MARK_RADIUS: Final = 6.0
 PADDING: Final = 0.06  # of the range of what is drawn, on either side
 # what a label may not do, by how bad it is, in square pixels that it would cover
-OVER_LABEL, OVER_MARK, OVER_BAR, FARTHER = 40.0, 12.0, 1.0, 6.0
+OVER_LABEL, OVER_MARK, OVER_LINE, FARTHER = 40.0, 12.0, 2.0, 6.0
 
 
 class Box(NamedTuple):
@@ -197,6 +197,7 @@ def build_chart(
         for p in placed
     ]
     fixed = [(p.x.value, p.y.value) for p in placed if points[p.row].kind == "fixed"]
+    front = tuple((to_x(fixed[i][0]), to_y(fixed[i][1])) for i in pareto_front(fixed))
     return Chart(
         width=width,
         height=height,
@@ -204,8 +205,8 @@ def build_chart(
         axis_name=AXIS_NAMES[spending],
         x_ticks=_x_ticks(to_x, spending, n=int(width / 95)),
         y_ticks=_y_ticks(to_y, n=int(height / 70)),
-        marks=tuple(_labelled(marks, [captions[m.row].label for m in marks], plot)),
-        front=tuple((to_x(fixed[i][0]), to_y(fixed[i][1])) for i in pareto_front(fixed)),
+        marks=tuple(_labelled(marks, [captions[m.row].label for m in marks], front, plot)),
+        front=front,
         missing=tuple(
             point.name for row, point in enumerate(points) if row not in {p.row for p in placed}
         ),
@@ -239,10 +240,24 @@ def _precision(values: Sequence[float]) -> str:
     return f".{max(0, -math.floor(math.log10(step) + 1e-9))}f"
 
 
-def _labelled(marks: list[Mark], texts: list[str | None], plot: Box) -> Iterator[Mark]:
+def _along(corners: Sequence[tuple[float, float]]) -> Iterator[Box]:
+    """Small boxes that together cover a line through some corners."""
+    for (x, y), (to_x, to_y) in pairwise(corners):
+        n = max(1, math.ceil(math.dist((x, y), (to_x, to_y)) / 4))
+        for i in range(n + 1):
+            at_x, at_y = x + (to_x - x) * i / n, y + (to_y - y) * i / n
+            yield Box(at_x - 2, at_y - 2, at_x + 2, at_y + 2)
+
+
+def _labelled(
+    marks: Sequence[Mark],
+    texts: Sequence[str | None],
+    front: Sequence[tuple[float, float]],
+    plot: Box,
+) -> Iterator[Mark]:
     """Every mark, those with a text at the place where it hides least."""
     taken = [Box(m.x - 7, m.y - 7, m.x + 7, m.y + 7) for m in marks]
-    bars = [
+    lines = [
         bar
         for m in marks
         for bar in (
@@ -250,6 +265,7 @@ def _labelled(marks: list[Mark], texts: list[str | None], plot: Box) -> Iterator
             Box(m.x - 2, min(m.y_low, m.y_high), m.x + 2, max(m.y_low, m.y_high)),
         )
     ]
+    lines += _along(front)
     labels: list[Box] = []
     for mark, text in zip(marks, texts, strict=True):
         if text is None:
@@ -261,7 +277,7 @@ def _labelled(marks: list[Mark], texts: list[str | None], plot: Box) -> Iterator
             key=lambda c: (
                 OVER_LABEL * sum(c[0].shared(b) for b in labels)
                 + OVER_MARK * sum(c[0].shared(b) for b in taken)
-                + OVER_BAR * sum(c[0].shared(b) for b in bars)
+                + OVER_LINE * sum(c[0].shared(b) for b in lines)
                 + FARTHER * math.dist(_nearest(c[0], mark), (mark.x, mark.y)),
                 c,
             ),

@@ -69,32 +69,37 @@ def what_if_verdict(what_if: WhatIf) -> str:
     if value.differs == 0:
         told = f"{name} decides exactly as the baseline"
     elif gain.low > 0:
-        told = f"{name} does better than the baseline"
+        told = f"{name} {'would do' if is_model else 'does'} better than the baseline"
     elif gain.high < 0:
-        told = f"{name} does worse than the baseline"
+        told = f"{name} {'would do' if is_model else 'does'} worse than the baseline"
     else:
         told = f"{name} and the baseline cannot be told apart"
     figure = (
         f"utility {_signed(gain)} a decision, n={gain.n} decision{_s(gain.n)} "
         f"of {gain.n_issues} issue{_s(gain.n_issues)}"
     )
-    return f"{opening}{told}: {figure}. {_beside_best_fixed(gain, what_if.points)}"
+    return f"{opening}{told}: {figure}. {_beside_best_fixed(gain, what_if)}"
 
 
-def _beside_best_fixed(gain: Interval, points: Sequence[FrontierPoint]) -> str:
+def _beside_best_fixed(gain: Interval, what_if: WhatIf) -> str:
+    points = what_if.points
     row = best_fixed_row(points)
     theirs = None if row is None else points[row].gain
     if row is None or theirs is None or not is_told(theirs):
         return "What the best fixed action gains is not known."
-    figure = f"({_signed(theirs)}, n={theirs.n}; chosen knowing these outcomes)"
+    is_model = what_if.source == "model"
+    figure = (
+        f"({_signed(theirs)}, n={theirs.n}; chosen knowing these "
+        f"{'estimates' if is_model else 'outcomes'})"
+    )
     name = f"the best fixed action{_alias(points, row)}"
     if gain.low > theirs.high:
-        return f"It does better than {name} {figure} as well."
+        return f"It {'would do' if is_model else 'does'} better than {name} {figure} as well."
     if gain.high < theirs.low:
-        return f"It does worse than {name} {figure}."
+        return f"It {'would do' if is_model else 'does'} worse than {name} {figure}."
     return (
-        f"It cannot be told apart from {name} {figure}: these intervals overlap, and none of the "
-        "difference itself was worked out."
+        f"It cannot be told apart from {name} {figure}: these intervals overlap, and no interval "
+        "of the difference itself was worked out."
     )
 
 
@@ -117,9 +122,9 @@ def best_fixed_row(points: Sequence[FrontierPoint]) -> int | None:
 
 
 def _alias(points: Sequence[FrontierPoint], row: int) -> str:
-    """Which action the best fixed one is, in brackets; nothing where that cannot be told."""
+    """Which action the best fixed one is, after a comma; nothing where that cannot be told."""
     if points[row].name != BEST_FIXED:
-        return f" ({points[row].name})"
+        return f", {points[row].name}"
     mine = points[row]
     same = [
         p.name
@@ -129,7 +134,7 @@ def _alias(points: Sequence[FrontierPoint], row: int) -> str:
         and (p.pass_rate, p.minutes, p.usd, p.utility)
         == (mine.pass_rate, mine.minutes, mine.usd, mine.utility)
     ]
-    return f" ({same[0]})" if len(same) == 1 else ""
+    return f", {same[0]}" if len(same) == 1 else ""
 
 
 def promise_words(promise: Promise | None) -> tuple[str, str]:
