@@ -203,7 +203,7 @@ def build_chart(
         height=height,
         plot=plot,
         axis_name=AXIS_NAMES[spending],
-        x_ticks=_x_ticks(to_x, spending, n=int(width / 95)),
+        x_ticks=_x_ticks(to_x, spending, n=int(width / 60)),
         y_ticks=_y_ticks(to_y, n=int(height / 70)),
         marks=tuple(_labelled(marks, [captions[m.row].label for m in marks], front, plot)),
         front=front,

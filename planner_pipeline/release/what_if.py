@@ -145,7 +145,9 @@ def promise_words(promise: Promise | None) -> tuple[str, str]:
     """
     if promise is None:
         return "None was made.", "No threshold of the confidence was looked for."
-    target = f"at most {promise.target:.0%} of followed decisions are worse than the baseline's"
+    target = (
+        f"at most {100 * promise.target:.0f} % of followed decisions are worse than the baseline's"
+    )
     if promise.threshold is None:
         return "Nothing is promised.", (
             f"On {promise.n} earlier decision{_s(promise.n)} no threshold could hold that "
@@ -153,13 +155,15 @@ def promise_words(promise: Promise | None) -> tuple[str, str]:
         )
     verdict = {True: "Kept.", False: "Not kept.", None: "Too few to tell."}[promise.kept]
     share = (
-        f" ({promise.later_worse / promise.later_followed:.1%})" if promise.later_followed else ""
+        f" ({100 * promise.later_worse / promise.later_followed:.1f} %)"
+        if promise.later_followed
+        else ""
     )
     return verdict, (
         f"The promise: {target}, and by bad luck alone it fails with a probability of "
-        f"{promise.failure:.0%}. It rests on {promise.n} earlier decision{_s(promise.n)}, of which "
+        f"{100 * promise.failure:.0f} %. It rests on {promise.n} earlier decision{_s(promise.n)}, of which "
         f"{promise.n_followed} reached a confidence of {promise.threshold:.3f} and "
-        f"{promise.n_worse} of those were worse; the share is not above {promise.bound:.1%}. "
+        f"{promise.n_worse} of those were worse; the share is not above {100 * promise.bound:.1f} %. "
         f"Of {promise.later_n} later decision{_s(promise.later_n)}, {promise.later_followed} "
         f"{'was' if promise.later_followed == 1 else 'were'} followed and {promise.later_worse} of "
         f"those worse{share}."
@@ -174,7 +178,9 @@ def _captions(points: Sequence[FrontierPoint]) -> list[Caption]:
         told = [f"{point.name}{_alias(points, row) if point.name == BEST_FIXED else ''}"]
         if point.pass_rate is not None:
             rate = point.pass_rate
-            told.append(f"pass rate {rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})")
+            told.append(
+                f"pass rate {100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+            )
         if point.minutes is not None:
             m = point.minutes
             told.append(f"{m.value:.1f} agent-minutes ({m.low:.1f} to {m.high:.1f})")
