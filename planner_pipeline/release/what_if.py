@@ -141,12 +141,12 @@ def promise_words(promise: Promise | None) -> tuple[str, str]:
     """What became of the promise, in two or three words, and what it was and rests on.
 
     >>> promise_words(None)
-    ('None was made.', 'No threshold of the confidence was looked for.')
+    ('No promise was made.', 'No threshold of the confidence was looked for.')
     """
     if promise is None:
-        return "None was made.", "No threshold of the confidence was looked for."
+        return "No promise was made.", "No threshold of the confidence was looked for."
     target = (
-        f"at most {100 * promise.target:.0f} % of followed decisions are worse than the baseline's"
+        f"at most {_percent(promise.target, 0)} of followed decisions are worse than the baseline's"
     )
     if promise.threshold is None:
         return "Nothing is promised.", (
@@ -154,20 +154,21 @@ def promise_words(promise: Promise | None) -> tuple[str, str]:
             f"{target}. The baseline answers always."
         )
     verdict = {True: "Kept.", False: "Not kept.", None: "Too few to tell."}[promise.kept]
-    share = (
-        f" ({100 * promise.later_worse / promise.later_followed:.1f} %)"
-        if promise.later_followed
-        else ""
-    )
+    followed = promise.later_followed
+    share = f" ({_percent(promise.later_worse / followed)})" if followed else ""
     return verdict, (
         f"The promise: {target}, and by bad luck alone it fails with a probability of "
-        f"{100 * promise.failure:.0f} %. It rests on {promise.n} earlier decision{_s(promise.n)}, of which "
-        f"{promise.n_followed} reached a confidence of {promise.threshold:.3f} and "
-        f"{promise.n_worse} of those were worse; the share is not above {100 * promise.bound:.1f} %. "
-        f"Of {promise.later_n} later decision{_s(promise.later_n)}, {promise.later_followed} "
-        f"{'was' if promise.later_followed == 1 else 'were'} followed and {promise.later_worse} of "
-        f"those worse{share}."
+        f"{_percent(promise.failure, 0)}. It rests on {promise.n} earlier decision{_s(promise.n)}, "
+        f"of which {promise.n_followed} reached a confidence of {promise.threshold:.3f} and "
+        f"{promise.n_worse} of those were worse; the share is not above {_percent(promise.bound)}. "
+        f"Of {promise.later_n} later decision{_s(promise.later_n)}, {followed} "
+        f"{'was' if followed == 1 else 'were'} followed and {promise.later_worse} of those "
+        f"worse{share}."
     )
+
+
+def _percent(ratio: float, decimals: int = 1) -> str:
+    return f"{100 * ratio:.{decimals}f} %"
 
 
 def _captions(points: Sequence[FrontierPoint]) -> list[Caption]:
@@ -179,7 +180,7 @@ def _captions(points: Sequence[FrontierPoint]) -> list[Caption]:
         if point.pass_rate is not None:
             rate = point.pass_rate
             told.append(
-                f"pass rate {100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+                f"pass rate {_percent(rate.value)} ({_percent(rate.low)} to {_percent(rate.high)})"
             )
         if point.minutes is not None:
             m = point.minutes

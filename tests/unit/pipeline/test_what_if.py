@@ -224,7 +224,7 @@ def test_a_promise_that_could_not_be_made_or_was_not_looked_for_is_told() -> Non
     assert "Nothing is promised. On 180 earlier decisions" in words_of(
         render_what_if(a_what_if(promise=a_promise(threshold=None, kept=None)))
     )
-    assert "None was made." in words_of(render_what_if(a_what_if(promise=None)))
+    assert "No promise was made." in words_of(render_what_if(a_what_if(promise=None)))
     assert "(" not in promise_words(a_promise(later_followed=0, later_worse=0, kept=None))[1]
 
 
