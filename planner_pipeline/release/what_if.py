@@ -1,8 +1,9 @@
 """The what-if page: what every policy and action would have come to, and where decisions differ.
 
-Belongs here: the verdict and the promise in words, and what the page's templates are given. Does
-not: computing any figure (``evaluation.frontier``), the chart's geometry (``frontier_chart``), the
-page's text and script (``what_if.html.jinja``). Spec: section 8.2.
+Belongs here: the verdict and the promise in words, and what the page's templates are given.
+Does not: computing any figure (``evaluation.frontier``), the chart's geometry
+(``frontier_chart``), the page's text and script (``what_if.html.jinja``, ``what_if.js``).
+Spec: section 8.2.
 """
 
 from collections.abc import Mapping, Sequence
