@@ -52,7 +52,6 @@ from planner_runtime.outcome_model import (
 )
 from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides, objective_hash
 from planner_runtime.policy import (
-    DECIMALS,
     NothingOpenError,
     Preference,
     held_to_caps,
@@ -69,6 +68,7 @@ from planner_runtime.track_record import (
 
 # reasons that say the model is not sure enough, rather than that it must not be asked
 _MAY_EXPLORE: Final = ("not_certified", "low_confidence")
+_TOLD_DECIMALS: Final = 6  # what a model that computes in float32 can tell
 
 
 class KnownActions(msgspec.Struct, frozen=True):
@@ -393,7 +393,7 @@ class OutcomePlanner:
 
 def _number(value: float) -> float | None:
     """A number as JSON can say it, the same on every machine; None for what is none."""
-    return round(float(value), DECIMALS) if math.isfinite(value) else None
+    return round(float(value), _TOLD_DECIMALS) if math.isfinite(value) else None
 
 
 def _expected(forecast: Forecast, row: int) -> ExpectedOutcome:
