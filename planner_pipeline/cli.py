@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from planner_pipeline.bench_command import add_bench_arguments, run_bench
+from planner_pipeline.select_command import add_select_command
 from planner_runtime.commands import CommandError, add_commands
 
 DEMO_DIR = Path(".planner/demo")
@@ -374,6 +375,7 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--out", type=Path, required=True, metavar="DIR", help="of build or run")
     show.add_argument("--example", metavar="ID", help="default: the newest one with a history")
 
+    add_select_command(commands)
     add_commands(commands)
 
     demo = command("demo", "the whole way on a simulated workspace", run_demo)
