@@ -93,8 +93,9 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--seed", type=whole(0), metavar="S", help="of the campaign")
     one.add_argument("--jobs", type=whole(1), metavar="N", help="units at a time")
     one.add_argument(
-        "--select", choices=("coverage", "uncertainty"), help="how further candidates are chosen"
-    )
+        "--select", choices=("coverage", "uncertainty", "value"),
+        help="how further candidates are chosen",
+    )  # fmt: skip
     one.add_argument(
         "--anchors", type=share, metavar="SHARE", help="of cases that try every valid action"
     )
