@@ -176,6 +176,7 @@ class BenchSession:
             universe_hash=document_hash(msgspec.to_builtins(universes)) if universes else None,
             versions=self.executor.versions(),
         )
+        self._others: list[Case] = []
         self.cases, self.refused, self.space = self._cases()
         self.choices = model_choices(request.bundle, self.cases)
         with only_one(self.bench / "candidates.lock"):  # who reads them adds to them
@@ -200,12 +201,14 @@ class BenchSession:
         wanted = self.request.issues
         if self.request.executor == "replay":
             cases, refused = replay_cases(self._trials.trials)
+            self._others = cases
             chosen = [case for case in cases if wanted is None or case.issue_id in wanted]
             return chosen, refused, REPLAY_SPACE
         builder = CaseBuilder(self.request.repo, self.request.out)
         ids = builder.open_issues() if wanted is None else wanted
         found, refused = stored_cases(builder, ids, self.bench, fresh=self.request.fresh)
         whys = {case.case_id: self.executor.why_not(case) for case in found}
+        self._others = every_stored_case(self.bench)
         refused += [
             NoCase(issue_id=case.issue_id, reason=why)
             for case in found
@@ -218,9 +221,8 @@ class BenchSession:
         if self.config.select == "coverage":
             return None
         if self.config.select == "value" and self._learner is not None:
-            mine = {case.case_id for case in self.cases}
-            others = [one for one in every_stored_case(self.bench) if one.case_id not in mine]
-            return self._learner(outcomes, [*self.cases, *others], self.config)
+            known = {case.case_id: case for case in (*self._others, *self.cases)}
+            return self._learner(outcomes, list(known.values()), self.config)
         fallback = "pass_counts (fallback: nothing here learns utilities)"
         words = fallback if self.config.select == "value" else ""
         return Lesson(words=words, fit=lambda: PassCounts(outcomes))

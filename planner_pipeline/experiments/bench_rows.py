@@ -114,13 +114,21 @@ def _order(one: Ran) -> tuple[str, tuple[str, ...], tuple[int, ...], bool, float
     return (one.case_id, cells, one.replayed, one.is_passed, one.minutes or 0.0)
 
 
-def numbers_of(actions: Sequence[Action], config: BenchConfig) -> np.ndarray:
-    """(A, 2 + C) of actions, "NA" as this bench runs it."""
+def numbers_of(
+    actions: Sequence[Action], config: BenchConfig, *, is_replayed: bool = False
+) -> np.ndarray:
+    """(A, 2 + C) of actions, "NA" as this bench runs it.
+
+    Args:
+        is_replayed: Whether all is replayed: that attempts ran in a vote then makes no odds.
+    """
     distinct = list(dict.fromkeys(actions))
     rows = action_numbers(ActionSet(heads=HEADS, rows=tuple(map(tuple, distinct))))
     place = {action: i for i, action in enumerate(distinct)}
     rows[:, 0] = [config.n_candidates(action) for action in distinct]
     rows[:, 1] = [config.minutes(action) for action in distinct]
+    if is_replayed:
+        rows[:, 2:] = 0.0
     found: np.ndarray = rows[[place[action] for action in actions]]
     return found
 
@@ -177,11 +185,13 @@ class BenchData(msgspec.Struct, frozen=True):
         data: A decision for every case, toolchain and kind of action that was tried.
         case_of: (G,) object array, the case of every decision.
         toolchain: By case id, the one its single tries are of.
+        is_replayed: Whether nothing ran and all was replayed.
     """
 
     data: OutcomeData
     case_of: np.ndarray
     toolchain: Mapping[str, str]
+    is_replayed: bool
 
 
 def bench_data(
@@ -197,11 +207,12 @@ def bench_data(
     """
     if not ran:
         raise ValueError("nothing was benched yet")
+    is_replayed = all(one.replayed for one in ran)
     likely, issue = _likely(ran, config), {one.case_id: one.issue_id for one in ran}
     place: dict[tuple[str, str, tuple[float, ...]], int] = {}
     rows: list[tuple[Try, str, int, int]] = []
     for one in _once(ran, config):
-        numbers = numbers_of([one.action], config)[0]
+        numbers = numbers_of([one.action], config, is_replayed=is_replayed)[0]
         kind = tuple(map(float, numbers[2:]))
         for told in _tries(one, likely, int(numbers[0])):
             key = (one.case_id, told[0], kind)
@@ -215,7 +226,7 @@ def bench_data(
         grouped[one.case_id, one.action].append(one.is_passed)
     scored = []
     for (case_id, action), passed in grouped.items():
-        numbers = numbers_of([action], config)[0]
+        numbers = numbers_of([action], config, is_replayed=is_replayed)[0]
         key = (case_id, toolchain[case_id], tuple(map(float, numbers[2:])))
         row = place.setdefault(key, len(place))
         scored.append((row, numbers[0], numbers[1], np.mean(passed)))
@@ -247,4 +258,6 @@ def bench_data(
         ),
         mode="as_of",
     )  # fmt: skip
-    return BenchData(data, np.array([key[0] for key in place], dtype=object), toolchain)
+    return BenchData(
+        data, np.array([key[0] for key in place], dtype=object), toolchain, is_replayed
+    )

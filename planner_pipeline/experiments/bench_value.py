@@ -102,11 +102,11 @@ class OutcomeValues:
 
     def __init__(
         self, fitted: FittedValue, cases: Iterable[Case], usual: str, *, config: BenchConfig,
-        weights: Weights,
+        weights: Weights, is_replayed: bool = False,
     ) -> None:  # fmt: skip
         self._fitted, self._usual = fitted, usual
         self._cases = {case.case_id: case for case in cases}
-        self._config, self._weights = config, weights
+        self._config, self._weights, self._is_replayed = config, weights, is_replayed
         self._record = TrackRecord(fitted.state)
 
     def utilities(self, actions: Sequence[Action], case: Decision) -> np.ndarray:
@@ -118,7 +118,7 @@ class OutcomeValues:
         told = expected_of(
             self._fitted,
             np.repeat(features, len(actions), axis=0),
-            numbers_of(actions, self._config),
+            numbers_of(actions, self._config, is_replayed=self._is_replayed),
         )
         return utility(Outlook(**told), self._weights)
 
@@ -177,6 +177,7 @@ class OutcomeLearner:
                 _usual(told, of_bench),
                 config=config,
                 weights=self._weights,
+                is_replayed=of_bench is not None and of_bench.is_replayed,
             ),
         )
 
