@@ -21,6 +21,7 @@ EVERYTHING = "everything"
 TRAINED = "trained"
 EVALUATED = "evaluated"
 ABLATED = "ablated"
+CURVED = "curved"
 DATASET_ONLY = "dataset_only"
 HISTORY = "history_only"
 JUDGED = bench_automation.JUDGED
@@ -74,9 +75,18 @@ def build_defs(
         }
     if not dataset_only:
         from planner_pipeline.defs import release_checks
-        from planner_pipeline.defs.assets import ablation, evaluation, release, training
+        from planner_pipeline.defs.assets import (
+            ablation,
+            evaluation,
+            learning_curve,
+            release,
+            training,
+        )
 
         assets += dg.load_assets_from_modules([training, evaluation, release, ablation])
+        if not by_month:
+            assets += dg.load_assets_from_modules([learning_curve])
+            jobs.append(dg.define_asset_job(CURVED, selection=["learning_curve"]))
         found_checks += dg.load_asset_checks_from_modules([release_checks])
         ablations = dg.AssetSelection.groups("ablation")
         for name, selection in (

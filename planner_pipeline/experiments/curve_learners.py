@@ -9,6 +9,7 @@ question was asked, as in serving.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -16,11 +17,20 @@ import numpy as np
 import polars as pl
 
 from planner_pipeline.bench.config import BenchConfig
-from planner_pipeline.bench.trial_study import STUDY_ACTIONS, TrialStudy
+from planner_pipeline.bench.session import OUTCOMES_FILE
+from planner_pipeline.bench.trial_study import STUDY_ACTIONS, TrialStudy, build_trial_study
 from planner_pipeline.experiments.bench_rows import Ran, bench_data, numbers_of, ran_of_table
-from planner_pipeline.experiments.learning_curve import CurveData, CurveError
+from planner_pipeline.experiments.learning_curve import (
+    CurveConfig,
+    CurveData,
+    CurveError,
+    LearningCurve,
+    Progress,
+    learning_curve_of,
+    write_curve,
+)
 from planner_pipeline.experiments.trial_outcomes import trial_outcomes, utilities
-from planner_pipeline.sources.trials import Trial
+from planner_pipeline.sources.trials import Trial, read_trials
 from planner_pipeline.training.outcome_data import Decisions
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_pipeline.training.outcome_model import OutcomeData, features_of
@@ -182,3 +192,30 @@ def _minutes_of(ran: Sequence[Ran]) -> float:
                 key = (one.case_id, attempt)
                 logged[key] = max(share, logged.get(key, 0.0))
     return minutes + sum(logged.values())
+
+
+def curve_of(
+    out: Path,
+    trials: Sequence[Path] = (),
+    *,
+    decisions: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[LearningCurve, Path]:
+    """The curve of the bench in ``out``, or of trial tables, and its page; both are written, of a
+    bench below ``out/bench``, of trials in ``out``.
+
+    Raises:
+        CurveError: there is too little to measure it on.
+        OSError: a file cannot be read.
+    """
+    config = CurveConfig(decisions=decisions, seed=seed)
+    if trials:
+        read = read_trials(list(trials)).trials
+        data = trials_curve(read, build_trial_study(read), cost_weight=config.cost_weight)
+        curve = learning_curve_of(data, config, progress)
+        return curve, write_curve(curve, out)
+    bench = out / "bench"
+    data = bench_curve(pl.read_parquet(bench / OUTCOMES_FILE), cost_weight=config.cost_weight)
+    curve = learning_curve_of(data, config, progress)
+    return curve, write_curve(curve, bench)

@@ -11,7 +11,7 @@ issues, so they are somewhat narrow where that set is small. What a case is wort
 utility on the outcomes that were recorded; an action without an outcome in a case is none there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -206,7 +206,7 @@ def told_of(draws: np.ndarray) -> Told:
     return Told(value=float(draws[0]), low=float(low), high=float(high))
 
 
-def learning_curve(
+def learning_curve_of(
     data: CurveData, config: CurveConfig, progress: Progress | None = None
 ) -> LearningCurve:
     """The curve of a learner on some cases, and what more cases would add.
@@ -359,6 +359,21 @@ def as_markdown(curve: LearningCurve) -> str:
             f"{_cell(curve.rise)}, which is flat within its interval, so no law is told.{cost}"
         )
     return "\n".join([*lines, "", *(f"- {note}" for note in curve.notes)]).rstrip() + "\n"
+
+
+def curve_metrics(curve: LearningCurve) -> Iterator[tuple[int, dict[str, float]]]:
+    """What an experiment tracker is told: by number of cases, values of both policies; at the
+    last, the rise, and what more cases would add where that is known.
+    """
+    measured = curve.table.filter(pl.col("kind") == "measured")
+    for row in measured.sort("n_cases").iter_rows(named=True):
+        name = f"curve_{row['policy']}"
+        told = {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+        yield round(row["n_cases"]), told
+    told = {"rise": curve.rise.value, "rise_low": curve.rise.low, "rise_high": curve.rise.high}
+    if curve.is_known:
+        told |= {f"gain_of_{one.n_cases}_more": one.gain.value for one in curve.more}
+    yield curve.n_cases, told
 
 
 def _row(row: dict[str, float]) -> str:
