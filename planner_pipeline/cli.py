@@ -36,6 +36,7 @@ from planner_pipeline.policy_command import (
     run_replay,
     train_outcomes,
 )
+from planner_pipeline.select_command import add_select_command
 from planner_runtime.commands import add_commands
 
 DEMO_DIR = Path(".planner/demo")
@@ -224,6 +225,7 @@ def build_parser() -> argparse.ArgumentParser:
     replay = command("replay", "what a bundle would do on trials it never saw", run_replay)
     add_replay_arguments(replay)
 
+    add_select_command(commands)
     add_commands(commands)
 
     demo = command("demo", "the whole way on a simulated workspace", run_demo)

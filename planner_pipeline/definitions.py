@@ -22,6 +22,7 @@ TRAINED = "trained"
 EVALUATED = "evaluated"
 ABLATED = "ablated"
 POLICY = "policy"
+CURVED = "curved"
 DATASET_ONLY = "dataset_only"
 HISTORY = "history_only"
 JUDGED = bench_automation.JUDGED
@@ -75,9 +76,19 @@ def build_defs(
         }
     if not dataset_only:
         from planner_pipeline.defs import release_checks
-        from planner_pipeline.defs.assets import ablation, evaluation, policy, release, training
+        from planner_pipeline.defs.assets import (
+            ablation,
+            evaluation,
+            learning_curve,
+            policy,
+            release,
+            training,
+        )
 
         assets += dg.load_assets_from_modules([training, evaluation, release, ablation, policy])
+        if not by_month:
+            assets += dg.load_assets_from_modules([learning_curve])
+            jobs.append(dg.define_asset_job(CURVED, selection=["learning_curve"]))
         found_checks += dg.load_asset_checks_from_modules([release_checks])
         ablations = dg.AssetSelection.groups("ablation")
         policies = dg.AssetSelection.groups("policy")

@@ -108,7 +108,7 @@ def train_outcomes(
 
 
 def _policy_of_trials(arguments: argparse.Namespace, objective: "Objective | None") -> int:
-    from planner_pipeline.experiments.policy_trials import run_policy_trials
+    from planner_pipeline.experiments.policy_trial_report import run_policy_trials
     from planner_pipeline.release.trial_bundle import write_trial_bundle
 
     if not arguments.trials.is_file():

@@ -6,15 +6,13 @@ the promise on a split by time, a report. Does not: predicting (``trial_outcomes
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from planner_pipeline.artifacts import write_bytes, write_parquet
-from planner_pipeline.bench.trial_study import TrialStudy, build_trial_study, parse_study_tasks
+from planner_pipeline.bench.trial_study import TrialStudy
 from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP
 from planner_pipeline.evaluation.frontier import Promise
 from planner_pipeline.evaluation.reliability import (
@@ -24,15 +22,12 @@ from planner_pipeline.evaluation.reliability import (
 )
 from planner_pipeline.evaluation.risk import FAILURE, TARGET, choose_threshold
 from planner_pipeline.evaluation.study import COST_WEIGHTS, study_table
-from planner_pipeline.experiments.policy_trial_report import render_policy_report
 from planner_pipeline.experiments.trial_outcomes import (
     ACTIONS,
     TrialOutcomes,
     held_out_outlooks,
-    trial_outcomes,
     utilities,
 )
-from planner_pipeline.sources.trials import read_trials
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_runtime.objective import Objective, Outlook, Weights, priced
 from planner_runtime.policy import NO_LIMITS, SAFE_LIMITS, Limits, Preference, prefer
@@ -156,7 +151,9 @@ def promise_in_time(
     early = order[:cut][differs[order[:cut]]]
     late = order[cut:][differs[order[cut:]]]
     measure = f"expected utility more than {TOLERANCE:g} below the default's"
-    threshold, risk = choose_threshold(confidence[early], worse[early], measure=measure)
+    threshold, risk = choose_threshold(
+        confidence[early], worse[early], measure=measure, whole_first=True
+    )
     followed = late[confidence[late] >= (2.0 if threshold is None else threshold)]
     n_worse = int(worse[followed].sum())
     return Promise(
@@ -303,40 +300,3 @@ def policy_trials(
         promises=promises,
         left_out=counts,
     )
-
-
-def run_policy_trials(
-    trials_file: Path,
-    tasks_file: Path | None,
-    out: Path,
-    *,
-    kind: str = "networks",
-    seed: int = 0,
-    on_progress: Callable[[str], None] = lambda what: None,
-) -> PolicyTrials:
-    """The study of a file of trials: figures, choices and a report in ``out/policy_trials``.
-
-    Raises:
-        ValueError: nothing of the file can be replayed.
-    """
-    read = read_trials([trials_file])
-    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
-    study = build_trial_study(read.trials, tasks)
-    if not study.cases.height:
-        raise ValueError(f"nothing of {trials_file} can be replayed")
-    outcomes = trial_outcomes(read.trials, study)
-    config = msgspec.convert({"kind": kind, "seed": seed}, OutcomeConfig)
-    found = policy_trials(outcomes, study, config, on_progress=on_progress)
-    folder = out / "policy_trials"
-    write_parquet(found.figures, folder / "figures.parquet")
-    write_parquet(found.by_system, folder / "by_system.parquet")
-    told = {
-        name: getattr(found, name)
-        for name in found.__struct_fields__
-        if name not in ("figures", "by_system")
-    }
-    told["promises"] = {f"{weight:g}": promise for weight, promise in found.promises.items()}
-    data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
-    write_bytes(data + b"\n", folder / "policy_trials.json")
-    write_bytes(render_policy_report(found).encode(), folder / "report.md")
-    return found

@@ -63,7 +63,9 @@ def write_trial_bundle(
     confidence = np.array([p.confidence for p in preferences])
     worse = worse_than(outcomes, preferences, wanted)
     measure = f"expected utility more than {TOLERANCE:g} below the default's, votes as upper bounds"
-    threshold, risk = choose_threshold(confidence[differs], worse[differs], measure=measure)
+    threshold, risk = choose_threshold(
+        confidence[differs], worse[differs], measure=measure, whole_first=True
+    )
     on_progress("fitting on all of it")
     fitted = fit_outcomes(outcomes.data, config)
     checkpoint = encode_outcomes(fitted)

@@ -32,7 +32,7 @@ PURE = (
     "planner_pipeline/bench/replay.py", "planner_pipeline/bench/selections.py",
     "planner_pipeline/bench/trial_study.py", "planner_pipeline/bench/vote.py",
     "planner_pipeline/repair/mutations.py", "planner_pipeline/repair/places.py",
-    "planner_pipeline/repair/verdict.py",
+    "planner_pipeline/repair/verdict.py", "planner_pipeline/selection",
 )  # fmt: skip
 IMPURE = {"time", "random", "datetime.now", "datetime.utcnow", "os.environ", "os.getenv"}
 
