@@ -33,7 +33,9 @@ GOALS: Final[Mapping[Metric, Goal]] = {
     "wall_minutes": "min",
     "cost_usd": "min",
 }
-TIE: Final = 1e-9
+# what is less apart, relative above 1, is equal: models compute in float32, and the last bits of
+# two actions that amount to the same depend on the machine; a choice must not
+TIE: Final = 1e-6
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -243,6 +245,12 @@ def _signed(outlook: Outlook, steps: Sequence[Step], caution: float) -> np.ndarr
     return np.array(rows).reshape(len(rows), outlook.p_pass.shape[1])
 
 
+def _tie(values: np.ndarray) -> np.ndarray:
+    """Of a row, or of each of some rows, how far apart equal values may be."""
+    tie: np.ndarray = TIE * np.maximum(1.0, np.abs(values).max(axis=-1, initial=0.0))
+    return tie
+
+
 def pareto_front(values: np.ndarray, margins: np.ndarray) -> np.ndarray:
     """(A,) bool: no other action is as good in every row and better in one by more than its margin.
 
@@ -251,10 +259,23 @@ def pareto_front(values: np.ndarray, margins: np.ndarray) -> np.ndarray:
         margins: (S,) what counts as equal.
     """
     gain = values[:, :, None] - values[:, None, :]  # how much the first beats the second
-    no_worse = (gain >= -TIE).all(axis=0)
-    better = (gain > margins[:, None, None] + TIE).any(axis=0)
+    tie = _tie(values)[:, None, None]
+    no_worse = (gain >= -tie).all(axis=0)
+    better = (gain > margins[:, None, None] + tie).any(axis=0)
     front: np.ndarray = ~(no_worse & better).any(axis=0)
     return front
+
+
+def _best_first(values: np.ndarray) -> np.ndarray:
+    """Indices, the greatest value first; what is equal to the first of its group, by index."""
+    order = np.argsort(-values, kind="stable")
+    group = np.zeros(len(values), dtype=np.int64)
+    tie, head, number = float(_tie(values)), np.inf, 0
+    for place in order.tolist():
+        if values[place] < head - tie:
+            head, number = values[place], number + 1
+        group[place] = number
+    return np.argsort(group, kind="stable")
 
 
 def lower_bounds(values: np.ndarray, caution: float, reference: int) -> np.ndarray:
@@ -296,7 +317,7 @@ def ranked(
     lower = lower_bounds(values, objective.caution, reference)[left]
     if np.isnan(lower).any():
         raise ValueError("a weighted outcome is not known of every action")
-    order = np.argsort(-np.round(lower, 12), kind="stable")
+    order = _best_first(lower)
     if objective.rule == "pareto":
         steps = steps_of(objective, outlook)
         margins = np.array([step.within for step in steps])
@@ -314,7 +335,7 @@ def _lexicographic(outlook: Outlook, objective: Objective, left: np.ndarray) -> 
     while len(rest):
         tied = rest
         for row, step in zip(values, steps, strict=True):
-            tied = tied[row[tied] >= row[tied].max() - step.within - TIE]
+            tied = tied[row[tied] >= row[tied].max() - step.within - _tie(row[tied])]
         ordered.extend(tied.tolist())
         rest = rest[~np.isin(rest, tied)]
     return np.array(ordered, dtype=np.int64)

@@ -16,6 +16,7 @@ import numpy as np
 from planner_runtime.action_set import ActionSet
 from planner_runtime.contracts.planner_input import Risk
 from planner_runtime.objective import (
+    TIE,
     Guardrail,
     Objective,
     Outlook,
@@ -156,13 +157,13 @@ def _guarded(
     cancels, and at the objective's caution.
     """
     passing = outlook.p_pass - outlook.p_pass[:, [baseline]]
-    keeps = cautious(passing, objective.caution) >= -guard.pass_within - 10**-DECIMALS
+    keeps = cautious(passing, objective.caution) >= -guard.pass_within - TIE
     if not guard.saving:
         return keeps, np.ones(len(keeps), dtype=bool)
     spent = outlook.metric(objective.spend)
     with np.errstate(invalid="ignore"):
         saved = (1 - guard.saving) * spent[:, [baseline]] - spent
-        saves = cautious(saved, objective.caution) >= -(10**-DECIMALS)
+        saves = cautious(saved, objective.caution) >= -TIE * np.maximum(1.0, spent.mean(axis=0))
     return keeps, saves
 
 
