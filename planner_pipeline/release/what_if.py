@@ -52,8 +52,7 @@ SLIDER_SPAN: Final = 5.0  # a slider's end in multiples of the objective's weigh
 def what_if_verdict(what_if: WhatIf) -> str:
     """The first value policy beside the baseline and the best fixed action, in plain words.
 
-    What an interval leaves open is called open. The best fixed action's gain is not paired with the
-    policy's, so that only gains whose intervals lie apart are called different.
+    What an interval leaves open is called open.
     """
     value = next((p for p in what_if.points if p.kind == "value"), None)
     if value is None:
@@ -79,29 +78,24 @@ def what_if_verdict(what_if: WhatIf) -> str:
         f"utility {_signed(gain)} a decision, n={gain.n} decision{_s(gain.n)} "
         f"of {gain.n_issues} issue{_s(gain.n_issues)}"
     )
-    return f"{opening}{told}: {figure}. {_beside_best_fixed(gain, what_if)}"
+    return f"{opening}{told}: {figure}. {_beside_best_fixed(value, what_if)}"
 
 
-def _beside_best_fixed(gain: Interval, what_if: WhatIf) -> str:
+def _beside_best_fixed(mine: FrontierPoint, what_if: WhatIf) -> str:
     points = what_if.points
     row = best_fixed_row(points)
-    theirs = None if row is None else points[row].gain
-    if row is None or theirs is None or not is_told(theirs):
-        return "What the best fixed action gains is not known."
+    gain = mine.over_best_fixed
+    if row is None or gain is None or not is_told(gain):
+        return "What it gains on the best fixed action is not known."
     is_model = what_if.source == "model"
-    figure = (
-        f"({_signed(theirs)}, n={theirs.n}; chosen knowing these "
-        f"{'estimates' if is_model else 'outcomes'})"
-    )
+    knowing = "estimates" if is_model else "outcomes"
+    figure = f"{_signed(gain)} above it, n={gain.n}; it was chosen knowing these {knowing}"
     name = f"the best fixed action{_alias(points, row)}"
-    if gain.low > theirs.high:
-        return f"It {'would do' if is_model else 'does'} better than {name} {figure} as well."
-    if gain.high < theirs.low:
-        return f"It {'would do' if is_model else 'does'} worse than {name} {figure}."
-    return (
-        f"It cannot be told apart from {name} {figure}: these intervals overlap, and no interval "
-        "of the difference itself was worked out."
-    )
+    if gain.low > 0:
+        return f"It {'would do' if is_model else 'does'} better than {name} as well: {figure}."
+    if gain.high < 0:
+        return f"It {'would do' if is_model else 'does'} worse than {name}: {figure}."
+    return f"It cannot be told apart from {name}: {figure}."
 
 
 def _signed(figure: Interval) -> str:
@@ -310,3 +304,9 @@ def write_what_if(what_if: WhatIf, folder: Path) -> None:
     write_bytes(page.render(fragment=render_what_if(what_if)).encode(), folder / "what_if.html")
     text = msgspec.json.format(msgspec.json.encode(what_if_document(what_if)), indent=2)
     write_bytes(text, folder / "what_if.json")
+
+
+def read_what_if(folder: Path) -> WhatIf | None:
+    """The page's data as the policy's asset left it in ``folder``; None where none did."""
+    path = folder / "assets" / "value_policy.json"
+    return msgspec.json.decode(path.read_bytes(), type=WhatIf) if path.exists() else None

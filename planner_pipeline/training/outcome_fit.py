@@ -10,7 +10,7 @@ are what is new in serving, else issues) to stop on, and sees a bootstrap of the
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -73,6 +73,7 @@ class OutcomeConfig(msgspec.Struct, frozen=True, kw_only=True):
         slope_decay: Pull of the offsets' slopes to 1 and of their biases to 0.
     """
 
+    kind: Literal["networks", "trees"] = "networks"
     members: int = 5
     width: int = 16
     dropout: float = 0.1
