@@ -1,4 +1,4 @@
-"""How unlike the training decisions a decision is, and from where on no model is trusted with it.
+"""How unlike the training decisions a decision is, and from where on no model is trusted.
 
 Belongs here: the distance, its threshold, fitting both. Does not: the same in a graph
 (``release.outcome_export``), what is done with a novel decision (``planner_runtime``).
