@@ -1,8 +1,9 @@
 """The part of the kernel's configuration that its own decisions depend on.
 
-Belongs here: the typed configuration, its reading from a parsed ``config.yaml``, and the values
-the kernel ships with, how two differ. Does not: parsing YAML (``planner_pipeline.sources``), deciding
-(``heuristic``, ``scheduler``). Source: reference/cyntra-formats.md 5.
+Belongs here: the typed configuration, its reading from a parsed ``config.yaml``, the values the
+kernel ships with, how two configurations differ. Does not: parsing YAML
+(``planner_pipeline.sources``), deciding (``heuristic``, ``scheduler``).
+Source: reference/cyntra-formats.md 5.
 """
 
 from collections.abc import Mapping, Sequence
