@@ -86,6 +86,8 @@ class _Growing:
         self._rows = [np.flatnonzero(drawn_often) for drawn_often in counts]
         self._boosters = [
             [_booster(x[rows], config, seed=member * 10 + place) for place in range(len(GROWN))]
+            if np.ptp(x[rows], axis=0).any()  # LightGBM refuses rows that do not differ
+            else []
             for member, rows in enumerate(self._rows)
         ]
 
@@ -106,7 +108,9 @@ class _Growing:
     def texts(self, rounds: Sequence[int]) -> list[list[str]]:
         """Of every member the trees of its first rounds."""
         return [
-            [booster.model_to_string(num_iteration=n) if n else "" for booster in of]
+            [booster.model_to_string(num_iteration=n) for booster in of]
+            if n and of
+            else [""] * len(GROWN)
             for n, of in zip(rounds, self._boosters, strict=True)
         ]
 
@@ -116,7 +120,7 @@ def _booster(x: np.ndarray, config: OutcomeConfig, *, seed: int) -> lightgbm.Boo
         "objective": "none", "learning_rate": config.tree_rate, "num_leaves": config.leaves,
         "min_data_in_leaf": config.least_rows, "lambda_l2": 5.0, "feature_fraction": 0.7,
         "seed": config.seed * 1_000 + seed, "deterministic": True, "force_row_wise": True,
-        "num_threads": 1, "verbosity": -1, "max_bin": 63,
+        "num_threads": 1, "verbosity": -1, "max_bin": 63, "feature_pre_filter": False,
     }  # fmt: skip
     data = lightgbm.Dataset(x, np.zeros(len(x)), params=params)
     return lightgbm.Booster(params, data)
