@@ -1,5 +1,6 @@
 """From an attempt to an action: the formulas against simulation, and their limits."""
 
+import itertools
 import math
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_more_candidates_and_more_minutes_never_make_passing_less_likely() -> No
         by_k = [outcomes_of(parameters, k, 15.0) for k in range(1, MAX_CANDIDATES + 1)]
         by_t = [outcomes_of(parameters, 2, t) for t in (1.0, 5.0, 15.0, 60.0, 120.0)]
         for told in (by_k, by_t):
-            for less, more in zip(told, told[1:], strict=False):
+            for less, more in itertools.pairwise(told):
                 assert more["p_pass"] >= less["p_pass"] - 1e-6
                 assert more["p_timeout"] <= less["p_timeout"] + 1e-6
                 assert more["wall_minutes"] >= less["wall_minutes"] * 0.995
