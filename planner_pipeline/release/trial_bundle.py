@@ -15,10 +15,10 @@ from planner_pipeline.evaluation.risk import choose_threshold
 from planner_pipeline.experiments.policy_trials import TOLERANCE, choose_by_objective, worse_than
 from planner_pipeline.experiments.trial_outcomes import held_out_outlooks, trial_outcomes
 from planner_pipeline.release.outcome_bundle import N_GOLDEN, Provenance, write_outcome_bundle
-from planner_pipeline.release.outcome_checkpoint import encode_outcomes
 from planner_pipeline.release.outcome_export import export_outcomes
 from planner_pipeline.release.workspace_bundle import certified
 from planner_pipeline.sources.trials import read_trials
+from planner_pipeline.training.outcome_checkpoint import encode_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_pipeline.training.outcome_model import fit_outcomes
 from planner_runtime.actions import ActionSpace

@@ -1,7 +1,7 @@
 """The whole outcome model: priors, records, ensemble, calibration, from tries to what is shipped.
 
 Belongs here: the order of those steps, cross-fitting. Does not: each step (``track_record_fit``,
-``outcome_data``, ``outcome_fit``, ``outcome_calibration``), export, policies.
+``outcome_data``, ``outcome_fit``, ``outcome_trees``, ``outcome_calibration``), export, policies.
 Spec: section 7.4. Shapes: N tries, G decisions, S scored rows, F features.
 """
 
@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import torch
 
-from planner_pipeline.models.outcome import ActionOutcomes, AttemptNetworks
+from planner_pipeline.models.outcome import OUTPUTS, ActionOutcomes, AttemptModel
 from planner_pipeline.training.novelty import Novelty, fit_novelty
 from planner_pipeline.training.outcome_calibration import calibrated, fit_knots, fit_platt
 from planner_pipeline.training.outcome_data import (
@@ -27,6 +27,7 @@ from planner_pipeline.training.outcome_fit import (
     OutcomeRecord,
     fit_networks,
 )
+from planner_pipeline.training.outcome_trees import fit_trees
 from planner_pipeline.training.track_record_fit import fit_track_record
 from planner_runtime.outcome_features import DOUBT, OFFSETS, RECORD_FEATURES, record_features
 from planner_runtime.track_record import Record, TrackRecordState
@@ -84,7 +85,7 @@ class FittedOutcomes(msgspec.Struct, frozen=True):
         held_out: (S,) calibrated chances of the scored rows, from fits without their fold.
     """
 
-    model: AttemptNetworks
+    model: AttemptModel
     record: OutcomeRecord
     state: TrackRecordState
     pass_slope: float
@@ -142,7 +143,7 @@ def _attempts(data: OutcomeData, features: np.ndarray, block: np.ndarray) -> Att
 
 
 def outcomes_of(
-    model: AttemptNetworks,
+    model: AttemptModel,
     log_kappa: float,
     features: np.ndarray,
     choices: np.ndarray,
@@ -160,8 +161,7 @@ def outcomes_of(
             torch.tensor(candidates, dtype=torch.float32),
             torch.tensor(minutes, dtype=torch.float32),
         )
-    names = ("p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd")
-    return {name: values.double().numpy() for name, values in zip(names, told, strict=True)}
+    return {name: values.double().numpy() for name, values in zip(OUTPUTS, told, strict=True)}
 
 
 def _fold_of(block: np.ndarray, seed: int) -> np.ndarray:
@@ -170,6 +170,12 @@ def _fold_of(block: np.ndarray, seed: int) -> np.ndarray:
     fold = np.random.default_rng(seed).permutation(n) % min(N_FOLDS, n)
     folds: np.ndarray = fold[block]
     return folds
+
+
+def _fit(attempts: Attempts, config: OutcomeConfig) -> tuple[AttemptModel, OutcomeRecord]:
+    if config.kind == "trees":
+        return fit_trees(attempts, config, offsets=OFFSETS, doubt=DOUBT)
+    return fit_networks(attempts, config, offsets=OFFSETS, doubt=DOUBT)
 
 
 def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
@@ -183,7 +189,7 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
     features = np.concatenate(views)  # (V x G, F)
     block = blocks_of(data)
     attempts = _attempts(data, features, block)
-    model, record = fit_networks(attempts, config, offsets=OFFSETS, doubt=DOUBT)
+    model, record = _fit(attempts, config)
     fold, n = _fold_of(block, config.seed), len(data.decisions)
     scored = data.scored
     raw = np.full((len(views), len(scored.ratio)), np.nan)
@@ -192,7 +198,7 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
         train = attempts.choose(fold[attempts.case] != held)
         if not asked.any() or not len(train):
             continue
-        apart, apart_record = fit_networks(train, config, offsets=OFFSETS, doubt=DOUBT)
+        apart, apart_record = _fit(train, config)
         rows = scored.decision[asked]
         for view in range(len(views)):
             raw[view, asked] = outcomes_of(

@@ -22,10 +22,10 @@ from planner_pipeline.experiments.policy_workspace import (
     runs_of,
     what_if_of_bundle,
 )
-from planner_pipeline.release.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.release.outcome_export import export_outcomes
 from planner_pipeline.release.what_if import write_what_if
 from planner_pipeline.release.workspace_bundle import objective_of, write_workspace_bundle
+from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig, OutcomeRecord
 from planner_runtime.contracts import BundleManifest
 from planner_runtime.kernel_config import KernelConfig
