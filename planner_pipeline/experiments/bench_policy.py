@@ -1,8 +1,8 @@
 """What a bench tells of the value policy: the promise of its threshold, the page of real outcomes.
 
 Belongs here: benched cases put to an outcome bundle, decisions that were worse than the baseline's,
-the certificate, the what-if page's data. Does not: benching (``bench``), the test behind a
-certificate (``evaluation.risk``), documents of a bundle (``release.workspace_bundle``).
+the certificate, the what-if page's data. Does not: reading cases (``benched_cases``), the test
+behind a certificate (``evaluation.risk``), a bundle's documents (``release.workspace_bundle``).
 Spec: sections 7.4, 8.2 and 9.4. Shapes: N cases, A actions.
 
 A promise needs decisions that the fit has not seen. It learns from archived runs and never from
@@ -15,20 +15,25 @@ the promise is of decisions like those where the preferred action was.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from planner_pipeline.bench.bench_tables import OUTCOMES_DATASET
-from planner_pipeline.bench.session import OUTCOMES_FILE
-from planner_pipeline.dataset.examples import read_action
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.evaluation.frontier import Kind, Promise, WhatIf, frontier_points
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench
-from planner_pipeline.evaluation.rewards import left_out_words, reward_words, weighted
+from planner_pipeline.evaluation.rewards import left_out_words, reward_words
 from planner_pipeline.evaluation.risk import FAILURE, TARGET, choose_threshold, least_rows
+from planner_pipeline.experiments.benched_cases import (
+    BenchedCase,
+    benched_cases,
+    may_be_learned,
+    mean_utility,
+    outcome_table,
+    read_bench,
+)
 from planner_pipeline.experiments.policy_trials import EARLIER, TOLERANCE
 from planner_pipeline.experiments.policy_workspace import (
     CODE,
@@ -37,49 +42,23 @@ from planner_pipeline.experiments.policy_workspace import (
     differences_of,
     what_if_of_bundle,
 )
-from planner_pipeline.tables import ACTION_OUTCOMES, check_table, polars_schema
 from planner_pipeline.training.outcome_model import FittedOutcomes
-from planner_runtime.actions import HEADS, Action, valid_actions
+from planner_runtime.actions import Action, valid_actions
 from planner_runtime.bundle import Bundle
 from planner_runtime.calibration import RiskControl
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document, to_document
 from planner_runtime.decision import Decision
-from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.objective import Objective, Weights
 from planner_runtime.outcome_model import OutcomeModel
 from planner_runtime.outcome_planner import record_of_question
 from planner_runtime.planner import Planner, load_bundle
-from planner_runtime.track_record import TrackRecordState
 
 LEAST: Final = least_rows(TARGET, FAILURE / 2)  # half of the failure is spent on following all
 LEAST_CASES: Final = 2  # of a page
 FEW_FOLLOWED: Final = 10  # later ones, of which nothing is said
 _CONFIDENCE_ALONE: Final = ("not_certified", "low_confidence")
-
-
-class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """One outcome. Minutes are agent-minutes of the budget's kind; None where nobody knows."""
-
-    passed: bool
-    minutes: float | None
-    usd: float | None
-    minutes_to_pass: float | None
-    replayed: tuple[int, ...] | None
-
-
-class BenchedCase(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision with what came of every action that was tried."""
-
-    case_id: str
-    issue_id: str
-    system: str
-    job_type: str
-    example_id: str | None
-    asked_ms: int
-    question: dict[str, Any]
-    tried: Mapping[Action, tuple[Tried, ...]]
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,59 +105,6 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     later: tuple[Compared, ...] = ()
 
 
-def read_bench(bench: Path) -> pl.DataFrame | None:
-    """``OUTCOMES_DATASET`` of a bench's directory; None where nothing was benched.
-
-    Raises:
-        pandera.errors.SchemaError: the table breaks its schema.
-    """
-    try:
-        table = pl.read_parquet(bench / OUTCOMES_FILE)
-    except FileNotFoundError:
-        return None
-    return check_table(OUTCOMES_DATASET, table)
-
-
-def benched_cases(outcomes: pl.DataFrame) -> list[BenchedCase]:
-    """The cases of ``OUTCOMES_DATASET``, earliest first."""
-    tried: dict[str, dict[Action, list[Tried]]] = {}
-    first: dict[str, dict[str, Any]] = {}
-    for row in outcomes.sort("case_id", *HEADS, "repeat", "unit_id").iter_rows(named=True):
-        first.setdefault(row["case_id"], row)
-        minute_ms = row["minute_seconds"] * 1_000
-        has_time = row["passed"] and row["duration_ms"] is not None
-        one = Tried(
-            passed=row["passed"],
-            minutes=None if row["agent_ms"] is None else row["agent_ms"] / minute_ms,
-            usd=row["cost_usd"],
-            minutes_to_pass=row["duration_ms"] / minute_ms if has_time else None,
-            replayed=None if row["replayed"] is None else tuple(row["replayed"]),
-        )
-        action = read_action([row[head] for head in HEADS])
-        tried.setdefault(row["case_id"], {}).setdefault(action, []).append(one)
-    cases = []
-    for case_id, row in first.items():
-        question = msgspec.json.decode(row["planner_input"])
-        cases.append(
-            BenchedCase(
-                case_id=case_id,
-                issue_id=row["issue_id"],
-                system=row["system"],
-                job_type=row["job_type"],
-                example_id=row["example_id"],
-                asked_ms=epoch_ms(question["created_at"]),
-                question=question,
-                tried={action: tuple(many) for action, many in tried[case_id].items()},
-            )
-        )
-    return sorted(cases, key=lambda case: (case.asked_ms, case.case_id))
-
-
-def may_be_learned(case: BenchedCase, state: TrackRecordState) -> bool:
-    """Whether a fit may know what became of a case: it has runs of the issue, up to later."""
-    return case.asked_ms <= state.until_ms and f"i:{case.issue_id}" in state.runs
-
-
 def evidence_of(planner: Planner, bundle: Bundle, cases: Sequence[BenchedCase]) -> Evidence:
     """What a bundle decides in the cases that its fit cannot know."""
     assert bundle.outcome is not None
@@ -200,17 +126,6 @@ def bundle_evidence(folder: Path, outcomes: pl.DataFrame, config: KernelConfig) 
     bundle, model = load_bundle(folder)
     planner = Planner(bundle, model, kernel_config=config)
     return evidence_of(planner, bundle, benched_cases(outcomes))
-
-
-def mean_utility(tried: Sequence[Tried], weights: Weights) -> float | None:
-    """Of some outcomes of one action; None where what is weighed is not known of each.
-
-    Passes, agent-minutes and dollars alone: the chance of a timeout and waiting are left out.
-    """
-    reward = weighted(weights)
-    values = [reward(one.passed, one.minutes, one.usd) for one in tried]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def compared(evidence: Evidence, weights: Weights) -> list[Compared]:
@@ -313,40 +228,6 @@ def promise_of(bundle: Bundle, decisions: Sequence[Compared]) -> tuple[Promise |
     return promise, None
 
 
-def outcome_table(cases: Sequence[BenchedCase], place: Mapping[Action, int]) -> pl.DataFrame:
-    """``ACTION_OUTCOMES`` of what was tried of known actions, as far as its time is known."""
-    rows = []
-    for case in cases:
-        every = [one for many in case.tried.values() for one in many]
-        number = max((n for one in every for n in one.replayed or ()), default=-1)
-        seen: set[tuple[int, tuple[int, ...]]] = set()
-        for action, many in case.tried.items():
-            for one in many:
-                if action not in place or one.minutes is None:
-                    continue
-                attempts = one.replayed
-                if not attempts:
-                    number += 1
-                    attempts = (number,)
-                if (place[action], attempts) in seen:
-                    continue
-                seen.add((place[action], attempts))
-                rows.append(
-                    {
-                        "case_id": case.case_id,
-                        "system": case.system,
-                        "issue_id": case.issue_id,
-                        "action": place[action],
-                        "attempts": list(attempts),
-                        "passed": one.passed,
-                        "agent_minutes": one.minutes,
-                        "minutes_to_pass": one.minutes_to_pass,
-                        "cost_usd": one.usd,
-                    }
-                )
-    return check_table(ACTION_OUTCOMES, pl.DataFrame(rows, schema=polars_schema(ACTION_OUTCOMES)))
-
-
 def what_if_of_bench(
     bundle: Bundle, evidence: Evidence, config: KernelConfig, imitation: Mapping[str, Action]
 ) -> WhatIf | None:
@@ -370,7 +251,9 @@ def what_if_of_bench(
     )
     if len(pairs) < LEAST_CASES:
         return None
-    bench = OutcomeBench(outcome_table([case for case, _ in pairs], place))
+    table = outcome_table([case for case, _ in pairs], place)
+    bench = OutcomeBench(table)
+    knows_usd = not table["cost_usd"].has_nulls()
     baseline = np.array([place[decision.baseline] for _, decision in pairs])
     preferred = np.array(
         [place.get(decision.model_choice or decision.baseline, -1) for _, decision in pairs]
@@ -397,6 +280,7 @@ def what_if_of_bench(
         f"{evidence.n_learned} benched cases are left out: the model may know what became of them.",
         *([besides] if besides else []),
         *(f"Of the objective, {words}." for words in left_out_words(objective)),
+        *([] if knows_usd else ["Dollars are in no utility: those of some outcome are not known."]),
         "What decisions differ in is the model's own expectation.",
     ]
     return WhatIf(
@@ -410,7 +294,7 @@ def what_if_of_bench(
             baseline=baseline,
             policies=policies,
             minute_weight=objective.weights.minute,
-            usd_weight=objective.weights.usd,
+            usd_weight=objective.weights.usd if knows_usd else 0.0,
         ),
         differences=tuple(differences[:N_SHOWN]),
         n_differences=len(differences),
