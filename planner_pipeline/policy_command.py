@@ -14,6 +14,7 @@ from planner_pipeline.command_parts import (
     dataset_settings,
     need_workspace,
     print_json,
+    read_objective_file,
     say,
     say_made,
 )
@@ -58,22 +59,6 @@ def add_replay_arguments(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     _add_objective(one, "the bundle's own")
-
-
-def read_objective_file(path: Path | None) -> "Objective | None":
-    """The objective in a file.
-
-    Raises:
-        CommandError: it cannot be read, or is none.
-    """
-    if path is None:
-        return None
-    from planner_pipeline.sources.objectives import ObjectiveFileError, read_objective_at
-
-    try:
-        return read_objective_at(path)
-    except ObjectiveFileError as error:
-        raise CommandError(str(error)) from error
 
 
 def run_policy(arguments: argparse.Namespace) -> int:
