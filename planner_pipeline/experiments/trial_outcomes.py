@@ -119,7 +119,7 @@ def trial_outcomes(trials: Sequence[Trial], study: TrialStudy) -> TrialOutcomes:
         # what candidates and minutes do is known; that they ran in a vote makes no odds
         choices=np.tile(numbers[0, 2:], (len(ids), 1)),
         scored=Scored(decision, numbers[action, 0], numbers[action, 1], ratio[known]),
-        mode="apart",
+        mode="both",
     )
     return TrialOutcomes(
         data, ids, np.array(cases["system"].to_list(), dtype=object), ratio, minutes
