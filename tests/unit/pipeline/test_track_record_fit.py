@@ -110,9 +110,7 @@ def test_times_that_a_limit_cut_are_longer_than_the_limit() -> None:
     )
     slow = true > np.quantile(true, 0.7)
     assert abs((found - true)[slow].mean()) < 0.75 * abs((wrong - true)[slow].mean())
-    fails = [
-        fit_track_record(tries.cells()).priors.minutes_fail for tries in (taken_as_times, cut)
-    ]
+    fails = [fit_track_record(tries.cells()).priors.minutes_fail for tries in (taken_as_times, cut)]
     assert fails[0] < fails[1]
 
 
