@@ -82,7 +82,7 @@ def share(text: str) -> float:
 
 def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    one.add_argument("--repo", type=Path, required=True, metavar="DIR", help="the workspace")
+    one.add_argument("--repo", type=Path, metavar="DIR", help="the workspace")
     one.add_argument("--out", type=Path, required=True, metavar="DIR")
     one.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
     one.add_argument(
@@ -93,8 +93,9 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--seed", type=whole(0), metavar="S", help="of the campaign")
     one.add_argument("--jobs", type=whole(1), metavar="N", help="units at a time")
     one.add_argument(
-        "--select", choices=("coverage", "uncertainty"), help="how further candidates are chosen"
-    )
+        "--select", choices=("coverage", "uncertainty", "value"),
+        help="how further candidates are chosen",
+    )  # fmt: skip
     one.add_argument(
         "--anchors", type=share, metavar="SHARE", help="of cases that try every valid action"
     )
@@ -107,7 +108,7 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     one.add_argument(
         "--trials", type=Path, nargs="+", default=[], metavar="FILE",
-        help="of replay (default: REPO/trials.parquet)",
+        help="of replay (default: REPO/trials.parquet), or of --learning-curve",
     )  # fmt: skip
     one.add_argument("--command", type=shlex.split, default=[], metavar="TEXT", help="of command")
     one.add_argument(
@@ -129,17 +130,35 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
         "--import-report", type=Path, metavar="DIR",
         help="judge a report of the kernel's own bench, and stop",
     )  # fmt: skip
+    one.add_argument(
+        "--learning-curve", action="store_true",
+        help="whether more cases would pay, by what is recorded in OUT or by --trials, and stop",
+    )  # fmt: skip
+    one.add_argument(
+        "--decisions", type=whole(1), default=1_000, metavar="N",
+        help="of --learning-curve: future ones that share what is learned (default: 1000)",
+    )  # fmt: skip
+    one.add_argument(
+        "--orders", type=whole(1), default=8, metavar="N",
+        help="of --learning-curve: orders of the issues it is measured in (default: 8)",
+    )  # fmt: skip
     one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    """``bench``: candidates that really run, and which of them was best."""
+    """``bench``: candidates that really run, and which of them was best; with --learning-curve,
+    whether more cases would pay.
+    """
+    if arguments.learning_curve:
+        return _run_curve(arguments)
     from planner_pipeline.definitions import HISTORY
     from planner_pipeline.defs.bench_resource import BenchSettings
     from planner_pipeline.defs.resources import Settings
     from planner_pipeline.materialize import judge_bench, materialize
 
     repo, out = arguments.repo, arguments.out
+    if repo is None:
+        raise CommandError("--repo is needed, but for --learning-curve")
     if not repo.is_dir():
         raise CommandError(f"{repo}: no such directory")
     if out.resolve() == repo.resolve():
@@ -227,6 +246,37 @@ def _import(session: Any, folder: Path) -> int:
         flush=True,
     )
     return 0
+
+
+def _run_curve(arguments: argparse.Namespace) -> int:
+    """Write the curve and its page, print both."""
+    import msgspec
+
+    from planner_pipeline.bench.session import OUTCOMES_FILE
+    from planner_pipeline.experiments.curve_learners import curve_of
+    from planner_pipeline.experiments.learning_curve import CurveConfig
+
+    out, trials = arguments.out, arguments.trials
+    recorded = out / "bench" / OUTCOMES_FILE
+    if not trials and not recorded.is_file():
+        raise CommandError(f"{recorded}: nothing was benched there; or name --trials")
+    config = CurveConfig(
+        seeds=arguments.orders, decisions=arguments.decisions, seed=arguments.seed or 0
+    )
+    curve, page = curve_of(out, trials, config, progress=_progress)
+    _say(page.read_text(encoding="utf-8"))
+    told = {name: getattr(curve, name) for name in ("n_cases", "n_issues", "is_known")}
+    told |= {
+        name: msgspec.to_builtins(getattr(curve, name))
+        for name in ("rise", "law", "more", "best_more")
+    }
+    print(json.dumps({"page": str(page), **told}, sort_keys=True), flush=True)
+    return 0
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty() and done % 6 == 0:
+        _say(f"  fits: {done} of {of}")
 
 
 def _text(path: Path | None) -> str | None:

@@ -14,43 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from planner_pipeline.bench_command import add_bench_arguments, run_bench
+from planner_pipeline.command_parts import (
+    OUTCOME,
+    add_dataset_arguments,
+    add_training_arguments,
+    count,
+    dataset_settings,
+    need_workspace,
+    positive,
+    print_json,
+    say,
+    say_made,
+    training_settings,
+)
+from planner_pipeline.evaluate_command import run_ablate, run_evaluate
 from planner_pipeline.ope_command import add_ope_arguments, run_ope
-from planner_runtime.commands import CommandError, add_commands
+from planner_pipeline.policy_command import (
+    add_policy_arguments,
+    add_replay_arguments,
+    run_policy,
+    run_replay,
+    train_outcomes,
+)
+from planner_pipeline.select_command import add_select_command
+from planner_runtime.commands import add_commands
 
 DEMO_DIR = Path(".planner/demo")
-ARCHITECTURES = ("prior", "logreg", "mlp", "gbt", "transformer", "recurrent")
-DECODINGS = ("heads", "joint", "autoregressive")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _positive(text: str) -> int:
-    value = _count(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 up")
-    return int(text)
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not a percentage")
-    return value
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, sort_keys=True), flush=True)
 
 
 def run_sample(arguments: argparse.Namespace) -> int:
@@ -60,7 +49,7 @@ def run_sample(arguments: argparse.Namespace) -> int:
     from planner_pipeline.sample.workspace import write_workspace
 
     counts = write_workspace(arguments.out, n_runs=arguments.runs, seed=arguments.seed)
-    _print_json({"out": str(arguments.out), "simulated": True} | msgspec.to_builtins(counts))
+    print_json({"out": str(arguments.out), "simulated": True} | msgspec.to_builtins(counts))
     return 0
 
 
@@ -71,9 +60,9 @@ def run_import_trials(arguments: argparse.Namespace) -> int:
 
     read = read_trials(arguments.files)
     for row in read.quarantined[:5]:
-        _say(f"  quarantined {row.file}:{row.line}: {row.detail}")
+        say(f"  quarantined {row.file}:{row.line}: {row.detail}")
     write_trial_workspace(arguments.out, read)
-    _print_json(
+    print_json(
         {
             "out": str(arguments.out),
             "trials": read.count.accepted,
@@ -85,39 +74,18 @@ def run_import_trials(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _need_workspace(repo: Path, out: Path) -> None:
-    if not repo.is_dir():
-        raise CommandError(f"{repo}: no such directory")
-    if out.resolve() == repo.resolve():
-        raise CommandError("--out must not be the workspace itself")
-
-
-def _dataset_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "n_similar": arguments.n_similar,
-        "window": arguments.window,
-        "epoch": arguments.epoch,
-        "min_examples": arguments.min_examples,
-        "max_quarantined": arguments.max_quarantined / 100,
-    }
-
-
-def _say_made(n_made: int) -> None:
-    _say("nothing new: everything was up to date" if n_made == 0 else f"made {n_made} assets")
-
-
 def run_build(arguments: argparse.Namespace) -> int:
     """``build``: the data set alone."""
     from planner_pipeline.materialize import dataset_summary, materialize, materialize_by_month
 
-    _need_workspace(arguments.repo, arguments.out)
-    settings = _dataset_settings(arguments)
+    need_workspace(arguments.repo, arguments.out)
+    settings = dataset_settings(arguments)
     if arguments.by_month:
         months = materialize_by_month(arguments.repo, arguments.out, **settings)
-        _say(f"made {len(months)} months one by one")
+        say(f"made {len(months)} months one by one")
     else:
-        _say_made(materialize(arguments.repo, arguments.out, dataset_only=True, **settings))
-    _print_json(dataset_summary(arguments.out))
+        say_made(materialize(arguments.repo, arguments.out, dataset_only=True, **settings))
+    print_json(dataset_summary(arguments.out))
     return 0
 
 
@@ -125,20 +93,17 @@ def run_run(arguments: argparse.Namespace) -> int:
     """``run``: data set, model, bundle and report."""
     from planner_pipeline.materialize import materialize, summary
 
-    _need_workspace(arguments.repo, arguments.out)
+    need_workspace(arguments.repo, arguments.out)
     started = time.monotonic()
-    _say(f"materializing {arguments.repo} into {arguments.out}")
-    settings = _dataset_settings(arguments)
-    settings |= _training_settings(arguments)
-    _say_made(materialize(arguments.repo, arguments.out, **settings))
-    _print_json(summary(arguments.out) | {"seconds": round(time.monotonic() - started, 1)})
+    say(f"materializing {arguments.repo} into {arguments.out}")
+    settings = dataset_settings(arguments)
+    if arguments.arch == OUTCOME:
+        print_json(train_outcomes(arguments, settings, report=True))
+        return 0
+    settings |= training_settings(arguments)
+    say_made(materialize(arguments.repo, arguments.out, **settings))
+    print_json(summary(arguments.out) | {"seconds": round(time.monotonic() - started, 1)})
     return 0
-
-
-def _training_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    named = ("arch", "decoding", "seed", "epochs", "int8")
-    winners = None if arguments.winners is None else str(arguments.winners)
-    return {name: getattr(arguments, name) for name in named} | {"winners": winners}
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -146,104 +111,17 @@ def run_train(arguments: argparse.Namespace) -> int:
     from planner_pipeline.definitions import TRAINED
     from planner_pipeline.materialize import dataset_summary, materialize
 
-    _need_workspace(arguments.repo, arguments.out)
-    settings = _dataset_settings(arguments) | _training_settings(arguments)
-    _say_made(materialize(arguments.repo, arguments.out, job=TRAINED, **settings))
+    need_workspace(arguments.repo, arguments.out)
+    if arguments.arch == OUTCOME:
+        print_json(train_outcomes(arguments, dataset_settings(arguments), report=False))
+        return 0
+    settings = dataset_settings(arguments) | training_settings(arguments)
+    say_made(materialize(arguments.repo, arguments.out, job=TRAINED, **settings))
     assets = arguments.out / "assets"
     record = json.loads((assets / "training_record.json").read_bytes())
     del record["epochs"]
     told = {"checkpoint": str(assets / "model_checkpoint.bin"), **record}
-    _print_json(dataset_summary(arguments.out) | told)
-    return 0
-
-
-def run_evaluate(arguments: argparse.Namespace) -> int:
-    """``evaluate``: what the last trained model's predictions are worth; with --trials, what
-    learned policies are worth on replayed attempts.
-    """
-    if arguments.trials is not None:
-        return _evaluate_trials(arguments)
-    from planner_pipeline.definitions import EVALUATED
-    from planner_pipeline.materialize import evaluation_summary, last_training, materialize
-
-    if arguments.repo is None:
-        raise CommandError("--repo is needed, or --trials")
-    _need_workspace(arguments.repo, arguments.out)
-    settings = _dataset_settings(arguments) | last_training(arguments.out)
-    _say_made(materialize(arguments.repo, arguments.out, job=EVALUATED, **settings))
-    told = evaluation_summary(arguments.out)
-    for name, figures in told["predictors"].items():
-        match, gap = figures["exact_match"], figures["minus_heuristic"]
-        if match is not None:
-            line = f"  {name:<10} exact match {match['value']:.3f}"
-            line += f" ({match['low']:.3f} to {match['high']:.3f})"
-            if gap is not None:
-                line += f", minus the heuristic {gap['value']:+.3f}"
-                line += f" ({gap['low']:+.3f} to {gap['high']:+.3f})"
-            _say(line)
-    _print_json(told)
-    return 0
-
-
-def _evaluate_trials(arguments: argparse.Namespace) -> int:
-    from planner_pipeline.experiments.trial_policies import run_trial_study
-
-    report = run_trial_study(
-        arguments.trials,
-        arguments.tasks,
-        arguments.out,
-        quick=arguments.quick,
-        on_progress=lambda done, of: _progress("fits", done, of),
-    )
-    _say((arguments.out / "trials" / "report.md").read_text(encoding="utf-8"))
-    _print_json(
-        {
-            "report": str(arguments.out / "trials" / "report.md"),
-            "cases": report.n_cases,
-            "tasks": report.n_tasks,
-            "systems": report.n_systems,
-            "quarantined": report.read.quarantined,
-            "may_ship_recurrent": report.shipping.may_ship,
-        }
-    )
-    return 0
-
-
-def _progress(what: str, done: int, of: int) -> None:
-    if sys.stderr.isatty() or done == of:
-        _say(f"  {what}: {done} of {of}")
-
-
-def run_ablate(arguments: argparse.Namespace) -> int:
-    """``ablate``: the declared grid, its table, and a report that shows it."""
-    from planner_pipeline.definitions import ABLATED, EVERYTHING
-    from planner_pipeline.experiments.ablation_table import as_markdown, read_table
-    from planner_pipeline.materialize import materialize
-
-    _need_workspace(arguments.repo, arguments.out)
-    settings = _dataset_settings(arguments)
-    started = time.monotonic()
-    materialize(
-        arguments.repo, arguments.out, job=ABLATED, always=["ablations"],
-        ablation_quick=arguments.quick, **settings,
-    )  # fmt: skip
-    table = read_table(arguments.out)
-    assert table is not None
-    page = arguments.out / "ablation" / "results.md"
-    page.write_text(as_markdown(table), encoding="utf-8")
-    materialize(arguments.repo, arguments.out, job=EVERYTHING, always=["report"], **settings)
-    for verdict in table.verdicts:
-        _say(f"  {verdict}")
-    _say(f"  may the recurrent model ship? {table.shipping.words}")
-    _print_json(
-        {
-            "results": str(page),
-            "report": str(arguments.out / "report.html"),
-            "cells": len(table.rows),
-            "may_ship_recurrent": table.shipping.may_ship,
-            "seconds": round(time.monotonic() - started, 1),
-        }
-    )
+    print_json(dataset_summary(arguments.out) | told)
     return 0
 
 
@@ -275,41 +153,6 @@ def run_ui(arguments: argparse.Namespace) -> int:
     )
 
 
-def _add_dataset_arguments(one: argparse.ArgumentParser) -> None:
-    one.add_argument(
-        "--n-similar", type=_count, default=8, metavar="N", help="past runs a decision may see"
-    )
-    one.add_argument(
-        "--window", type=_positive, metavar="N",
-        help="newest runs of a kind that retrieval looks at (default: all)",
-    )  # fmt: skip
-    one.add_argument(
-        "--epoch", default="all", metavar="ID", help="settings epoch: all, latest or an id"
-    )
-    one.add_argument(
-        "--max-quarantined", type=_percent, default=1.0, metavar="PERCENT",
-        help="of a source's files or lines that may be refused",
-    )  # fmt: skip
-    one.add_argument(
-        "--min-examples", type=_positive, default=500, metavar="N",
-        help="labelled decisions of code that feasibility asks for",
-    )  # fmt: skip
-
-
-def _add_training_arguments(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--arch", choices=ARCHITECTURES, default="mlp", help="default: mlp")
-    one.add_argument(
-        "--decoding", choices=DECODINGS, help="kind of output (default: the architecture's usual)"
-    )
-    one.add_argument(
-        "--winners", type=Path, metavar="FILE",
-        help="Parquet of winner labels, such as OUT/bench/winners.parquet",
-    )  # fmt: skip
-    one.add_argument("--seed", type=_count, default=0, metavar="S", help="of training")
-    one.add_argument("--epochs", type=_positive, metavar="N", help="at most, of training")
-    one.add_argument("--int8", action="store_true", help="ship weights as int8, calibrated as such")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
@@ -326,7 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sample = command("sample", "write a simulated workspace", run_sample)
     sample.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sample.add_argument("--runs", type=_positive, default=1_500, metavar="N")
+    sample.add_argument("--runs", type=positive, default=1_500, metavar="N")
     sample.add_argument("--seed", type=int, default=0, metavar="S")
 
     trials = command("import-trials", "turn trial tables into a workspace", run_import_trials)
@@ -349,13 +192,13 @@ def build_parser() -> argparse.ArgumentParser:
             "--repo", type=Path, required=name != "evaluate", metavar="DIR", help="the workspace"
         )
         one.add_argument("--out", type=Path, required=True, metavar="DIR")
-        _add_dataset_arguments(one)
+        add_dataset_arguments(one)
         if name == "build":
             one.add_argument(
                 "--by-month", action="store_true", help="runs and examples a month at a time"
             )
         if name in ("train", "run"):
-            _add_training_arguments(one)
+            add_training_arguments(one)
         if name == "evaluate":
             one.add_argument("--trials", type=Path, metavar="FILE", help="CSV or Parquet")
             one.add_argument(
@@ -376,18 +219,25 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--out", type=Path, required=True, metavar="DIR", help="of build or run")
     show.add_argument("--example", metavar="ID", help="default: the newest one with a history")
 
+    policy = command("policy", "learn outcomes, choose by an objective, say why", run_policy)
+    add_policy_arguments(policy)
+
+    replay = command("replay", "what a bundle would do on trials it never saw", run_replay)
+    add_replay_arguments(replay)
+
+    add_select_command(commands)
     add_commands(commands)
 
     demo = command("demo", "the whole way on a simulated workspace", run_demo)
     demo.add_argument("--out", type=Path, default=DEMO_DIR, metavar="DIR")
-    demo.add_argument("--runs", type=_positive, default=1_500, metavar="N")
-    demo.add_argument("--seed", type=_count, default=0, metavar="S")
+    demo.add_argument("--runs", type=positive, default=1_500, metavar="N")
+    demo.add_argument("--seed", type=count, default=0, metavar="S")
 
     ui = command("ui", "Dagster's and MLflow's pages on loopback", run_ui)
     ui.add_argument("--repo", type=Path, default=DEMO_DIR / "workspace", metavar="DIR")
     ui.add_argument("--out", type=Path, default=DEMO_DIR / "out", metavar="DIR")
-    ui.add_argument("--dagster-port", type=_positive, default=3000, metavar="PORT")
-    ui.add_argument("--mlflow-port", type=_positive, default=5000, metavar="PORT")
+    ui.add_argument("--dagster-port", type=positive, default=3000, metavar="PORT")
+    ui.add_argument("--mlflow-port", type=positive, default=5000, metavar="PORT")
     return parser
 
 
@@ -397,19 +247,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return 1
     except Exception as error:
         details = getattr(error, "details", "")
         if arguments.debug:
             traceback.print_exc()
         if details and (arguments.debug or not details.startswith("Traceback")):
-            _say(details[:4_000])
+            say(details[:4_000])
         name = getattr(error, "name", None)
         if isinstance(error, ModuleNotFoundError) and name not in (None, "planner_pipeline"):
-            _say(f"error: this command needs pip install 'cyntra-planner[pipeline]' ({error})")
+            say(f"error: this command needs pip install 'cyntra-planner[pipeline]' ({error})")
         else:
-            _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+            say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
         return 1
     return code
 

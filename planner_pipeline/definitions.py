@@ -21,6 +21,8 @@ EVERYTHING = "everything"
 TRAINED = "trained"
 EVALUATED = "evaluated"
 ABLATED = "ablated"
+POLICY = "policy"
+CURVED = "curved"
 DATASET_ONLY = "dataset_only"
 HISTORY = "history_only"
 JUDGED = bench_automation.JUDGED
@@ -74,16 +76,29 @@ def build_defs(
         }
     if not dataset_only:
         from planner_pipeline.defs import release_checks
-        from planner_pipeline.defs.assets import ablation, evaluation, release, training
+        from planner_pipeline.defs.assets import (
+            ablation,
+            evaluation,
+            learning_curve,
+            policy,
+            release,
+            training,
+        )
 
-        assets += dg.load_assets_from_modules([training, evaluation, release, ablation])
+        assets += dg.load_assets_from_modules([training, evaluation, release, ablation, policy])
+        if not by_month:
+            assets += dg.load_assets_from_modules([learning_curve])
+            jobs.append(dg.define_asset_job(CURVED, selection=["learning_curve"]))
         found_checks += dg.load_asset_checks_from_modules([release_checks])
         ablations = dg.AssetSelection.groups("ablation")
+        policies = dg.AssetSelection.groups("policy")
+        beside = ablations | policies | dg.AssetSelection.groups("bench")
         for name, selection in (
             (TRAINED, UNTIL_DATASET | dg.AssetSelection.groups("training")),
             (EVALUATED, UNTIL_DATASET | dg.AssetSelection.groups("training", "evaluation")),
-            (EVERYTHING, dg.AssetSelection.all() - ablations - dg.AssetSelection.groups("bench")),
+            (EVERYTHING, dg.AssetSelection.all() - beside),
             (ABLATED, UNTIL_DATASET | ablations),
+            (POLICY, UNTIL_DATASET | dg.AssetSelection.groups("training", "evaluation") | policies),
         ):
             jobs.append(dg.define_asset_job(name, selection=selection))
     return dg.Definitions(

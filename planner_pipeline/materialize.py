@@ -33,7 +33,8 @@ from planner_pipeline.sources.workspace import read_workspace
 from planner_pipeline.staleness import stale_assets
 
 RECIPE = dg.AssetSelection.assets("recipe")
-CONFIG = {"train_config"}  # made of settings alone, so looked at as the workspace is
+# made of settings, or of files that no asset made, so looked at as the workspace is
+CONFIG = {"train_config", "outcome_config", "policy_objective", "bench_evidence"}
 # one step at a time in every pool, unless Dagster's own pages say otherwise: benches share a
 # machine; by steps, because limits by runs let three benches of one backfill run at once
 DAGSTER_YAML = """\
@@ -255,6 +256,30 @@ def evaluation_summary(out: Path) -> dict[str, Any]:
             }
             for name, figures in told["predictors"].items()
         },
+    }
+
+
+def policy_summary(out: Path) -> dict[str, Any]:
+    """What an outcome model and its bundle are, for one line of JSON."""
+    assets = out / "assets"
+    record = json.loads((assets / "outcome_record.json").read_bytes())
+    page = json.loads((assets / "value_policy.json").read_bytes())
+    bundle = json.loads((assets / "outcome_bundle.json").read_bytes())
+    shown = ("name", "kind", "pass_rate", "minutes", "utility", "gain", "differs")
+    return {
+        "bundle": str(out / "outcome_bundle"),
+        "bundle_id": bundle["bundle_id"],
+        "what_if": str(out / "what_if.html"),
+        "n_attempts": record["n_attempts"],
+        "n_cases": record["n_cases"],
+        "source": page["source"],
+        "objective": page["objective"]["name"],
+        "points": [
+            {name: point[name] for name in shown}
+            for point in page["points"]
+            if point["kind"] != "fixed" or point["name"] == "best fixed action"
+        ],
+        "differences": page["n_differences"],
     }
 
 

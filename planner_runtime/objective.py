@@ -11,7 +11,7 @@ the price does so on training data.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -24,6 +24,8 @@ Metric = Literal["p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd"]
 Goal = Literal["max", "min"]
 Ruling = Literal["utility", "lexicographic", "pareto", "constrained"]
 Weight = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+# msgspec checks the keys of a mapping, but leaves them out of the schemas that it writes
+_BY_RISK: Final = msgspec.Meta(extra_json_schema={"propertyNames": {"enum": list(get_args(Risk))}})
 GOALS: Final[Mapping[Metric, Goal]] = {
     "p_pass": "max",
     "p_timeout": "min",
@@ -31,7 +33,9 @@ GOALS: Final[Mapping[Metric, Goal]] = {
     "wall_minutes": "min",
     "cost_usd": "min",
 }
-TIE: Final = 1e-9
+# what is less apart, relative above 1, is equal: models compute in float32, and the last bits of
+# two actions that amount to the same depend on the machine; a choice must not
+TIE: Final = 1e-6
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,7 +106,7 @@ class Objective(
     pass_within: Ratio = 0.01
     time_penalty: Annotated[float, msgspec.Meta(ge=1.0, le=1000.0)] = 10.0
     caution: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 0.25
-    guardrails: dict[Risk, Guardrail] = msgspec.field(
+    guardrails: Annotated[dict[Risk, Guardrail], _BY_RISK] = msgspec.field(
         default_factory=lambda: {
             "critical": Guardrail(pass_within=0.0, saving=0.1),
             "high": Guardrail(pass_within=0.02),
@@ -241,6 +245,12 @@ def _signed(outlook: Outlook, steps: Sequence[Step], caution: float) -> np.ndarr
     return np.array(rows).reshape(len(rows), outlook.p_pass.shape[1])
 
 
+def _tie(values: np.ndarray) -> np.ndarray:
+    """Of a row, or of each of some rows, how far apart equal values may be."""
+    tie: np.ndarray = TIE * np.maximum(1.0, np.abs(values).max(axis=-1, initial=0.0))
+    return tie
+
+
 def pareto_front(values: np.ndarray, margins: np.ndarray) -> np.ndarray:
     """(A,) bool: no other action is as good in every row and better in one by more than its margin.
 
@@ -249,10 +259,23 @@ def pareto_front(values: np.ndarray, margins: np.ndarray) -> np.ndarray:
         margins: (S,) what counts as equal.
     """
     gain = values[:, :, None] - values[:, None, :]  # how much the first beats the second
-    no_worse = (gain >= -TIE).all(axis=0)
-    better = (gain > margins[:, None, None] + TIE).any(axis=0)
+    tie = _tie(values)[:, None, None]
+    no_worse = (gain >= -tie).all(axis=0)
+    better = (gain > margins[:, None, None] + tie).any(axis=0)
     front: np.ndarray = ~(no_worse & better).any(axis=0)
     return front
+
+
+def _best_first(values: np.ndarray) -> np.ndarray:
+    """Indices, the greatest value first; what is equal to the first of its group, by index."""
+    order = np.argsort(-values, kind="stable")
+    group = np.zeros(len(values), dtype=np.int64)
+    tie, head, number = float(_tie(values)), np.inf, 0
+    for place in order.tolist():
+        if values[place] < head - tie:
+            head, number = values[place], number + 1
+        group[place] = number
+    return np.argsort(group, kind="stable")
 
 
 def lower_bounds(values: np.ndarray, caution: float, reference: int) -> np.ndarray:
@@ -270,7 +293,11 @@ def lower_bounds(values: np.ndarray, caution: float, reference: int) -> np.ndarr
 
 
 def ranked(
-    outlook: Outlook, objective: Objective, allowed: np.ndarray, reference: int
+    outlook: Outlook,
+    objective: Objective,
+    allowed: np.ndarray,
+    reference: int,
+    n: int | None = None,
 ) -> np.ndarray:
     """Indices of the allowed actions, best first; equal ones in their order.
 
@@ -280,6 +307,7 @@ def ranked(
     Args:
         allowed: (A,) bool.
         reference: As in ``lower_bounds``.
+        n: How many are asked for; further ones may be missing. None for all.
 
     Raises:
         ValueError: the rule is ``constrained`` without a price, or the utility of an allowed
@@ -289,12 +317,12 @@ def ranked(
         raise ValueError("a constrained objective needs its price first")
     left = np.flatnonzero(allowed)
     if objective.rule == "lexicographic":
-        return _lexicographic(outlook, objective, left)
+        return _lexicographic(outlook, objective, left, len(left) if n is None else n)
     values = utility(outlook, objective.weights)
     lower = lower_bounds(values, objective.caution, reference)[left]
     if np.isnan(lower).any():
         raise ValueError("a weighted outcome is not known of every action")
-    order = np.argsort(-np.round(lower, 12), kind="stable")
+    order = _best_first(lower)
     if objective.rule == "pareto":
         steps = steps_of(objective, outlook)
         margins = np.array([step.within for step in steps])
@@ -304,15 +332,15 @@ def ranked(
     return best_first
 
 
-def _lexicographic(outlook: Outlook, objective: Objective, left: np.ndarray) -> np.ndarray:
+def _lexicographic(outlook: Outlook, objective: Objective, left: np.ndarray, n: int) -> np.ndarray:
     steps = steps_of(objective, outlook)
     values = _signed(outlook, steps, objective.caution)
     ordered: list[int] = []
     rest = left
-    while len(rest):
+    while len(rest) and len(ordered) < n:
         tied = rest
         for row, step in zip(values, steps, strict=True):
-            tied = tied[row[tied] >= row[tied].max() - step.within - TIE]
+            tied = tied[row[tied] >= row[tied].max() - step.within - _tie(row[tied])]
         ordered.extend(tied.tolist())
         rest = rest[~np.isin(rest, tied)]
     return np.array(ordered, dtype=np.int64)

@@ -16,6 +16,7 @@ import numpy as np
 from planner_runtime.action_set import ActionSet
 from planner_runtime.contracts.planner_input import Risk
 from planner_runtime.objective import (
+    TIE,
     Guardrail,
     Objective,
     Outlook,
@@ -156,13 +157,13 @@ def _guarded(
     cancels, and at the objective's caution.
     """
     passing = outlook.p_pass - outlook.p_pass[:, [baseline]]
-    keeps = cautious(passing, objective.caution) >= -guard.pass_within - 10**-DECIMALS
+    keeps = cautious(passing, objective.caution) >= -guard.pass_within - TIE
     if not guard.saving:
         return keeps, np.ones(len(keeps), dtype=bool)
     spent = outlook.metric(objective.spend)
     with np.errstate(invalid="ignore"):
         saved = (1 - guard.saving) * spent[:, [baseline]] - spent
-        saves = cautious(saved, objective.caution) >= -(10**-DECIMALS)
+        saves = cautious(saved, objective.caution) >= -TIE * np.maximum(1.0, spent.mean(axis=0))
     return keeps, saves
 
 
@@ -182,7 +183,7 @@ def confidence_of(gains: np.ndarray) -> float:
     spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     if spread < 10**-DECIMALS:
         return 1.0 if mean >= 0 else 0.0
-    return _normal_cdf(mean / spread)
+    return round(_normal_cdf(mean / spread), DECIMALS)
 
 
 def _known(outlook: Outlook, values: np.ndarray) -> np.ndarray:
@@ -201,7 +202,7 @@ def preferred_without_limits(outlook: Outlook, objective: Objective, baseline: i
     known = _known(outlook, utility(outlook, objective.weights))
     if not known.any():
         return None
-    return int(ranked(outlook, objective, known, _reference(known, baseline))[0])
+    return int(ranked(outlook, objective, known, _reference(known, baseline), n=1)[0])
 
 
 def _reference(open_: np.ndarray, baseline: int) -> int:
@@ -253,7 +254,7 @@ def prefer(
     if not open_.any():
         raise NothingOpenError(tuple(bound for bound in bounds if bound is not None))
     reference = _reference(open_, baseline)
-    chosen = int(ranked(outlook, objective, open_, reference)[0])
+    chosen = int(ranked(outlook, objective, open_, reference, n=1)[0])
     gains = values[:, chosen] - values[:, baseline]
     return Preference(
         chosen=chosen,

@@ -14,7 +14,8 @@ n / (1 + (n - 1) r) independent ones.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ from planner_runtime.contracts.run_summary import RunSummary
 Variance = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 _MINUTE_MS: Final = 60_000
 _LEAST_MINUTES: Final = 0.05
+_LEAST_RATE: Final = 1e-6  # dollars a minute: less, or a million times more, is no price
 
 
 class Priors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,19 +143,22 @@ def _effective(n: int, alike: float) -> float:
 
 
 class TrackRecord:
-    """Beliefs after some runs. Adding a run takes the same time however many there were."""
+    """Beliefs after some runs. Starting from a state and adding a run take the same time however
+    many there were: what is learned lies over the state, which stays as it is.
+    """
 
     def __init__(self, state: TrackRecordState | None = None) -> None:
-        state = state or TrackRecordState(priors=Priors())
+        self._state = state = state or TrackRecordState(priors=Priors())
         self.priors, self._until_ms = state.priors, state.until_ms
-        self._known_until_ms = state.until_ms
-        self._logits, self._minutes = dict(state.logits), dict(state.minutes)
-        self._usd, self._runs = dict(state.usd), dict(state.runs)
-        self._pairs = {name: dict(issues) for name, issues in state.pairs.items()}
-        self._carried = {(t, i) for t, issues in state.pairs.items() for i in issues}
+        self._logits, self._minutes = ChainMap({}, state.logits), ChainMap({}, state.minutes)
+        self._usd, self._runs = ChainMap({}, state.usd), ChainMap({}, state.runs)
+        self._pairs: dict[tuple[str, str], Pair] = {}
 
     def state(self) -> TrackRecordState:
         """Everything that is known, to be carried on."""
+        pairs = {t: dict(of) for t, of in self._state.pairs.items()}
+        for (toolchain, issue), pair in self._pairs.items():
+            pairs.setdefault(toolchain, {})[issue] = pair
         return TrackRecordState(
             priors=self.priors,
             until_ms=self._until_ms,
@@ -161,7 +166,7 @@ class TrackRecord:
             minutes=dict(sorted(self._minutes.items())),
             usd=dict(sorted(self._usd.items())),
             runs=dict(sorted(self._runs.items())),
-            pairs={t: dict(sorted(of.items())) for t, of in sorted(self._pairs.items())},
+            pairs={t: dict(sorted(of.items())) for t, of in sorted(pairs.items())},
         )
 
     def add_summary(self, run: RunSummary) -> bool:
@@ -175,8 +180,8 @@ class TrackRecord:
         """
         if run.issue_id is None or run.toolchain is None or run.ended_ms is None:
             return False
-        pair = (run.toolchain, run.issue_id)
-        if pair in self._carried and run.ended_ms <= self._known_until_ms:
+        carried = self._state.pairs.get(run.toolchain, {})
+        if run.issue_id in carried and run.ended_ms <= self._state.until_ms:
             return False
         ms = run.runtime.duration_ms
         self.add(
@@ -202,7 +207,7 @@ class TrackRecord:
         ended_ms: int = 0,
     ) -> None:
         """Learn from one finished try; a time that a limit cut is a lower bound."""
-        pair = self._pairs.setdefault(toolchain, {}).get(issue, Pair())
+        pair = self._pair(toolchain, issue)
         names = (f"t:{toolchain}", f"i:{issue}")
         self._learn_pass(names, pair, passed)
         timed = pair.timed
@@ -210,11 +215,16 @@ class TrackRecord:
             self._learn_minutes(names, pair, passed, max(minutes, _LEAST_MINUTES), timed_out)
             timed += 1
             if usd is not None and usd > 0:
-                self._learn_usd(names, math.log(usd / max(minutes, _LEAST_MINUTES)))
-        self._pairs[toolchain][issue] = Pair(pair.n + 1, pair.passed + int(passed), timed)
+                rate = usd / max(minutes, _LEAST_MINUTES)
+                self._learn_usd(names, math.log(min(max(rate, _LEAST_RATE), 1 / _LEAST_RATE)))
+        self._pairs[toolchain, issue] = Pair(pair.n + 1, pair.passed + int(passed), timed)
         for name in names:
             self._runs[name] = self._runs.get(name, 0) + 1
         self._until_ms = max(self._until_ms, ended_ms)
+
+    def _pair(self, toolchain: str, issue: str) -> Pair:
+        own = self._pairs.get((toolchain, issue))
+        return own or self._state.pairs.get(toolchain, {}).get(issue, Pair())
 
     def _two(
         self, beliefs: Mapping[str, Belief], names: tuple[str, str], priors: tuple[float, float]
@@ -226,7 +236,7 @@ class TrackRecord:
 
     @staticmethod
     def _move(
-        beliefs: dict[str, Belief],
+        beliefs: MutableMapping[str, Belief],
         names: tuple[str, str],
         both: tuple[Belief, Belief],
         shift: float,
@@ -286,12 +296,14 @@ class TrackRecord:
         slow, long = self._two(self._minutes, names, (p.minutes_toolchain, p.minutes_issue))
         dear, priced = self._two(self._usd, names, (p.usd_toolchain, p.usd_issue))
         logit, variance = p.base + skill.mean + ease.mean, skill.variance + ease.variance
-        pair = self._pairs.get(toolchain or "", {}).get(issue or "", Pair())
+        pair = self._pair(toolchain or "", issue or "")
         if pair.n and p.alike > 0:  # its own tries say more of it than their effects do
             strength = 1 / p.alike - 1  # a Beta prior worth so many tries makes them so alike
             chance = mean_chance(logit, variance)
             own = (strength * chance + pair.passed) / (strength + pair.n)
-            logit, variance = logit_of(own), variance * strength / (strength + pair.n)
+            variance = variance * strength / (strength + pair.n)
+            # the log-odds whose mean chance is that share
+            logit = logit_of(own) * math.sqrt(1 + math.pi * variance / 8)
         minutes = slow.mean + long.mean
         return Record(
             logit=logit,

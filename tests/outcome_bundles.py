@@ -75,14 +75,14 @@ def flat(
     """A chance to pass by the minutes of an action; all of the minutes of all candidates are spent.
 
     Args:
-        spread: The two rows are so far above and below, at the same action both.
+        spread: The two rows are so far above and below at an hour, and less at fewer minutes.
     """
 
     def answer(features: np.ndarray, actions: np.ndarray) -> RawOutcomes:
         candidates, minutes = actions[:, 0], actions[:, 1]
         p = np.clip(p_pass(minutes), 0.0, 1.0)
-        sign = np.where(np.arange(len(p)) % 2, 1.0, -1.0) * spread
-        rows = np.clip(np.stack([p - sign, p + sign]), 0.0, 1.0)
+        apart = spread * minutes / 60
+        rows = np.clip(np.stack([p - apart, p + apart]), 0.0, 1.0)
         spent = np.stack([candidates * minutes] * 2)
         return RawOutcomes(
             p_pass=rows, p_timeout=0 * rows, minutes=spent, wall_minutes=np.stack([minutes] * 2),

@@ -106,3 +106,19 @@ OUTCOMES_DATASET: Final = pa.DataFrameSchema(
     strict=True,
     name="outcomes_dataset",
 )
+LEARNING_CURVE: Final = pa.DataFrameSchema(
+    {
+        "kind": pa.Column(pl.String, pa.Check.isin(["measured", "law", "more"])),
+        "policy": _TEXT,
+        "n_cases": pa.Column(pl.Float64, pa.Check.ge(0)),  # of "more": in addition
+        "n_issues": _MAYBE_COUNT,
+        "value": pa.Column(pl.Float64),  # of "more": what they add to a decision
+        "low": pa.Column(pl.Float64),
+        "high": pa.Column(pl.Float64),
+        "cost_minutes": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+        "cost_usd": pa.Column(pl.Float64, pa.Check.ge(0), nullable=True),
+        "pays": pa.Column(pl.Boolean, nullable=True),  # null: not known
+    },
+    strict=True,
+    name="learning_curve",
+)

@@ -9,11 +9,20 @@ By importance: the baseline; what a model would choose; the other topology with 
 something cheaper and something dearer than the baseline at worst; then whatever is left. Among
 actions that serve equally, the one whose bins the campaign has seen least so far is taken; with a
 value model, the one of the largest spread. A seeded hash settles the rest.
+
+With a model of utilities it is the baseline; what a bundle would choose; the action of the highest
+mean utility; and then, slot by slot, the action of the largest expected improvement: how much it is
+above the best of those taken already, where it is, on average over the rows of the ensemble. That
+is what a bench gains by it if it tells who is best, so doubt that changes no choice is worth
+nothing, unlike by spread. What a set gains is submodular, so taking one after another gains at
+least 1 - 1/e of what the best set would (Nemhauser, Wolsey and Fisher 1978). The mean and not a
+lower bound: a mistake costs a unit, not an issue, and a bound would keep to what ran most.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 
 from planner_pipeline.bench.config import BenchConfig
@@ -27,7 +36,8 @@ POLICY: Final = "candidates.v1"
 DEFAULT_ITERATIONS: Final = 5  # what "NA" amounts to: the kernel's gate configurations, formats 4
 DEFAULT_SPECULATION: Final = 2  # candidates of a baseline's speculating counterpart
 
-Rank = tuple[float, int, int, str]
+Rank = tuple[float, float, int, int, str]
+MODEL_MARK: Final = " model="  # before the part of a policy's text that outcomes change
 
 
 class Decision(Protocol):
@@ -54,12 +64,34 @@ class Decision(Protocol):
         ...
 
 
+@runtime_checkable
 class ValueModel(Protocol):
     """Tells how little is known of what actions come to on a case."""
 
     def spread(self, actions: Sequence[Action], case: Decision | None = None) -> np.ndarray:
         """(A,) standard deviation of each action's chance to pass, as far as is known."""
         ...
+
+
+@runtime_checkable
+class UtilityModel(Protocol):
+    """Tells what actions are worth on a case, for ``select: value``."""
+
+    def utilities(self, actions: Sequence[Action], case: Decision) -> np.ndarray:
+        """(R, A) expected utility in every row of an ensemble; a row's doubts are in common."""
+        ...
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """What outcomes so far teach about candidates.
+
+    Attributes:
+        words: Which model, with the hash of what it is made from; empty where the rule says it.
+        fit: Makes it.
+    """
+
+    words: str
+    fit: Callable[[], ValueModel | UtilityModel]
 
 
 def iterations_of(action: Action) -> int:
@@ -106,6 +138,7 @@ class _Slots:
         config: BenchConfig,
         seen: Coverage,
         spread: np.ndarray | None,
+        utility: np.ndarray | None = None,
     ) -> None:
         self.job, self.valid = case.job_type, valid_actions(space, case.job_type)
         self.seen, self.taken = seen.copy(), dict[Action, Reason]()
@@ -116,6 +149,12 @@ class _Slots:
             for action in self.valid
         }
         self._spread = None if spread is None else self._checked(spread)
+        self._utility = utility
+        self._gain = dict.fromkeys(self.valid, (0.0, 0.0))
+        if utility is not None and (
+            utility.shape != (len(utility), len(self.valid)) or not np.isfinite(utility).all()
+        ):
+            raise ValueError(f"utilities are rows of {len(self.valid)} finite numbers")
 
     def _checked(self, spread: np.ndarray) -> dict[Action, float]:
         if spread.shape != (len(self.valid),) or not (np.isfinite(spread) & (spread >= 0)).all():
@@ -126,9 +165,29 @@ class _Slots:
         """The lower, the sooner taken."""
         n_action = self.seen.of_action(self.job, action)
         n_bins = self.seen.of_bins(self.job, action)
-        spread = 0.0 if self._spread is None else self._spread[action] / (1 + n_action) ** 0.5
+        often = (1 + n_action) ** 0.5
+        gain, doubt = self._gain[action]
+        spread = doubt if self._spread is None else self._spread[action]
         weighed = sum(peers * n for peers, n in zip(self._peers, n_bins, strict=True))
-        return (-spread, weighed, n_action, self._luck[action])
+        return (-gain / often, -spread / often, weighed, n_action, self._luck[action])
+
+    def best(self) -> Action:
+        """The action of the highest mean utility; of equal ones the first."""
+        assert self._utility is not None
+        return self.valid[int(np.argmax(np.round(self._utility.mean(axis=0), 12)))]
+
+    def weigh(self) -> None:
+        """Work out what each action may gain over those taken, and how uncertain its difference
+        from the best one is, which settles equal gains.
+        """
+        assert self._utility is not None
+        value = self._utility
+        taken = [self.valid.index(action) for action in self.taken]
+        top = value[:, taken].max(axis=1, keepdims=True)  # (R, 1)
+        gain = np.maximum(value - top, 0.0).mean(axis=0)
+        doubt = (value - value[:, [self.valid.index(self.best())]]).std(axis=0)
+        pairs = zip(np.round(gain, 12).tolist(), np.round(doubt, 12).tolist(), strict=True)
+        self._gain = dict(zip(self.valid, pairs, strict=True))
 
     def take(self, action: Action, reason: Reason) -> None:
         """Make it a candidate, unless it is one already."""
@@ -153,18 +212,23 @@ def is_anchor(case_id: str, config: BenchConfig) -> bool:
     return drawn < config.anchors
 
 
-def policy_of(config: BenchConfig, *, has_model: bool) -> str:
+def policy_of(config: BenchConfig, *, has_model: bool, words: str = "") -> str:
     """How candidates are chosen, as it is stored beside them: version and settings.
 
     Args:
-        has_model: Whether a value model's spread is known, for ``select: uncertainty``.
+        has_model: Whether a value model is known, for ``uncertainty`` and ``value``.
+        words: Of its ``Lesson``; they come last, since another session's may differ.
     """
-    is_uncertain = has_model and config.select == "uncertainty"
     return (
-        f"{POLICY} select={'uncertainty' if is_uncertain else 'coverage'} k={config.k}"
+        f"{POLICY} select={config.select if has_model else 'coverage'} k={config.k}"
         f" anchors={config.anchors:g} na={config.default_candidates}x{config.default_minutes}"
-        f"x{DEFAULT_ITERATIONS}"
+        f"x{DEFAULT_ITERATIONS}{MODEL_MARK + words if words else ''}"
     )
+
+
+def rule_of(policy: str) -> str:
+    """A policy's text without the part that outcomes change."""
+    return policy.split(MODEL_MARK, maxsplit=1)[0]
 
 
 def select(
@@ -174,6 +238,8 @@ def select(
     config: BenchConfig,
     seen: Coverage | None = None,
     spread: np.ndarray | None = None,
+    utility: np.ndarray | None = None,
+    words: str = "",
     also: Sequence[Action] = (),
 ) -> Selection:
     """The candidates of one case.
@@ -181,16 +247,22 @@ def select(
     Args:
         config: Its ``k``, ``seed``, ``select``, ``anchors`` and defaults count.
         seen: What the campaign has chosen so far; it is not changed.
-        spread: (A,) of the valid actions in their order, for ``select: uncertainty``. It shrinks by
-            the square root of how often an action was chosen, so that a campaign does not ask the
-            same of every case. Without it coverage decides, and the policy's text says so.
+        spread: (A,) of the valid actions in their order, for ``select: uncertainty``, and for
+            ``value`` where there are no utilities. It shrinks by the square root of how often an
+            action was chosen, so that a campaign does not ask the same of every case; so does what
+            utilities promise. Without either coverage decides, and the policy's text says so.
+        utility: (R, A) for ``select: value``.
+        words: Of the model, for the policy's text.
         also: Actions that come right after the baseline: a model's own choices.
 
     Raises:
-        ValueError: the baseline or one of ``also`` is not valid, or ``spread`` does not fit.
+        ValueError: the baseline or one of ``also`` is not valid, or ``spread`` or ``utility`` does
+            not fit.
     """
-    known = spread if config.select == "uncertainty" else None
-    slots = _Slots(case, space, config, seen or Coverage(), known)
+    worth = utility if config.select == "value" else None
+    known = spread if config.select != "coverage" and worth is None else None
+    has_model = known is not None or worth is not None
+    slots = _Slots(case, space, config, seen or Coverage(), known, worth)
     anchor = is_anchor(case.case_id, config)
     n = len(slots.valid) if anchor else min(config.k, len(slots.valid))
     slots.take(case.baseline, "baseline")
@@ -200,17 +272,22 @@ def select(
     if n == len(slots.valid):
         for action in slots.valid:
             slots.take(action, "anchor" if anchor else "coverage")
+    elif worth is not None:
+        if len(slots.taken) < n:
+            slots.take(slots.best(), "best")
     else:
         _take_opposites(slots, case.baseline, config, n)
     while len(slots.taken) < n:
-        slots.take_best(slots.valid, "coverage" if known is None else "uncertainty")
+        if worth is not None:
+            slots.weigh()
+        slots.take_best(slots.valid, "uncertainty" if has_model else "coverage")
     return Selection(
         case_id=case.case_id,
         issue_id=case.issue_id,
         job_type=case.job_type,
         actions=tuple(slots.taken),
         reasons=tuple(slots.taken.values()),
-        policy=policy_of(config, has_model=known is not None),
+        policy=policy_of(config, has_model=has_model, words=words if has_model else ""),
         seed=config.seed,
         candidate_set_hash=document_hash([list(action) for action in slots.taken]),
         valid_set_hash=hash_of_valid(space, case.job_type),
@@ -238,13 +315,15 @@ def select_campaign(
     *,
     space: ActionSpace,
     config: BenchConfig,
-    model: ValueModel | None = None,
+    model: ValueModel | UtilityModel | None = None,
+    words: str = "",
     also: Mapping[str, Sequence[Action]] | None = None,
     already: Sequence[Selection] = (),
 ) -> list[Selection]:
     """The candidates of every case, in the order of case ids; the order of the input is no matter.
 
     Args:
+        words: Of the model, for the policy's text.
         also: By case id, actions that come right after its baseline.
         already: Selections made earlier. They count to coverage, and a case that has one keeps it.
 
@@ -265,7 +344,9 @@ def select_campaign(
                 space=space,
                 config=config,
                 seen=seen,
-                spread=None if model is None else model.spread(valid, case),
+                spread=model.spread(valid, case) if isinstance(model, ValueModel) else None,
+                utility=model.utilities(valid, case) if isinstance(model, UtilityModel) else None,
+                words=words,
                 also=(also or {}).get(case.case_id, ()),
             )
             for action, reason in zip(selection.actions, selection.reasons, strict=True):

@@ -18,7 +18,7 @@ from planner_runtime.heuristic import SERIAL
 CONFIG_FILE: Final = ".cyntra/bench.yaml"
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Select = Literal["coverage", "uncertainty"]
+Select = Literal["coverage", "uncertainty", "value"]
 
 
 class BenchConfigError(ValueError):
@@ -97,6 +97,8 @@ class BenchConfig(_Strict, frozen=True, kw_only=True):
         resolution: By metric, the difference below which two values are equal.
         k: Candidates a case.
         repeats: Seeds a candidate.
+        select: What is tried after the baseline: what was seen least, what is known least about, or
+            what a model of outcomes holds for best and then what might be better yet.
         anchors: Share of cases that evaluate every valid action.
         jobs: Units at a time.
         stable_from: Least probability of the winner for its case to become a label.

@@ -17,8 +17,9 @@ from planner_pipeline.tables import check_table, polars_schema
 from planner_runtime.actions import HEADS, Action
 
 Reason = Literal[
-    "baseline", "model", "other_topology", "cheaper", "dearer", "coverage", "uncertainty", "anchor"
-]
+    "baseline", "model", "best", "other_topology", "cheaper", "dearer", "coverage", "uncertainty",
+    "anchor",
+]  # fmt: skip
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

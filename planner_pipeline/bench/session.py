@@ -6,7 +6,7 @@ Spec: section 9; the directory is described in docs/bench.md.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,7 +23,7 @@ from planner_pipeline.bench.campaign import (
     units_of,
     worst_case_of,
 )
-from planner_pipeline.bench.candidates import policy_of, select_campaign
+from planner_pipeline.bench.candidates import Lesson, policy_of, rule_of, select_campaign
 from planner_pipeline.bench.cases import CaseBuilder, NoCase, every_stored_case, stored_cases
 from planner_pipeline.bench.config import (
     CONFIG_FILE,
@@ -53,6 +53,7 @@ from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.planner import Planner, action_of
 
+Learner = Callable[[Sequence[BenchOutcome], Sequence[Case], BenchConfig], Lesson]
 ExecutorName = Literal["local", "cyntra", "command", "replay"]
 CANDIDATES_FILE: Final = "candidates.parquet"
 LABELS_FILE: Final = "labels.parquet"
@@ -149,12 +150,16 @@ class BenchSession:
         selections: Candidates of every case.
         units: Everything that is to run.
 
+    Args:
+        learner: Makes the model of ``select: value`` of outcomes so far; without one passes are
+            counted.
+
     Raises:
         BenchConfigError: what was asked for does not fit together.
     """
 
-    def __init__(self, request: BenchRequest) -> None:
-        self.request, self.bench = request, request.bench
+    def __init__(self, request: BenchRequest, learner: Learner | None = None) -> None:
+        self.request, self.bench, self._learner = request, request.bench, learner
         config = request.config
         if request.executor == "replay":  # logged minutes are minutes
             config = msgspec.structs.replace(config, minute_seconds=60.0)
@@ -171,6 +176,7 @@ class BenchSession:
             universe_hash=document_hash(msgspec.to_builtins(universes)) if universes else None,
             versions=self.executor.versions(),
         )
+        self._others: list[Case] = []
         self.cases, self.refused, self.space = self._cases()
         self.choices = model_choices(request.bundle, self.cases)
         with only_one(self.bench / "candidates.lock"):  # who reads them adds to them
@@ -195,12 +201,14 @@ class BenchSession:
         wanted = self.request.issues
         if self.request.executor == "replay":
             cases, refused = replay_cases(self._trials.trials)
+            self._others = cases
             chosen = [case for case in cases if wanted is None or case.issue_id in wanted]
             return chosen, refused, REPLAY_SPACE
         builder = CaseBuilder(self.request.repo, self.request.out)
         ids = builder.open_issues() if wanted is None else wanted
         found, refused = stored_cases(builder, ids, self.bench, fresh=self.request.fresh)
         whys = {case.case_id: self.executor.why_not(case) for case in found}
+        self._others = every_stored_case(self.bench)
         refused += [
             NoCase(issue_id=case.issue_id, reason=why)
             for case in found
@@ -208,23 +216,47 @@ class BenchSession:
         ]
         return [case for case in found if whys[case.case_id] is None], refused, builder.space
 
+    def _lesson(self, outcomes: Sequence[BenchOutcome]) -> Lesson | None:
+        """What outcomes so far teach about candidates; None where coverage alone decides."""
+        if self.config.select == "coverage":
+            return None
+        if self.config.select == "value" and self._learner is not None:
+            known = {case.case_id: case for case in (*self._others, *self.cases)}
+            return self._learner(outcomes, list(known.values()), self.config)
+        fallback = "pass_counts (fallback: nothing here learns utilities)"
+        words = fallback if self.config.select == "value" else ""
+        return Lesson(words=words, fit=lambda: PassCounts(outcomes))
+
     def _selected(self) -> list[Selection]:
-        """Candidates of every case: as chosen before under the same rule, else chosen now."""
+        """Candidates of every case: as chosen before under the same rule, else chosen now.
+
+        A case of which nothing ran yet is chosen for again where outcomes taught another model.
+        """
         path = self.bench / CANDIDATES_FILE
         before = read_selections(pl.read_parquet(path)) if path.exists() else []
-        model = None
-        if self.config.select == "uncertainty":
-            model = PassCounts([outcome for some in self.store.every() for outcome in some])
+        asks = self.config.select != "coverage"
+        outcomes = [outcome for some in self.store.every() for outcome in some] if asks else []
+        lesson = self._lesson(outcomes)
+        words = "" if lesson is None else lesson.words
         also = {case_id: (choice,) for case_id, choice in self.choices.items()}
-        rule = policy_of(self.config, has_model=model is not None)
+        policy = policy_of(self.config, has_model=lesson is not None, words=words)
+        waiting = {case.case_id for case in self.cases} - {one.case_id for one in outcomes}
         kept = [
             one
             for one in before
-            if (one.policy, one.seed) == (rule, self.config.seed)
+            if (rule_of(one.policy), one.seed) == (rule_of(policy), self.config.seed)
+            and (one.policy == policy or one.case_id not in waiting)
             and set(also.get(one.case_id, ())) <= set(one.actions)
         ]
+        is_new = {case.case_id for case in self.cases} - {one.case_id for one in kept}
         chosen = select_campaign(
-            self.cases, space=self.space, config=self.config, model=model, also=also, already=kept
+            self.cases,
+            space=self.space,
+            config=self.config,
+            model=lesson.fit() if lesson is not None and is_new else None,
+            words=words,
+            also=also,
+            already=kept,
         )
         ids = {one.case_id for one in chosen}
         every = [*(one for one in kept if one.case_id not in ids), *chosen]

@@ -96,7 +96,12 @@ class BenchSettings(dg.ConfigurableResource):
         Raises:
             BenchConfigError: the settings do not fit together.
         """
-        return BenchSession(self.request(settings, issues, fresh=fresh))
+        request = self.request(settings, issues, fresh=fresh)
+        if request.config.select != "value":
+            return BenchSession(request)
+        from planner_pipeline.experiments.bench_value import OutcomeLearner  # imports torch
+
+        return BenchSession(request, OutcomeLearner(settings.out_dir))
 
     def everything(self, settings: Settings) -> BenchSession:
         """The bench of every issue that has a case; of every case of the trials for ``replay``.

@@ -34,6 +34,8 @@ class Settings(dg.ConfigurableResource):
         risk_target: Most of the followed decisions that may be worse than the default.
         risk_failure: How likely that promise may be wrong.
         ablation_quick: Whether ablations run a small grid, to see that they run.
+        objective: File of what an outcome is worth; None for the universe's, else the default.
+        outcome_kind: Whether the outcome model's ensemble is of networks or of trees.
     """
 
     repo: str
@@ -52,6 +54,8 @@ class Settings(dg.ConfigurableResource):
     risk_target: float = 0.1
     risk_failure: float = 0.1
     ablation_quick: bool = False
+    objective: str | None = None
+    outcome_kind: str = "networks"
 
     def train_config(self) -> "TrainConfig":
         """How the model is made and trained.

@@ -6,15 +6,21 @@ Shapes: N cases, A actions, R resamples.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
 
-from planner_pipeline.evaluation.bootstrap import Interval, interval_of
+from planner_pipeline.evaluation.bootstrap import (
+    N_BOOTSTRAP,
+    Interval,
+    interval_of,
+    row_counts,
+)
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench, Policy
 from planner_pipeline.evaluation.yardsticks import best_fixed, oracle
 
+BEST_FIXED: Final = "best fixed action"
 Kind = Literal["baseline", "fixed", "imitation", "value", "oracle"]
 Source = Literal["bench", "replay", "model"]
 
@@ -28,6 +34,8 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True):
         usd: Mean dollars; None where some outcome's are not known.
         utility: Under the objective's weights.
         gain: Utility above the baseline's, paired; None for the baseline.
+        over_best_fixed: Utility above that of the action that is best on these very decisions,
+            paired; None for that action.
         differs: Share of decisions that are not the baseline's.
     """
 
@@ -39,6 +47,7 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True):
     utility: Interval | None
     gain: Interval | None
     differs: float
+    over_best_fixed: Interval | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,11 +138,11 @@ def frontier_points(
         policies: By name, their kind and (N,) actions.
         minute_weight, usd_weight: Of the utility; passes weigh 1.
     """
-    utility = bench.expected_utility(minute_weight)
+    utility = _expected_utility(bench, minute_weight, usd_weight)
     chosen: dict[str, tuple[Kind, np.ndarray]] = {"baseline": ("baseline", baseline)}
     for action, name in enumerate(action_names[: bench.n_actions]):
         chosen[name] = ("fixed", np.full(bench.n_cases, action))
-    chosen |= {"best fixed action": ("fixed", best_fixed(utility)), **policies}
+    chosen |= {BEST_FIXED: ("fixed", best_fixed(utility)), **policies}
     chosen["oracle"] = ("oracle", oracle(utility))
     found = []
     told = {
@@ -145,6 +154,7 @@ def frontier_points(
         if not mask.any():
             continue
         both = mask & told["baseline"][1]
+        best, known = told[BEST_FIXED]
         found.append(
             FrontierPoint(
                 name=name,
@@ -157,9 +167,94 @@ def frontier_points(
                 if kind == "baseline"
                 else _mean(bench, figures["utility"] - told["baseline"][0]["utility"], both),
                 differs=float((actions != baseline)[mask].mean()),
+                over_best_fixed=None
+                if name == BEST_FIXED
+                else _mean(bench, figures["utility"] - best["utility"], mask & known),
             )
         )
     return tuple(found)
+
+
+def _expected_utility(bench: OutcomeBench, minute_weight: float, usd_weight: float) -> np.ndarray:
+    """(N, A) mean utility of every action in every case; NaN where it has no outcome."""
+    utility = bench.expected_utility(minute_weight)
+    if not usd_weight:
+        return utility
+    flat = bench.case * bench.n_actions + bench.action
+    size = bench.n_cases * bench.n_actions
+    n = np.bincount(flat, minlength=size)
+    usd = np.full(size, np.nan)
+    np.divide(np.bincount(flat, bench.cost_usd, minlength=size), n, out=usd, where=n > 0)
+    paid: np.ndarray = utility - usd_weight * usd.reshape(utility.shape)
+    return paid
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """A model's own expectation of every action, of decisions whose outcomes nobody has.
+
+    Attributes:
+        p_pass, minutes, usd: (N, A); dollars may be NaN.
+        issues: (N,) names.
+    """
+
+    p_pass: np.ndarray
+    minutes: np.ndarray
+    usd: np.ndarray
+    issues: Sequence[str]
+
+
+def expected_points(
+    expected: Expected,
+    *,
+    action_names: Sequence[str],
+    baseline: np.ndarray,
+    policies: Mapping[str, tuple[Kind, np.ndarray]],
+    minute_weight: float,
+    usd_weight: float = 0.0,
+) -> tuple[FrontierPoint, ...]:
+    """The same points from a model's expectations; intervals are over issues alone and say nothing
+    of how wrong the model is.
+
+    Args:
+        baseline: (N,) actions.
+        policies: As in ``frontier_points``.
+    """
+    n = len(expected.issues)
+    knows_usd = bool(np.isfinite(expected.usd).all())
+    utility = expected.p_pass - minute_weight * expected.minutes
+    if knows_usd:
+        utility = utility - usd_weight * expected.usd
+    counts = np.vstack(
+        [np.ones(n), row_counts(expected.issues, np.random.default_rng(0), N_BOOTSTRAP)]
+    )
+    rows = np.arange(n)
+
+    def mean(values: np.ndarray) -> Interval | None:
+        draws = (counts @ values) / counts.sum(axis=1)
+        return interval_of(draws, n=n, n_issues=len(set(expected.issues)))
+
+    fixed = int(utility.mean(axis=0).argmax())
+    chosen: dict[str, tuple[Kind, np.ndarray]] = {"baseline": ("baseline", baseline)}
+    chosen |= {name: ("fixed", np.full(n, action)) for action, name in enumerate(action_names)}
+    chosen |= {BEST_FIXED: ("fixed", np.full(n, fixed)), **policies}
+    return tuple(
+        FrontierPoint(
+            name=name,
+            kind=kind,
+            pass_rate=mean(expected.p_pass[rows, actions]),
+            minutes=mean(expected.minutes[rows, actions]),
+            usd=mean(expected.usd[rows, actions]) if knows_usd else None,
+            utility=mean(utility[rows, actions]),
+            gain=None
+            if kind == "baseline"
+            else mean(utility[rows, actions] - utility[rows, baseline]),
+            differs=float((actions != baseline).mean()),
+            over_best_fixed=None
+            if name == BEST_FIXED
+            else mean(utility[rows, actions] - utility[:, fixed]),
+        )
+        for name, (kind, actions) in chosen.items()
+    )
 
 
 def _figures(

@@ -55,6 +55,7 @@ def choose_threshold(
     measure: str,
     target: float = TARGET,
     failure: float = FAILURE,
+    whole_first: bool = False,
 ) -> tuple[float | None, RiskControl]:
     """The lowest threshold that keeps the promise, None where none does, and the promise.
 
@@ -62,16 +63,27 @@ def choose_threshold(
         confidence: (N,) of decisions that nothing of the model was fitted on.
         is_worse: (N,) bool, whether following the model was worse than the default.
         measure: What "worse" means, in words.
+        whole_first: Spend half of ``failure`` on following every decision, and the other half on
+            the thresholds where that is refuted (Bonferroni). For policies whose choices are
+            careful by themselves.
     """
-    n, least = len(confidence), least_rows(target, failure)
+    n, each = len(confidence), failure
+    least = least_rows(target, each)
     found: tuple[float, int, int] | None = None
-    for threshold in GRID:
+    grid: tuple[float, ...] = GRID
+    if whole_first:
+        each = failure / 2
+        n_worse = int(is_worse.sum())
+        if n and stats.binom.cdf(n_worse, n, target) <= each:
+            found, grid = (0.0, n, n_worse), ()
+        least = least_rows(target, each)
+    for threshold in grid:
         followed = confidence >= threshold
         n_followed = int(followed.sum())
         if n_followed < least:
             continue
         n_worse = int(is_worse[followed].sum())
-        if stats.binom.cdf(n_worse, n_followed, target) > failure:
+        if stats.binom.cdf(n_worse, n_followed, target) > each:
             break
         found = threshold, n_followed, n_worse
     threshold, n_followed, n_worse = found or (math.inf, 0, 0)
@@ -81,7 +93,7 @@ def choose_threshold(
         n=n,
         n_followed=n_followed,
         n_worse=n_worse,
-        bound=upper_bound(n_worse, n_followed, failure),
+        bound=upper_bound(n_worse, n_followed, each),
         measure=measure,
     )
     return (None if found is None else threshold), promise

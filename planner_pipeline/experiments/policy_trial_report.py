@@ -1,15 +1,21 @@
-"""The report of the value policy on replayed attempts, as Markdown.
+"""The report of the value policy on replayed attempts: from a file of trials to words and tables.
 
-Belongs here: words and tables. Does not: figures (``policy_trials``).
+Belongs here: running the study, its files, its Markdown. Does not: figures (``policy_trials``).
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
+import msgspec
 import polars as pl
 
-if TYPE_CHECKING:
-    from planner_pipeline.experiments.policy_trials import PolicyTrials
+from planner_pipeline.artifacts import write_bytes, write_parquet
+from planner_pipeline.bench.trial_study import build_trial_study, parse_study_tasks
+from planner_pipeline.experiments.policy_trials import PolicyTrials, policy_trials
+from planner_pipeline.experiments.trial_outcomes import playable, trial_outcomes
+from planner_pipeline.sources.trials import read_trials
+from planner_pipeline.training.outcome_fit import OutcomeConfig
 
 ASSUMPTIONS: Final = (
     "A vote is assumed to find a passing candidate whenever there is one: every figure of an "
@@ -50,7 +56,7 @@ def _figure(
     return _told(row["value"], row["low"], row["high"], sign)
 
 
-def _lines(found: "PolicyTrials") -> Iterator[str]:
+def _lines(found: PolicyTrials) -> Iterator[str]:
     yield "## The value policy on replayed attempts"
     yield ""
     yield (
@@ -61,8 +67,11 @@ def _lines(found: "PolicyTrials") -> Iterator[str]:
     for assumption in ASSUMPTIONS:
         yield f"- {assumption}"
     yield ""
-    yield "| policy | gap closed, mean over w |"
-    yield "|---|---|"
+    if found.gap:
+        yield "| policy | gap closed, mean over w |"
+        yield "|---|---|"
+    else:
+        yield "At some w one fixed action is as good as the oracle: there is no gap to close."
     for name, (value, low, high) in found.gap.items():
         yield f"| {name} | {value:.1%} ({low:.1%} to {high:.1%}) |"
     for weight in sorted(found.promises):
@@ -93,9 +102,9 @@ def _lines(found: "PolicyTrials") -> Iterator[str]:
         yield f"| {row.of} | {row.ece:.3f} | {null} | {row.brier:.3f} | {row.n} |"
 
 
-def _promise(found: "PolicyTrials", weight: float) -> str:
+def _promise(found: PolicyTrials, weight: float) -> str:
     promise = found.promises[weight]
-    head = f"Promise (at most {promise.target:.0%} of followed decisions worse): "
+    head = f"Promise of `value_safe` (at most {promise.target:.0%} of followed decisions worse): "
     if promise.threshold is None:
         return head + f"nothing could be promised on {promise.n} earlier decisions that differ."
     later = f"{promise.later_worse} of {promise.later_followed} later followed decisions were worse"
@@ -106,7 +115,7 @@ def _promise(found: "PolicyTrials", weight: float) -> str:
     )
 
 
-def _systems(found: "PolicyTrials") -> Iterator[str]:
+def _systems(found: PolicyTrials) -> Iterator[str]:
     yield ""
     yield "### `value` by system: utility above the best fixed action"
     yield ""
@@ -123,6 +132,41 @@ def _systems(found: "PolicyTrials") -> Iterator[str]:
         yield f"| {name} | {table['n'][0]} | " + " | ".join(cells) + " |"
 
 
-def render_policy_report(found: "PolicyTrials") -> str:
+def render_policy_report(found: PolicyTrials) -> str:
     """The report."""
     return "\n".join(_lines(found)) + "\n"
+
+
+def run_policy_trials(
+    trials_file: Path,
+    tasks_file: Path | None,
+    out: Path,
+    *,
+    config: OutcomeConfig,
+    on_progress: Callable[[str], None] = lambda what: None,
+) -> PolicyTrials:
+    """The study of a file of trials: figures, choices and a report in ``out/policy_trials``.
+
+    Raises:
+        ValueError: nothing of the file can be replayed.
+    """
+    read = read_trials([trials_file])
+    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
+    study = playable(build_trial_study(read.trials, tasks))
+    if not study.cases.height:
+        raise ValueError(f"nothing of {trials_file} can be replayed")
+    outcomes = trial_outcomes(read.trials, study)
+    found = policy_trials(outcomes, study, config, on_progress=on_progress)
+    folder = out / "policy_trials"
+    write_parquet(found.figures, folder / "figures.parquet")
+    write_parquet(found.by_system, folder / "by_system.parquet")
+    told = {
+        name: getattr(found, name)
+        for name in found.__struct_fields__
+        if name not in ("figures", "by_system")
+    }
+    told["promises"] = {f"{weight:g}": promise for weight, promise in found.promises.items()}
+    data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
+    write_bytes(data + b"\n", folder / "policy_trials.json")
+    write_bytes(render_policy_report(found).encode(), folder / "report.md")
+    return found

@@ -6,15 +6,13 @@ the promise on a split by time, a report. Does not: predicting (``trial_outcomes
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from planner_pipeline.artifacts import write_bytes, write_parquet
-from planner_pipeline.bench.trial_study import TrialStudy, build_trial_study, parse_study_tasks
+from planner_pipeline.bench.trial_study import TrialStudy
 from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP
 from planner_pipeline.evaluation.frontier import Promise
 from planner_pipeline.evaluation.reliability import (
@@ -24,23 +22,21 @@ from planner_pipeline.evaluation.reliability import (
 )
 from planner_pipeline.evaluation.risk import FAILURE, TARGET, choose_threshold
 from planner_pipeline.evaluation.study import COST_WEIGHTS, study_table
-from planner_pipeline.experiments.policy_trial_report import render_policy_report
 from planner_pipeline.experiments.trial_outcomes import (
     ACTIONS,
     TrialOutcomes,
     held_out_outlooks,
-    trial_outcomes,
     utilities,
 )
-from planner_pipeline.sources.trials import read_trials
 from planner_pipeline.training.outcome_fit import OutcomeConfig
-from planner_runtime.objective import Objective, Outlook, Weights
+from planner_runtime.objective import Objective, Outlook, Weights, priced
 from planner_runtime.policy import NO_LIMITS, SAFE_LIMITS, Limits, Preference, prefer
 
 VALUE: Final = "value"
 AS_OF: Final = "value_as_of"
 SAFE: Final = "value_safe"
 TOLERANCE: Final = 0.05  # of utility: a followed decision is worse when it loses more than that
+NO_GAP: Final = 1e-9  # of utility, summed over cases
 EARLIER: Final = 0.6  # of the decisions, by time, that a promise may rest on
 
 
@@ -70,7 +66,8 @@ class PolicyTrials(msgspec.Struct, frozen=True, kw_only=True):
         figures: ``OUTCOME_FIGURES``.
         by_system: A row for each cost weight, policy and system: utility above the best fixed
             action's, with its interval.
-        gap: By policy, the mean gap closed over the cost weights and its interval.
+        gap: By policy, the mean gap closed over the cost weights and its interval; none where the
+            best fixed action is as good as the oracle.
         promises: By cost weight.
     """
 
@@ -91,16 +88,40 @@ def choose_by_outlook(
     cost_weight: float,
     *,
     limits: Limits = NO_LIMITS,
-    caution: float | None = None,
 ) -> list[Preference]:
     """(G,) what utility = pass - weight x agent-minutes prefers in every case."""
     objective = Objective(name=f"w={cost_weight:g}", weights=Weights(minute=cost_weight))
-    if caution is not None:
-        objective = msgspec.structs.replace(objective, caution=caution)
+    return choose_by_objective(outlooks, baseline, objective, limits=limits)
+
+
+def choose_by_objective(
+    outlooks: Sequence[Outlook],
+    baseline: np.ndarray,
+    objective: Objective,
+    *,
+    limits: Limits = NO_LIMITS,
+) -> list[Preference]:
+    """(G,) what an objective prefers in every case; one without a price takes its minute's."""
+    if objective.rule == "constrained":
+        objective = priced(objective, objective.weights.minute)
     return [
         prefer(outlook, objective, ACTIONS, int(row), limits=limits)
         for outlook, row in zip(outlooks, baseline, strict=True)
     ]
+
+
+def worse_than(
+    outcomes: TrialOutcomes, preferences: Sequence[Preference], objective: Objective
+) -> np.ndarray:
+    """(G,) bool: the preferred action loses more than ``TOLERANCE`` of expected utility against the
+    default; utility is passes less minutes under the objective's weights.
+    """
+    weights = objective.weights
+    utility = weights.passed * outcomes.pass_ratio - weights.minute * outcomes.minutes
+    rows = np.arange(len(preferences))
+    default = np.array([p.baseline for p in preferences])
+    worse: np.ndarray = utility[rows, chosen(preferences)] < utility[rows, default] - TOLERANCE
+    return worse
 
 
 def chosen(preferences: Sequence[Preference]) -> np.ndarray:
@@ -112,6 +133,8 @@ def promise_in_time(
     preferences: Sequence[Preference], utility: np.ndarray, decided_ms: np.ndarray
 ) -> Promise:
     """The threshold that earlier decisions certify, and whether later ones kept its promise.
+
+    It is of the policy as it is served: reductions of the kernel's own plan alone.
 
     A followed decision is worse when its expected outcome loses more than ``TOLERANCE`` of utility
     against the default's.
@@ -130,7 +153,9 @@ def promise_in_time(
     early = order[:cut][differs[order[:cut]]]
     late = order[cut:][differs[order[cut:]]]
     measure = f"expected utility more than {TOLERANCE:g} below the default's"
-    threshold, risk = choose_threshold(confidence[early], worse[early], measure=measure)
+    threshold, risk = choose_threshold(
+        confidence[early], worse[early], measure=measure, whole_first=True
+    )
     followed = late[confidence[late] >= (2.0 if threshold is None else threshold)]
     n_worse = int(worse[followed].sum())
     return Promise(
@@ -163,21 +188,24 @@ def calibration_figure(of: str, p: np.ndarray, ratio: np.ndarray) -> Calibration
 
 def gap_interval(
     gained: Sequence[np.ndarray], headroom: Sequence[np.ndarray], issues: Sequence[str]
-) -> tuple[float, float, float]:
-    """Mean over cost weights of the gap closed, with its interval over resampled issues.
+) -> tuple[float, float, float] | None:
+    """Mean over cost weights of the gap closed, with its interval over the resampled issues that
+    leave a gap; None where the best fixed action leaves none.
 
     Args:
         gained, headroom: For each weight (G,) utility of the policy, and of the oracle, above the
             best fixed action's.
     """
+    if min(float(room.sum()) for room in headroom) <= NO_GAP:
+        return None
     _, place = np.unique(np.asarray(issues, dtype=str), return_inverse=True)
     n = int(place.max()) + 1
     rng = np.random.default_rng(0)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)[:, place]
-    draws = np.mean(
-        [(counts @ mine) / (counts @ room) for mine, room in zip(gained, headroom, strict=True)],
-        axis=0,
-    )
+    rooms = np.array([counts @ room for room in headroom])  # (weights, resamples)
+    mine = np.array([counts @ gain for gain in gained])
+    has_gap = (rooms > NO_GAP).all(axis=0)
+    draws = (mine[:, has_gap] / rooms[:, has_gap]).mean(axis=0)
     value = float(np.mean([a.sum() / b.sum() for a, b in zip(gained, headroom, strict=True)]))
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()
     return value, low, high
@@ -234,13 +262,14 @@ def policy_trials(
     every = np.arange(len(baseline))
     for weight in COST_WEIGHTS:
         free = choose_by_outlook(known, baseline, weight)
+        safe = choose_by_outlook(known, baseline, weight, limits=SAFE_LIMITS)
         choices[weight] = {
             VALUE: chosen(free),
             AS_OF: chosen(choose_by_outlook(as_of, baseline, weight)),
-            SAFE: chosen(choose_by_outlook(known, baseline, weight, limits=SAFE_LIMITS)),
+            SAFE: chosen(safe),
         }
         utility = utilities(outcomes, weight)
-        promises[weight] = promise_in_time(free, utility, cases["decided_ms"].to_numpy())
+        promises[weight] = promise_in_time(safe, utility, cases["decided_ms"].to_numpy())
         fixed = utility[:, int(utility.mean(axis=0).argmax())]
         headroom.append(utility.max(axis=1) - fixed)
         for name, actions in choices[weight].items():
@@ -271,42 +300,12 @@ def policy_trials(
         n_systems=len(set(outcomes.system.tolist())),
         figures=study_table(cases, study.outcomes, choices, n_resamples=n_resamples),
         by_system=_by_system(outcomes, issues, choices),
-        gap={name: gap_interval(rows, headroom, issues) for name, rows in gained.items()},
+        gap={
+            name: gap
+            for name, rows in gained.items()
+            if (gap := gap_interval(rows, headroom, issues)) is not None
+        },
         calibration=tuple(calibration),
         promises=promises,
         left_out=counts,
     )
-
-
-def run_policy_trials(
-    trials_file: Path,
-    tasks_file: Path | None,
-    out: Path,
-    *,
-    config: OutcomeConfig | None = None,
-    on_progress: Callable[[str], None] = lambda what: None,
-) -> PolicyTrials:
-    """The study of a file of trials: figures, choices and a report in ``out/policy_trials``.
-
-    Raises:
-        ValueError: nothing of the file can be replayed.
-    """
-    read = read_trials([trials_file])
-    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
-    study = build_trial_study(read.trials, tasks)
-    if not study.cases.height:
-        raise ValueError(f"nothing of {trials_file} can be replayed")
-    outcomes = trial_outcomes(read.trials, study)
-    found = policy_trials(outcomes, study, config or OutcomeConfig(), on_progress=on_progress)
-    folder = out / "policy_trials"
-    write_parquet(found.figures, folder / "figures.parquet")
-    write_parquet(found.by_system, folder / "by_system.parquet")
-    told = {
-        name: getattr(found, name)
-        for name in found.__struct_fields__
-        if name not in ("figures", "by_system")
-    }
-    data = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
-    write_bytes(data + b"\n", folder / "policy_trials.json")
-    write_bytes(render_policy_report(found).encode(), folder / "report.md")
-    return found

@@ -7,7 +7,6 @@ Belongs here: gathering what a run is worth telling. Does not: computing it, or 
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import msgspec
 import polars as pl
 
@@ -18,17 +17,19 @@ from planner_pipeline.dataset.feasibility import Feasibility
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.evaluation.bootstrap import Interval
 from planner_pipeline.evaluation.diagnostics import Diagnostics, Evaluation
+from planner_pipeline.evaluation.frontier import WhatIf
 from planner_pipeline.evaluation.plots import coverage_plot, losses_plot, reliability_plot
 from planner_pipeline.evaluation.predictions import MODEL
 from planner_pipeline.experiments.ablation_table import AblationTable, Shipping
 from planner_pipeline.release.explain import three_to_explain
+from planner_pipeline.release.pages import page_environment
+from planner_pipeline.release.what_if import render_what_if, what_if_document
 from planner_pipeline.training.fit import TrainingRecord
 from planner_runtime.actions import HEADS
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.planner import Planner
 
-TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
 PREDICTOR_NAMES: Final = {
     "model": "the model",
     "served": "what is served (model, or heuristic where it abstains)",
@@ -55,6 +56,7 @@ class ReportInputs(msgspec.Struct, frozen=True, kw_only=True):
     manifest: BundleManifest
     shipping: Shipping
     ablations: AblationTable | None = None
+    what_if: WhatIf | None = None
 
 
 def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -221,6 +223,8 @@ def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
             "decisions": three_to_explain(_newest_tests(inputs.dataset), planner),
         }
     )
+    if inputs.what_if is not None:
+        document["what_if"] = what_if_document(inputs.what_if)
     return document
 
 
@@ -232,13 +236,13 @@ def _newest_tests(dataset: Dataset) -> list[Example]:
 
 
 def _page(document: dict[str, Any], inputs: ReportInputs) -> str:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = page_environment().get_template("report.html.jinja")
     test = inputs.evaluation.test
     model = test.predictors.get(MODEL)
     held = None if model is None else model.reliability
     return template.render(
         report=document,
+        what_if=None if inputs.what_if is None else render_what_if(inputs.what_if),
         quarantine=inputs.quarantine.head(MAX_QUARANTINE_ROWS).to_dicts(),
         n_quarantine=inputs.quarantine.height,
         predictor_names=PREDICTOR_NAMES,

@@ -32,7 +32,7 @@ from planner_pipeline.training.track_record_fit import fit_track_record
 from planner_runtime.outcome_features import DOUBT, OFFSETS, RECORD_FEATURES, record_features
 from planner_runtime.track_record import Record, TrackRecordState
 
-Mode = Literal["as_of", "apart"]
+Mode = Literal["as_of", "apart", "both"]
 N_FOLDS: Final = 5
 
 
@@ -61,7 +61,9 @@ class OutcomeData(msgspec.Struct, frozen=True):
         base: (G, F0) float32 features of the decisions without records.
         choices: (G, C) float32 of the actions that were executed.
         scored: Rows to calibrate on.
-        mode: How a decision's record is made.
+        mode: How a decision's record is made; "both" learns from each decision once with either,
+            for half, since a planner meets issues that others have tried and issues that nobody
+            has.
     """
 
     tries: Tries
@@ -100,29 +102,44 @@ def features_of(records: Sequence[Record], base: np.ndarray) -> np.ndarray:
     return np.concatenate([record, base.astype(np.float32)], axis=1)
 
 
-def training_records(data: OutcomeData, state: TrackRecordState) -> list[Record]:
-    """(G,) records that know nothing of the decisions' own tries."""
-    if data.mode == "apart":
-        return records_apart(data.tries, data.decisions, priors=state.priors)
-    return records_as_of(data.tries, data.decisions, TrackRecordState(priors=state.priors))
+def training_records(data: OutcomeData, state: TrackRecordState) -> list[list[Record]]:
+    """(V, G) records of every decision that know nothing of its own tries, in one view or two."""
+    views = []
+    if data.mode != "as_of":
+        views.append(records_apart(data.tries, data.decisions, priors=state.priors))
+    if data.mode != "apart":
+        start = TrackRecordState(priors=state.priors)
+        views.append(records_as_of(data.tries, data.decisions, start))
+    return views
 
 
 def blocks_of(data: OutcomeData) -> np.ndarray:
     """(G,) what is held out together: toolchains where records are made apart, else issues."""
-    names = data.decisions.toolchain if data.mode == "apart" else data.decisions.issue
+    names = data.decisions.issue if data.mode == "as_of" else data.decisions.toolchain
     _, block = np.unique(names.astype(str), return_inverse=True)
     return block
 
 
 def _attempts(data: OutcomeData, features: np.ndarray, block: np.ndarray) -> Attempts:
+    """Tries of the decisions in every view.
+
+    Args:
+        features: (V x G, F), view after view.
+    """
     rows = np.flatnonzero(data.case >= 0)
+    n, n_views = len(data.decisions), len(features) // max(1, len(data.decisions))
     case = data.case[rows]
     tries = data.tries.choose(rows)
     _, issue = np.unique(data.decisions.issue.astype(str), return_inverse=True)
-    return Attempts(
+    one = Attempts(
         features[case], data.choices[case], tries.passed, tries.timed_out, tries.minutes, tries.usd,
-        case, issue[case], block[case], np.ones(len(rows), dtype=np.float32),
+        case, issue[case], block[case], np.full(len(rows), 1 / n_views, dtype=np.float32),
     )  # fmt: skip
+    views = [
+        msgspec.structs.replace(one, features=features[view * n + case]) for view in range(n_views)
+    ]
+    columns = ([getattr(v, name) for v in views] for name in Attempts.__struct_fields__)
+    return Attempts(*(np.concatenate(column) for column in columns))
 
 
 def outcomes_of(
@@ -168,13 +185,14 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
         ValueError: there is nothing to learn from.
     """
     state = fit_track_record(data.tries.cells())
-    features = features_of(training_records(data, state), data.base)
+    views = [features_of(records, data.base) for records in training_records(data, state)]
+    features = np.concatenate(views)  # (V x G, F)
     block = blocks_of(data)
     attempts = _attempts(data, features, block)
     model, record = _fit(attempts, config)
-    fold = _fold_of(block, config.seed)
+    fold, n = _fold_of(block, config.seed), len(data.decisions)
     scored = data.scored
-    raw = np.full(len(scored.ratio), np.nan)
+    raw = np.full((len(views), len(scored.ratio)), np.nan)
     for held in np.unique(fold).tolist():
         asked = fold[scored.decision] == held
         train = attempts.choose(fold[attempts.case] != held)
@@ -182,19 +200,21 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
             continue
         apart, apart_record = _fit(train, config)
         rows = scored.decision[asked]
-        raw[asked] = outcomes_of(
-            apart, apart_record.log_kappa, features[rows], data.choices[rows],
-            scored.candidates[asked], scored.minutes[asked],
-        )["p_pass"].mean(axis=0)  # fmt: skip
-    known = np.isfinite(raw)
+        for view in range(len(views)):
+            raw[view, asked] = outcomes_of(
+                apart, apart_record.log_kappa, features[view * n + rows], data.choices[rows],
+                scored.candidates[asked], scored.minutes[asked],
+            )["p_pass"].mean(axis=0)  # fmt: skip
+    known = np.isfinite(raw[0])
     slope, bias = 1.0, 0.0
     knots: tuple[tuple[float, float], ...] = ()
     if known.any():
-        counts = np.bincount(scored.decision[known], minlength=len(data.decisions))
-        weight = 1 / counts[scored.decision[known]]
-        slope, bias = fit_platt(raw[known], scored.ratio[known], weight)
-        once = calibrated(raw[known], slope, bias)
-        knots = fit_knots(once, scored.ratio[known], weight, int((counts > 0).sum()))
+        counts = np.bincount(scored.decision[known], minlength=n) * len(views)
+        weight = np.tile(1 / counts[scored.decision[known]], len(views))
+        told, ratio = raw[:, known].ravel(), np.tile(scored.ratio[known], len(views))
+        slope, bias = fit_platt(told, ratio, weight)
+        once = calibrated(told, slope, bias)
+        knots = fit_knots(once, ratio, weight, int((counts > 0).sum()))
     return FittedOutcomes(
         model=model,
         record=record,
@@ -202,6 +222,6 @@ def fit_outcomes(data: OutcomeData, config: OutcomeConfig) -> FittedOutcomes:
         pass_slope=slope,
         pass_bias=bias,
         pass_knots=knots,
-        novelty=fit_novelty(features, block, seed=config.seed),
-        held_out=calibrated(raw, slope, bias, knots),
+        novelty=fit_novelty(features, np.tile(block, len(views)), seed=config.seed),
+        held_out=calibrated(raw.mean(axis=0), slope, bias, knots),
     )

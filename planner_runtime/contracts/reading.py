@@ -18,7 +18,8 @@ ContractT = TypeVar("ContractT", bound=msgspec.Struct)
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024  # a planner input of eight runs has some ten thousand
 
-_PATH = re.compile(r"^(?P<why>.*) - at `(?P<path>[^`]*)`$", re.DOTALL)
+# of a key that a mapping may not have, msgspec says "at `key` in `$.mapping`"
+_PATH = re.compile(r"^(?P<why>.*) - at `(?:key` in `)?(?P<path>[^`]*)`$", re.DOTALL)
 
 
 class ContractError(ValueError):

@@ -9,7 +9,7 @@ import pytest
 import planner_runtime
 from planner_pipeline.cli import build_parser
 from planner_runtime.contracts import ContractError, read_document
-from planner_runtime.contracts.schemas import CONTRACTS, json_schema
+from planner_runtime.schemas import CONTRACTS, json_schema
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("planner_runtime", "planner_pipeline", "planner_synthesis")
@@ -20,6 +20,11 @@ PURE = (
     "planner_runtime/tokenizer.py", "planner_runtime/features.py", "planner_runtime/decode.py",
     "planner_runtime/calibration.py", "planner_runtime/heuristic.py",
     "planner_runtime/scheduler.py", "planner_runtime/inputs.py", "planner_runtime/keywords.py",
+    "planner_runtime/action_set.py", "planner_runtime/objective.py", "planner_runtime/policy.py",
+    "planner_runtime/exploration.py", "planner_runtime/track_record.py",
+    "planner_runtime/outcome_features.py", "planner_runtime/outcome_model.py",
+    "planner_runtime/outcome_policy.py", "planner_runtime/outcome_planner.py",
+    "planner_runtime/decision.py",
     "planner_pipeline/history", "planner_pipeline/dataset", "planner_pipeline/evaluation",
     "planner_pipeline/bench/bench_tables.py", "planner_pipeline/bench/candidates.py",
     "planner_pipeline/bench/label_rule.py", "planner_pipeline/bench/labels.py",
@@ -27,7 +32,7 @@ PURE = (
     "planner_pipeline/bench/replay.py", "planner_pipeline/bench/selections.py",
     "planner_pipeline/bench/trial_study.py", "planner_pipeline/bench/vote.py",
     "planner_pipeline/repair/mutations.py", "planner_pipeline/repair/places.py",
-    "planner_pipeline/repair/verdict.py",
+    "planner_pipeline/repair/verdict.py", "planner_pipeline/selection",
 )  # fmt: skip
 IMPURE = {"time", "random", "datetime.now", "datetime.utcnow", "os.environ", "os.getenv"}
 

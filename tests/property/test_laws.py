@@ -22,7 +22,6 @@ from planner_runtime.contracts import (
     Runtime,
     read_document,
 )
-from planner_runtime.contracts.schemas import CONTRACTS, json_schema
 from planner_runtime.decode import (
     action_log_probs,
     action_table,
@@ -30,6 +29,7 @@ from planner_runtime.decode import (
     output_widths,
     temperature_names,
 )
+from planner_runtime.schemas import CONTRACTS, json_schema
 from planner_runtime.similar_runs import DAY_MS, DEFAULT_WEIGHTS, Query, RunIndex
 from tests.reference.retrieval import naive_similar_runs
 

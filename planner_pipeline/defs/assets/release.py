@@ -18,6 +18,7 @@ from planner_pipeline.experiments.shipping import hold_to_the_rule, shipping_of
 from planner_pipeline.release.bundle_writer import write_bundle
 from planner_pipeline.release.onnx_export import OPSET, export_model
 from planner_pipeline.release.report import ReportInputs, headline_metrics, write_report
+from planner_pipeline.release.what_if import read_what_if
 from planner_pipeline.sample.workspace import SIMULATED_MARK
 from planner_pipeline.sources.workspace import SourceReport
 from planner_pipeline.training.checkpoint import decode_checkpoint
@@ -64,7 +65,7 @@ def planner_bundle(
     return dg.MaterializeResult(value=manifest, metadata={"bundle_id": manifest.bundle_id, **sizes})
 
 
-@dg.asset(group_name="release", code_version="2", io_manager_key="record_io")
+@dg.asset(group_name="release", code_version="3", io_manager_key="record_io")
 def report(
     dataset: DatasetMeta,
     source_report: SourceReport,
@@ -92,6 +93,7 @@ def report(
         manifest=planner_bundle,
         ablations=read_table(settings.out_dir),
         shipping=shipping_of(settings.out_dir),
+        what_if=read_what_if(settings.out_dir),
     )
     summary = write_report(settings.out_dir, inputs)
     metrics = headline_metrics(diagnostics)

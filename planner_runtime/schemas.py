@@ -18,6 +18,7 @@ from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.policy_trace import PolicyTrace
 from planner_runtime.contracts.run_summary import RunSummary
+from planner_runtime.objective import Objective
 
 CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "planner_input": PlannerInput,
@@ -29,6 +30,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "bench_outcome": BenchOutcome,
     "bench_request": BenchRequest,
     "bench_reply": BenchReply,
+    "planner_objective": Objective,
 }
 
 
