@@ -31,7 +31,7 @@ N_PARAMETERS: Final = len(PARAMETERS)
 OUTPUTS: Final = ("p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd")
 Kind = Literal["networks", "trees"]
 # Gauss-Legendre nodes on [0, 1]: the mean of a maximum is an integral without a closed form
-_N_NODES: Final = 24
+_N_NODES: Final = 20
 # means of five equally likely parts of a standard normal distribution
 LEVELS: Final = (-1.3998, -0.5319, 0.0, 0.5319, 1.3998)
 

@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from planner_pipeline.sources.trials import Trial
-from planner_pipeline.training.track_record_fit import Cells, build_cells, fit_track_record
+from planner_pipeline.training.track_record_cells import Cells, build_cells
+from planner_pipeline.training.track_record_fit import fit_track_record
 from planner_runtime.track_record import Priors, Record, TrackRecord, TrackRecordState
 
 MINUTE_MS: Final = 60_000
@@ -54,7 +55,7 @@ class Tries(msgspec.Struct, frozen=True):
         """The tries by pair."""
         return build_cells(
             self.toolchain.tolist(), self.issue.tolist(), self.passed, self.minutes, self.usd,
-            np.maximum(self.ended_ms, 0),
+            np.maximum(self.ended_ms, 0), self.timed_out,
         )  # fmt: skip
 
 

@@ -6,109 +6,23 @@ Belongs here: the joint fit that the runtime's filter starts from. Does not: the
 1986). Shapes: J cells (pairs with their tries), S toolchains, I issues.
 
 Issues outnumber toolchains by far and touch each other through toolchains alone, so they are
-eliminated first: a Newton step costs as much as one pass over the cells.
+eliminated first: a Newton step costs as much as one pass over the cells. A time that a limit cut is
+a lower bound: in its place stands what is expected above it, in turns with the effects.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 import numpy as np
 from scipy import optimize, special
 
+from planner_pipeline.training.track_record_cells import Cells
 from planner_runtime.track_record import Belief, Pair, Priors, TrackRecordState
 
+_TURNS: Final = 5  # of expected times and effects
 BASE_VARIANCE: Final = 4.0  # of the base log-odds
 _LIMIT: Final = 4.0  # of the logs of the priors that are fitted
-
-
-class Cells(msgspec.Struct, frozen=True):
-    """Tries by pair of a toolchain and an issue.
-
-    Attributes:
-        toolchain, issue: (J,) int64 positions in ``toolchains`` and ``issues``.
-        n, passed: (J,) float64 counts.
-        n_timed: (J, 2) tries with a known time: of those that failed, and of those that passed.
-        log_minutes, log_minutes2: (J, 2) sums of their log minutes, and of the squares.
-        n_priced, log_usd: (J,) tries with known dollars a minute, and the sum of their logs.
-        ended_ms: (J,) latest known end; 0 without any.
-    """
-
-    toolchains: tuple[str, ...]
-    issues: tuple[str, ...]
-    toolchain: np.ndarray
-    issue: np.ndarray
-    n: np.ndarray
-    passed: np.ndarray
-    n_timed: np.ndarray
-    log_minutes: np.ndarray
-    log_minutes2: np.ndarray
-    n_priced: np.ndarray
-    log_usd: np.ndarray
-    ended_ms: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.n)
-
-    def without(self, toolchain: str) -> "Cells":
-        """The cells of the other toolchains; names stay, so that positions do."""
-        if toolchain not in self.toolchains:
-            return self
-        rows = self.toolchain != self.toolchains.index(toolchain)
-        per_cell = {
-            name: getattr(self, name)[rows]
-            for name in self.__struct_fields__
-            if isinstance(getattr(self, name), np.ndarray)
-        }
-        return Cells(toolchains=self.toolchains, issues=self.issues, **per_cell)
-
-
-def build_cells(
-    toolchains: Sequence[str],
-    issues: Sequence[str],
-    passed: np.ndarray,
-    minutes: np.ndarray,
-    usd: np.ndarray,
-    ended_ms: np.ndarray,
-) -> Cells:
-    """Cells of N tries.
-
-    Args:
-        passed: (N,) bool.
-        minutes, usd: (N,) NaN where not known.
-        ended_ms: (N,) int64.
-    """
-    names, t = np.unique(np.asarray(toolchains, dtype=object).astype(str), return_inverse=True)
-    tasks, i = np.unique(np.asarray(issues, dtype=object).astype(str), return_inverse=True)
-    keys, cell = np.unique(t * max(1, len(tasks)) + i, return_inverse=True)
-    j = len(keys)
-
-    def total(values: np.ndarray) -> np.ndarray:
-        sums: np.ndarray = np.bincount(cell, weights=values, minlength=j)
-        return sums
-
-    log_minutes = np.log(np.maximum(minutes, 0.05))
-    is_timed = np.isfinite(log_minutes)
-    is_priced = is_timed & np.isfinite(usd) & (usd > 0)
-    log_usd = np.where(is_priced, np.log(np.where(is_priced, usd, 1.0)) - log_minutes, 0.0)
-    by_end = [is_timed & ~passed, is_timed & passed]
-    known = np.where(is_timed, log_minutes, 0.0)
-    last = np.zeros(j, dtype=np.int64)
-    np.maximum.at(last, cell, ended_ms)
-    return Cells(
-        toolchains=tuple(names.tolist()),
-        issues=tuple(tasks.tolist()),
-        toolchain=keys // max(1, len(tasks)),
-        issue=keys % max(1, len(tasks)),
-        n=total(np.ones(len(passed))),
-        passed=total(passed.astype(float)),
-        n_timed=np.stack([total(rows.astype(float)) for rows in by_end], axis=1),
-        log_minutes=np.stack([total(known * rows) for rows in by_end], axis=1),
-        log_minutes2=np.stack([total(known**2 * rows) for rows in by_end], axis=1),
-        n_priced=total(is_priced.astype(float)),
-        log_usd=total(log_usd),
-        ended_ms=last,
-    )
 
 
 class _Effects(msgspec.Struct, frozen=True):
@@ -322,7 +236,35 @@ def _time_means(cells: Cells, priors: Priors) -> tuple[np.ndarray, np.ndarray]:
     return above.sum(axis=1) / np.maximum(n, 1), n
 
 
+def lifted(cells: Cells, mean: np.ndarray, spread: np.ndarray) -> Cells:
+    """The cells with what is expected above their limits in the place of these.
+
+    Args:
+        mean, spread: (J,) of log minutes of tries that fail.
+    """
+    has = cells.n_cut > 0
+    bound = cells.log_limit / np.maximum(cells.n_cut, 1)
+    z = np.clip((bound - mean) / spread, -8.0, 8.0)
+    ratio = np.exp(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - special.log_ndtr(-z))
+    expected = np.where(has, np.maximum(mean + spread * ratio, bound), 0.0)
+    sums = cells.log_minutes.copy()
+    sums[:, 0] += cells.n_cut * expected - cells.log_limit
+    return msgspec.structs.replace(cells, log_minutes=sums)
+
+
 def _fit_times(cells: Cells, priors: Priors) -> _Effects:
+    """Effects on times; those of tries that were cut are expected anew in every turn."""
+    found = _fit_seen_times(cells, priors)
+    for _ in range(_TURNS if cells.n_cut.any() else 0):
+        mean = priors.minutes_fail + found.base
+        mean = mean + found.toolchain[cells.toolchain] + found.issue[cells.issue]
+        doubt = found.toolchain_variance[cells.toolchain] + found.issue_variance[cells.issue]
+        spread = np.sqrt(doubt + priors.minutes_pair + priors.minutes_noise)
+        found = _fit_seen_times(lifted(cells, mean, spread), priors)
+    return found
+
+
+def _fit_seen_times(cells: Cells, priors: Priors) -> _Effects:
     mean, n = _time_means(cells, priors)
     variance = priors.minutes_pair + priors.minutes_noise / np.maximum(n, 1)
     scales = (priors.minutes_toolchain, priors.minutes_issue)
@@ -363,13 +305,24 @@ def _fit_priors(cells: Cells) -> Priors:
     return msgspec.structs.replace(usual, **{name: float(value) for name, value in told.items()})
 
 
+def _within(cells: Cells) -> np.ndarray:
+    """(J, 2) sums of squares around the mean of a cell."""
+    squares: np.ndarray = cells.log_minutes2 - cells.log_minutes**2 / np.maximum(cells.n_timed, 1)
+    return squares
+
+
 def _time_priors(cells: Cells, usual: Priors) -> dict[str, float]:
     n = cells.n_timed.sum(axis=0)  # (2,)
     if not n.all():
         return {}
+    spread = np.full(len(cells), np.sqrt(usual.minutes_issue + usual.minutes_pair))
+    seen = cells
+    for _ in range(_TURNS if cells.n_cut.any() else 0):
+        fail = float(seen.log_minutes[:, 0].sum() / n[0])
+        seen = lifted(cells, np.full(len(cells), fail), spread)
+    cells, within = seen, _within(cells)
     fail, passed = (cells.log_minutes.sum(axis=0) / n).tolist()
     means = msgspec.structs.replace(usual, minutes_fail=fail, minutes_pass=passed)
-    within = cells.log_minutes2 - cells.log_minutes**2 / np.maximum(cells.n_timed, 1)
     freedom = np.maximum(cells.n_timed - 1, 0).sum()
     noise = float((within.sum() + 10 * usual.minutes_noise) / (freedom + 10))
     start = np.log([usual.minutes_toolchain, usual.minutes_issue, usual.minutes_pair])
@@ -380,7 +333,7 @@ def _time_priors(cells: Cells, usual: Priors) -> dict[str, float]:
             means, minutes_toolchain=toolchain, minutes_issue=issue, minutes_pair=pair,
             minutes_noise=noise,
         )  # fmt: skip
-        return -_fit_times(cells, priors).evidence + 0.1 * float(((logs - start) ** 2).sum())
+        return -_fit_seen_times(cells, priors).evidence + 0.1 * float(((logs - start) ** 2).sum())
 
     toolchain, issue, pair = np.exp(_search(start, loss)).tolist()
     return {

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import special, stats
 
 from planner_pipeline.training.outcome_data import Tries
-from planner_pipeline.training.track_record_fit import BASE_VARIANCE, Cells
+from planner_pipeline.training.track_record_cells import Cells
+from planner_pipeline.training.track_record_fit import BASE_VARIANCE
 
 
 def some_tries(

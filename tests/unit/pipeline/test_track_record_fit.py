@@ -2,16 +2,17 @@
 
 import tracemalloc
 
+import msgspec
 import numpy as np
 import pytest
 
 from planner_pipeline.training.outcome_data import Tries, learn
+from planner_pipeline.training.track_record_cells import build_cells
 from planner_pipeline.training.track_record_fit import (
     _beta_binomial,
     _Effects,
     _fit_normal,
     _fit_passing,
-    build_cells,
     fit_track_record,
 )
 from planner_runtime.track_record import Priors, TrackRecord, TrackRecordState
@@ -95,6 +96,22 @@ def test_the_filter_and_the_joint_fit_come_to_much_the_same(seed: int) -> None:
     assert record.state().pairs == joint.pairs
     assert record.state().runs == joint.runs
     assert record.state().until_ms == joint.until_ms
+
+
+def test_times_that_a_limit_cut_are_longer_than_the_limit() -> None:
+    """Issues differ in how long they take; half of the tries at the longest are cut."""
+    whole = some_tries(n_toolchains=6, n_issues=60, share=1.0, seed=7)
+    cut = some_tries(n_toolchains=6, n_issues=60, share=1.0, seed=7, limit=9.0)
+    assert 0.2 < cut.timed_out.mean() < 0.5
+    taken_as_times = msgspec.structs.replace(cut, timed_out=np.zeros(len(cut), dtype=bool))
+    wrong, found, true = (
+        beliefs(fit_track_record(tries.cells()), whole)[:, 1] + 0.0
+        for tries in (taken_as_times, cut, whole)
+    )
+    slow = true > np.quantile(true, 0.7)
+    assert abs((found - true)[slow].mean()) < 0.75 * abs((wrong - true)[slow].mean())
+    fails = [fit_track_record(tries.cells()).priors.minutes_fail for tries in (taken_as_times, cut)]
+    assert fails[0] < fails[1]
 
 
 def test_what_was_planted_is_found() -> None:
