@@ -7,9 +7,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner_runtime.commands import CommandError
+
+if TYPE_CHECKING:
+    from planner_runtime.objective import Objective
 
 OUTCOME = "outcome"  # trained by ``policy``'s assets, not by those of imitation
 ARCHITECTURES = ("prior", "logreg", "mlp", "gbt", "transformer", "recurrent", OUTCOME)
@@ -124,3 +127,19 @@ def add_training_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument("--seed", type=count, default=0, metavar="S", help="of training")
     one.add_argument("--epochs", type=positive, metavar="N", help="at most, of training")
     one.add_argument("--int8", action="store_true", help="ship weights as int8, calibrated as such")
+
+
+def read_objective_file(path: Path | None) -> "Objective | None":
+    """The objective in a file.
+
+    Raises:
+        CommandError: it cannot be read, or is none.
+    """
+    if path is None:
+        return None
+    from planner_pipeline.sources.objectives import ObjectiveFileError, read_objective_at
+
+    try:
+        return read_objective_at(path)
+    except ObjectiveFileError as error:
+        raise CommandError(str(error)) from error

@@ -33,7 +33,8 @@ from planner_pipeline.sources.workspace import read_workspace
 from planner_pipeline.staleness import stale_assets
 
 RECIPE = dg.AssetSelection.assets("recipe")
-CONFIG = {"train_config"}  # made of settings alone, so looked at as the workspace is
+# made of settings, or of files that no asset made, so looked at as the workspace is
+CONFIG = {"train_config", "outcome_config", "policy_objective", "bench_evidence"}
 # one step at a time in every pool, unless Dagster's own pages say otherwise: benches share a
 # machine; by steps, because limits by runs let three benches of one backfill run at once
 DAGSTER_YAML = """\

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from planner_pipeline.command_parts import read_objective_file
 from planner_runtime.commands import CommandError
 
 
@@ -23,7 +24,8 @@ def add_ope_arguments(one: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     one.add_argument(
         "--objective", type=Path, metavar="FILE",
-        help='JSON such as {"w_pass": 1, "w_minute": 0.01, "w_usd": 0}, which is the default',
+        help="what an outcome is worth, JSON or YAML, as for `policy`; its weights of a pass, an "
+        "agent-minute and a dollar count (default: passes less a hundredth an agent-minute)",
     )  # fmt: skip
     one.add_argument("--seed", type=int, default=0, metavar="S", help="of folds and resamples")
     one.add_argument(
@@ -41,8 +43,9 @@ def run_ope(arguments: argparse.Namespace) -> int:
     if arguments.trials is not None:
         return _run_study(arguments)
     from planner_pipeline.evaluation.ope_report import render_report
-    from planner_pipeline.evaluation.rewards import DEFAULT_WEIGHTS, read_weights, weighted
+    from planner_pipeline.evaluation.rewards import reward_words, weighted
     from planner_pipeline.experiments.off_policy import POLICIES, run_off_policy
+    from planner_runtime.objective import DEFAULT_OBJECTIVE
 
     if arguments.repo is None:
         raise CommandError("--repo is needed, or --trials")
@@ -52,15 +55,13 @@ def run_ope(arguments: argparse.Namespace) -> int:
         raise CommandError("--out must not be the workspace itself")
     if arguments.policy not in POLICIES and not Path(arguments.policy).is_file():
         raise CommandError(f"--policy {arguments.policy}: neither {', '.join(POLICIES)} nor a file")
-    weights = DEFAULT_WEIGHTS
-    if arguments.objective is not None:
-        weights = read_weights(arguments.objective)
+    objective = read_objective_file(arguments.objective) or DEFAULT_OBJECTIVE
     report = run_off_policy(
         arguments.repo,
         arguments.out,
         policy=arguments.policy,
-        reward=weighted(weights),
-        reward_words=weights.words,
+        reward=weighted(objective.weights),
+        reward_words=reward_words(objective),
         seed=arguments.seed,
     )
     print(render_report(report), end="", flush=True)

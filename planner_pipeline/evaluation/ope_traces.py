@@ -6,10 +6,11 @@ Shapes: n decisions, A actions, F features.
 
 Actions are numbered as they are met; nothing here knows what a head is. A trace proves more chances
 than that of what ran: with propensity 1 nothing else had any; with exploration of chance epsilon
-among c candidates every one of them had at least epsilon / c, and all the rest was on one action,
+among n open actions every one of them had at least epsilon / n, and all the rest was on one action,
 which is known where that is the one that ran. These are lower bounds, and enough to say what could
-have been drawn. They assume that exploring draws every candidate alike; a propensity that
-contradicts it proves nothing about the others.
+have been drawn. What was closed had no chance; where the trace does not tell whether an action was
+open, its chance is not known (``history.open_actions``). A propensity that is neither epsilon / n
+nor 1 - epsilon + epsilon / n was drawn in another way and proves nothing about the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,16 +137,19 @@ def numbered_actions(
 
 def proven_chances(one: LoggedDecision, number_of: Mapping[Action, int]) -> np.ndarray:
     """(A,) the least chance each action is known to have had; NaN where nothing is known."""
+    chances = np.full(len(number_of), np.nan)
+    told, epsilon = one.drawable, one.epsilon
     if one.propensity >= CERTAIN:
-        chances = np.zeros(len(number_of))
-    elif one.candidates is None or not one.epsilon:
-        chances = np.full(len(number_of), np.nan)
-    else:
-        share = one.epsilon / len(one.candidates)
-        greedy = 1 - one.epsilon + share
-        agrees = min(abs(one.propensity - share), abs(one.propensity - greedy)) <= SAME_CHANCE
-        chances = np.zeros(len(number_of)) if agrees else np.full(len(number_of), np.nan)
-        chances[[number_of[action] for action in one.candidates]] = share if agrees else np.nan
+        chances[:] = 0.0
+    elif epsilon and told.n_open is not None:
+        share = epsilon / told.n_open
+        greedy = 1 - epsilon + share
+        if min(abs(one.propensity - share), abs(one.propensity - greedy)) <= SAME_CHANCE:
+            if one.candidates is not None:
+                offered = [number_of[action] for action in one.candidates]
+                chances[np.setdiff1d(np.arange(len(chances)), offered)] = 0.0
+            for actions, chance in ((told.closed, 0.0), (told.open_, share)):
+                chances[[number_of[action] for action in actions if action in number_of]] = chance
     chances[number_of[one.chosen]] = one.propensity
     return chances
 

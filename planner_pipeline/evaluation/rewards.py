@@ -1,47 +1,31 @@
-"""What an outcome is worth: one number from a pass, minutes and dollars.
+"""What an outcome is worth: one number from a pass, minutes and dollars, by an objective's weights.
 
-Belongs here: the weights and their file, as off-policy evaluation needs them. Does not: choosing by
-them. ``planner_runtime.objective`` is to be the one place for objectives; ``Reward`` is the seam:
-whatever has that signature can stand in for ``weighted``.
+Belongs here: the reward of an objective, and in words what it leaves out. Does not: objectives
+themselves (``planner_runtime.objective``), reading their files (``sources.objectives``).
+
+A logged decision tells of passes, agent-minutes and dollars. Neither waiting nor a timeout is in
+its outcome, and rules that compare actions in other ways than by utility give no outcome a worth,
+so that objectives of any rule are judged by their weights.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
 
-import msgspec
+from planner_runtime.objective import Objective, Weights
 
 # passed, minutes, dollars -> worth; None where something is needed and not known
 Reward = Callable[[bool, float | None, float | None], float | None]
 
 
-class RewardWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Reward = ``w_pass`` x passed - ``w_minute`` x agent-minutes - ``w_usd`` x dollars."""
-
-    w_pass: float = 1.0
-    w_minute: float = 0.01
-    w_usd: float = 0.0
-
-    @property
-    def words(self) -> str:
-        """For people, e.g. ``1 x pass - 0.01 x agent-minutes``."""
-        told = f"{self.w_pass:g} x pass - {self.w_minute:g} x agent-minutes"
-        return told if self.w_usd == 0 else f"{told} - {self.w_usd:g} x dollars"
-
-
-DEFAULT_WEIGHTS: Final = RewardWeights()
-
-
-def weighted(weights: RewardWeights = DEFAULT_WEIGHTS) -> Reward:
+def weighted(weights: Weights) -> Reward:
     """The reward of some weights. A fact with the weight 0 need not be known.
 
-    >>> weighted()(True, 10.0, None)
+    >>> weighted(Weights())(True, 10.0, None)
     0.9
     """
 
     def reward(passed: bool, minutes: float | None, usd: float | None) -> float | None:
-        worth = weights.w_pass * passed
-        for weight, amount in ((weights.w_minute, minutes), (weights.w_usd, usd)):
+        worth = weights.passed * passed
+        for weight, amount in ((weights.minute, minutes), (weights.usd, usd)):
             if weight == 0:
                 continue
             if amount is None:
@@ -52,15 +36,33 @@ def weighted(weights: RewardWeights = DEFAULT_WEIGHTS) -> Reward:
     return reward
 
 
-def read_weights(file: Path) -> RewardWeights:
-    """Weights from a JSON file, e.g. ``{"w_pass": 1, "w_minute": 0.02}``.
+def reward_words(objective: Objective) -> str:
+    """What counts as worth, and what of the objective does not, for people.
 
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such document, or a weight is not finite.
+    >>> reward_words(Objective())
+    '1 x pass - 0.01 x agent-minutes (objective "default")'
     """
-    try:
-        weights = msgspec.json.decode(file.read_bytes(), type=RewardWeights)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"no objective: {error}") from error
-    return weights
+    weights = objective.weights
+    told = f"{weights.passed:g} x pass"
+    for weight, unit in ((weights.minute, "agent-minutes"), (weights.usd, "dollars")):
+        if weight:
+            told += f" - {weight:g} x {unit}"
+    besides = left_out_words(objective)
+    told += f' (objective "{objective.name}"'
+    return f"{told}; {'; '.join(besides)})" if besides else f"{told})"
+
+
+def left_out_words(objective: Objective) -> list[str]:
+    """What an objective asks for beyond passes, minutes and dollars; empty where nothing.
+
+    >>> left_out_words(Objective(rule="lexicographic", weights=Weights(risk=0.5)))
+    ['its rule "lexicographic" is judged by its weights', 'its weight of a timeout is left out']
+    """
+    found = []
+    if objective.rule != "utility":
+        found.append(f'its rule "{objective.rule}" is judged by its weights')
+    if objective.weights.wall_minute:
+        found.append("its weight of waiting is left out")
+    if objective.weights.risk:
+        found.append("its weight of a timeout is left out")
+    return found

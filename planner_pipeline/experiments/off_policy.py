@@ -55,10 +55,12 @@ RUN_COLUMNS: Final = (
 )  # fmt: skip
 
 _EXPLORE: Final = (
-    "turn exploration on: the planner must serve in mode `enforce` and draw each action with a "
-    "probability above 0 for every action that is to be judged, and record it "
-    "(`exploration.enabled`, `exploration.epsilon` above 0, `propensity` of the action drawn). "
-    "Decisions logged from then on can be judged; those logged before never can"
+    "turn exploration on: serve an outcome bundle in mode `enforce` whose `policy.json` has "
+    '`"exploration": {"epsilon": 0.1, "seed": "...", "budget_share": 0.05}`, epsilon above 0 '
+    "(`Planner.open(..., exploration=...)` overrides it). Chance decides only about issues of "
+    "priority P3 or with the tag `lab:planner_explore`, only among open actions, and only while "
+    "drawn decisions are within `budget_share` of all. Decisions logged from then on can be "
+    "judged; those logged before never can"
 )
 REMEDIES: Final[dict[RefusalReason, str]] = {
     "deterministic_logging": f"{_EXPLORE}. `--policy logged` tells the mean of what ran.",

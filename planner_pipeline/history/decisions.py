@@ -5,9 +5,9 @@ not be used. Does not: reading traces (``sources.policy_traces``), weights and e
 (``evaluation``). Spec: sections 7.4 and 10.2.
 
 A trace tells of an action that was drawn. It may only be used where that action ran: not in a mode
-where the baseline ran whatever was said (``log``, which some call shadow), and not where the kernel
-ran something else. One decision may have many archived candidates; it is one row. Its minutes and
-dollars are those of all its candidates, as far as all of them are known.
+where the baseline ran whatever was said (``log``, ``off``), and not where the kernel ran something
+else. One decision may have many archived candidates; it is one row. Its minutes and dollars are
+those of all its candidates, as far as all of them are known.
 """
 
 from collections import defaultdict
@@ -19,6 +19,7 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.history.logged import CREATE_FAILED
+from planner_pipeline.history.open_actions import Drawable, action_of_choice, drawable_of
 from planner_pipeline.history.workcells import executed_plan
 from planner_pipeline.sources.archives import RecordedPlan
 from planner_pipeline.sources.policy_traces import TracedRun, TraceRead
@@ -32,7 +33,6 @@ from planner_runtime.actions import (
     valid_actions,
 )
 from planner_runtime.contracts.planner_input import ActionSpaceDocument, PlannerInput
-from planner_runtime.contracts.policy_trace import ActionChoice
 from planner_runtime.contracts.reading import ContractError, read_document
 from planner_runtime.features import feature_vector
 
@@ -67,7 +67,8 @@ class LoggedDecision(msgspec.Struct, frozen=True, kw_only=True):
         decision_id: Candidates of one dispatch share it.
         propensity: Of ``chosen``, when it was drawn.
         epsilon: The chance of exploring; None where exploration was off.
-        candidates: Among what was drawn; None where the recorded question does not tell it.
+        candidates: What the question offered; None where the recorded question does not tell it.
+        drawable: Which of them chance could have drawn, as far as the trace tells.
         minutes: Agent-minutes of all candidates, cut by the clock they ran under; None where those
             of some candidate are not known.
         usd: Likewise dollars.
@@ -83,6 +84,7 @@ class LoggedDecision(msgspec.Struct, frozen=True, kw_only=True):
     epsilon: float | None
     decided_by: str
     candidates: tuple[Action, ...] | None
+    drawable: Drawable
     passed: bool
     minutes: float | None
     usd: float | None
@@ -94,17 +96,6 @@ class DecisionRead(msgspec.Struct, frozen=True, kw_only=True):
 
     decisions: tuple[LoggedDecision, ...]
     left_out: tuple[LeftOutDecision, ...]
-
-
-def action_of_choice(choice: ActionChoice) -> Action:
-    """The joint action of a trace."""
-    budgets = choice.budgets
-    return Action(
-        choice.swarm_id,
-        budgets.max_candidates_bin,
-        budgets.max_minutes_bin,
-        budgets.max_iterations_bin,
-    )
 
 
 def logged_decisions(traces: TraceRead, runs: Iterable[pl.DataFrame]) -> DecisionRead:
@@ -218,6 +209,7 @@ def _decision(group: str, traced: TracedRun, runs: Sequence[Mapping[str, Any]]) 
     trace = traced.trace
     real = [row for row in runs if CREATE_FAILED not in row["fail_codes"]]
     own = next(row for row in runs if row["run_id"] == traced.run_id)
+    candidates = candidates_of(traced)
     return LoggedDecision(
         decision_id=group,
         run_id=traced.run_id,
@@ -227,7 +219,8 @@ def _decision(group: str, traced: TracedRun, runs: Sequence[Mapping[str, Any]]) 
         propensity=trace.propensity,
         epsilon=trace.exploration.epsilon if trace.exploration.enabled else None,
         decided_by=trace.decided_by,
-        candidates=candidates_of(traced),
+        candidates=candidates,
+        drawable=drawable_of(trace, candidates),
         passed=any(row["status"] == "success" for row in runs),
         minutes=_sum([_minutes(row) for row in real]),
         usd=_sum([row["cost_usd"] for row in real]),

@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.experiments.bench_policy import LEAST, bundle_evidence, certify, compared
+from planner_pipeline.experiments.benched_cases import read_bench
 from planner_pipeline.release.outcome_bundle import N_GOLDEN, Provenance, write_outcome_bundle
 from planner_pipeline.sources.objectives import read_objective_at
 from planner_pipeline.sources.settings import UniverseRecord
@@ -24,7 +26,7 @@ from planner_runtime.outcome_policy import OutcomePolicy
 
 UNCERTIFIED = (
     "no promise: of no decision is the outcome of both the chosen action and the default known; a "
-    "bench or exploration tells them"
+    f"bench tells them, and {LEAST} such decisions are needed"
 )
 
 
@@ -96,30 +98,44 @@ def write_workspace_bundle(
     dataset: Dataset,
     bench: Path,
 ) -> BundleManifest:
-    """Write the bundle of a workspace's outcome model.
+    """Write the bundle of a workspace's outcome model: at first one that always abstains, and where
+    there is a bench, that bundle's own decisions about its cases are judged and certify another.
 
     Args:
         bench: Where outcomes of a bench are, which alone can certify a threshold.
 
     Raises:
         BundleError: what was written does not verify.
+        pandera.errors.SchemaError: the bench's table breaks its schema.
     """
-    calibration = calibration_of(fitted, None, None, (UNCERTIFIED,))
-    rows = dataset.role_rows("train", "val").tail(N_GOLDEN)
-    newest = dataset.role_rows("train", "val")["decided_ms"].max()
-    return write_outcome_bundle(
-        folder,
-        onnx_bytes=onnx_bytes,
-        parts=parts_of(fitted, objective, calibration),
-        space=dataset.space,
-        kernel_config=kernel_config,
-        provenance=Provenance(
-            data_until_ms=newest if isinstance(newest, int) else 0,
-            dataset_hash=dataset.meta.dataset_hash,
-            checkpoint_sha256=sha256_hex(checkpoint),
-        ),
-        questions=[example.planner_input for example in dataset.examples_of(rows)],
-    )
+    rows = dataset.role_rows("train", "val")
+    newest = rows["decided_ms"].max()
+    questions = [one.planner_input for one in dataset.examples_of(rows.tail(N_GOLDEN))]
+
+    def write(calibration: OutcomeCalibration) -> BundleManifest:
+        return write_outcome_bundle(
+            folder,
+            onnx_bytes=onnx_bytes,
+            parts=parts_of(fitted, objective, calibration),
+            space=dataset.space,
+            kernel_config=kernel_config,
+            provenance=Provenance(
+                data_until_ms=newest if isinstance(newest, int) else 0,
+                dataset_hash=dataset.meta.dataset_hash,
+                checkpoint_sha256=sha256_hex(checkpoint),
+            ),
+            questions=questions,
+        )
+
+    uncertified = calibration_of(fitted, None, None, (UNCERTIFIED,))
+    manifest = write(uncertified)
+    outcomes = read_bench(bench)
+    if outcomes is None:
+        return manifest
+    in_force = parts_of(fitted, objective, uncertified).policy.objective
+    evidence = bundle_evidence(folder, outcomes, kernel_config)
+    found = certify(compared(evidence, in_force.weights), in_force)
+    return write(calibration_of(fitted, found.threshold, found.risk, found.notes))
 
 
 def certified(

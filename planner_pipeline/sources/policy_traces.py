@@ -25,7 +25,6 @@ from planner_runtime.contracts.reading import ContractError, read_document
 
 SOURCE: Final = "policy_traces"
 FILE: Final = "policy_trace.json"
-SHADOW: Final = "shadow"  # what some kernels call the mode "log"
 _NOTHING: Final = b"null"
 
 
@@ -111,7 +110,7 @@ def _read_one(parts: FolderReader, name: str) -> TracedRun | None:
             return None
         raw, file = beside, FILE
     try:
-        trace = _trace_of(raw)
+        trace = read_document(raw, PolicyTrace)
     except ContractError as error:
         _refuse(parts, file, "wrong_shape", f"policy_trace: {error.path}: {error.why}", raw)
         return None
@@ -126,21 +125,6 @@ def _read_one(parts: FolderReader, name: str) -> TracedRun | None:
         planner_input=_maybe(section.planner_input, dict[str, Any]),
         executed_plan=_maybe(section.executed_plan, RecordedPlan),
     )
-
-
-def _trace_of(raw: bytes) -> PolicyTrace:
-    """A trace; the mode ``shadow`` is read as ``log``, which is the contract's word for it.
-
-    Raises:
-        ContractError: it is none.
-    """
-    try:
-        document = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return read_document(raw, PolicyTrace)  # it tells what is wrong
-    if isinstance(document, dict) and document.get("mode") == SHADOW:
-        document["mode"] = "log"
-    return read_document(document, PolicyTrace)
 
 
 def _refuse(parts: FolderReader, file: str, reason: Reason, detail: str, raw: bytes) -> None:

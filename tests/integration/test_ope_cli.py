@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from planner_pipeline.cli import main
+from planner_runtime.contracts import canonical_json, to_document
+from planner_runtime.objective import Objective, Weights
 from tests.reference.traced_workspace import (
     ACTIONS,
     PASS_RATIO,
@@ -21,7 +23,7 @@ from tests.reference.trials import many_trials
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repo = tmp_path_factory.mktemp("explored")
     write_explored(repo)
-    write_archive(repo, 900, a_trace(mode="shadow"), issue="shadowed")
+    write_archive(repo, 900, a_trace(mode="log"), issue="logged")
     write_archive(repo, 901, b"{}", issue="broken")
     write_archive(repo, 902, None, issue="untraced")
     write_archive(repo, 903, a_trace(ACTIONS[2]), issue="other", ran_seconds=900)
@@ -84,10 +86,35 @@ def test_the_same_logs_tell_the_same(explored: Path, tmp_path: Path) -> None:
 
 
 def test_another_objective_is_another_reward(explored: Path, tmp_path: Path) -> None:
-    (tmp_path / "w.json").write_text('{"w_pass": 2, "w_minute": 0}')
-    _, report = ope(explored, tmp_path / "out", "--objective", str(tmp_path / "w.json"))
+    objective = Objective(name="passes", weights=Weights(passed=2, minute=0))
+    (tmp_path / "o.json").write_bytes(canonical_json(to_document(objective)))
+    _, report = ope(explored, tmp_path / "out", "--objective", str(tmp_path / "o.json"))
     utility, passes = (report["estimates"][name]["ips"]["value"] for name in ("utility", "pass"))
     assert utility == pytest.approx(2 * passes)
+    assert report["reward"] == '2 x pass (objective "passes")'
+
+
+def test_an_objective_of_a_universe_is_judged_by_its_weights_and_says_so(
+    explored: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "objectives.yaml"
+    file.write_text("objectives:\n  quick:\n    metrics: {pass_rate: max, duration_ms: min}\n")
+    _, report = ope(explored, tmp_path / "out", "--objective", str(file))
+    assert report["reward"] == (
+        '1 x pass - 0.01 x agent-minutes (objective "quick"; its rule "lexicographic" is judged by '
+        "its weights)"
+    )
+
+
+def test_what_is_no_objective_is_said_in_one_line(
+    explored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w.json").write_text('{"w_pass": 2}')
+    arguments = ["ope", "--repo", str(explored), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--objective", str(tmp_path / "w.json")]) == 1
+    told = capsys.readouterr().err
+    assert "w.json" in told
+    assert len(told.splitlines()) == 1
 
 
 def test_logs_without_chance_are_refused_with_the_reason_and_the_remedy(
@@ -102,6 +129,8 @@ def test_logs_without_chance_are_refused_with_the_reason_and_the_remedy(
     told = capsys.readouterr()
     assert "propensity 1" in told.err
     assert "turn exploration on" in told.err
+    assert '`policy.json` has `"exploration": {"epsilon"' in told.err
+    assert "`lab:planner_explore`" in told.err
     assert ope(tmp_path / "repo", tmp_path / "out", "--policy", "logged")[0] == 0
 
 

@@ -55,6 +55,7 @@ def a_trace(
         "propensity": propensity,
         "exploration": {"enabled": epsilon is not None, "epsilon": epsilon or 0.0},
         "stability": nothing,
+        "n_open": None if epsilon is None else len(ACTIONS),
     } | changes
 
 

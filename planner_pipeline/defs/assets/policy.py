@@ -15,17 +15,18 @@ from planner_pipeline.dataset.shards import DatasetMeta
 from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.defs.versions import content_version
 from planner_pipeline.evaluation.frontier import WhatIf
+from planner_pipeline.experiments.bench_policy import what_if_best_known
+from planner_pipeline.experiments.benched_cases import bench_bytes
 from planner_pipeline.experiments.policy_workspace import (
     fit_workspace,
     imitated,
     outcome_metrics,
     runs_of,
-    what_if_of_bundle,
 )
-from planner_pipeline.release.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.release.outcome_export import export_outcomes
 from planner_pipeline.release.what_if import write_what_if
 from planner_pipeline.release.workspace_bundle import objective_of, write_workspace_bundle
+from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig, OutcomeRecord
 from planner_runtime.contracts import BundleManifest
 from planner_runtime.kernel_config import KernelConfig
@@ -94,7 +95,16 @@ def outcome_training(
     )
 
 
-@dg.asset(group_name="policy", code_version="1", io_manager_key="record_io")
+@dg.asset(group_name="policy", code_version="1")
+def bench_evidence(settings: Settings) -> dg.MaterializeResult[None]:
+    """The outcomes that a bench left in ``bench/``, which alone can certify a policy."""
+    data = bench_bytes(settings.out_dir / "bench")
+    return dg.MaterializeResult(
+        metadata={"bytes": len(data)}, data_version=dg.DataVersion(content_version(data))
+    )
+
+
+@dg.asset(group_name="policy", code_version="2", io_manager_key="record_io", deps=[bench_evidence])
 def outcome_bundle(
     outcome_model: bytes,
     policy_objective: Objective,
@@ -113,7 +123,7 @@ def outcome_bundle(
     return dg.MaterializeResult(value=manifest, metadata={"bundle_id": manifest.bundle_id, **sizes})
 
 
-@dg.asset(group_name="policy", code_version="1", io_manager_key="record_io")
+@dg.asset(group_name="policy", code_version="2", io_manager_key="record_io", deps=[bench_evidence])
 def value_policy(
     outcome_bundle: BundleManifest,
     outcome_model: bytes,
@@ -123,10 +133,10 @@ def value_policy(
     settings: Settings,
 ) -> dg.MaterializeResult[WhatIf]:
     """What the bundle would do in later decisions, beside every fixed action and imitation."""
-    page = what_if_of_bundle(
+    page = what_if_best_known(
         settings.out_dir / "outcome_bundle", decode_outcomes(outcome_model),
         Dataset(settings.dataset_dir), runs_of(settings.runs_dir), kernel_config,
-        imitated(predictions),
+        imitated(predictions), settings.out_dir / "bench",
     )  # fmt: skip
     write_what_if(page, settings.out_dir)
     numbers = {"cases": page.n_cases, "differences": page.n_differences, "source": page.source}

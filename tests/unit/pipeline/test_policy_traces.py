@@ -18,12 +18,13 @@ from planner_pipeline.evaluation.ope_traces import (
     uniform_policy,
     usable,
 )
-from planner_pipeline.evaluation.rewards import RewardWeights, read_weights, weighted
+from planner_pipeline.evaluation.rewards import left_out_words, reward_words, weighted
 from planner_pipeline.history.decisions import DecisionRead, logged_decisions
 from planner_pipeline.sources.policy_traces import read_policy_traces
 from planner_runtime.inputs import blank_planner_input
+from planner_runtime.objective import Objective, Weights
 from tests.building import run_table, runs_of
-from tests.reference.traced_workspace import ACTIONS, a_trace, write_archive
+from tests.reference.traced_workspace import ACTIONS, a_trace, choice, write_archive
 
 
 def read(repo: Path) -> DecisionRead:
@@ -54,6 +55,7 @@ def test_a_trace_is_found_in_the_manifest_and_beside_it(tmp_path: Path) -> None:
         (a_trace(propensity=1.5), "wrong_shape", "propensity"),
         (a_trace(propensity=0.0), "bad_value", "no chance"),
         (a_trace(mode="sometimes"), "wrong_shape", "mode"),
+        (a_trace(mode="shadow"), "wrong_shape", "mode"),
         (a_trace(extra=1), "wrong_shape", "extra"),
     ],
 )
@@ -84,7 +86,7 @@ def test_an_archive_without_a_trace_is_counted_as_such(tmp_path: Path) -> None:
     assert why(tmp_path) == {name: "no_trace"}
 
 
-@pytest.mark.parametrize("mode", ["log", "off", "shadow"])
+@pytest.mark.parametrize("mode", ["log", "off"])
 def test_where_the_baseline_ran_whatever_was_said_no_choice_is_used(
     tmp_path: Path, mode: str
 ) -> None:
@@ -150,11 +152,46 @@ def test_what_a_trace_proves_of_the_others_chances(tmp_path: Path) -> None:
             [0.2, 0.2, 0.2],
         ),  # of which one had more
         (a_trace(epsilon=0.6, propensity=0.45), [0.45, np.nan, np.nan]),  # drawn in another way
+        (a_trace(epsilon=0.6, propensity=0.6, n_open=None), [0.6, np.nan, np.nan]),
         (a_trace(epsilon=0.6, propensity=0.6, candidate_set_hash="0" * 64), [0.6, np.nan, np.nan]),
+        # one of two that were open: dearer ones were closed, nothing says which others
+        (
+            a_trace(
+                ACTIONS[1],
+                epsilon=0.6,
+                propensity=0.3,
+                n_open=2,
+                baseline=choice(ACTIONS[1]),
+                bounds={"not_a_reduction": 1},
+            ),
+            [0.3, 0.3, 0.0],
+        ),
+        (
+            a_trace(
+                ACTIONS[0],
+                epsilon=0.6,
+                propensity=0.3,
+                n_open=2,
+                baseline=choice(ACTIONS[2]),
+                bounds={"guardrail_pass": 1},
+            ),
+            [0.3, 0.0, 0.3],  # what ran and the baseline are two
+        ),
+        (
+            a_trace(
+                ACTIONS[0], epsilon=0.6, propensity=0.3, n_open=2, bounds={"guardrail_pass": 1}
+            ),
+            [0.3, np.nan, np.nan],
+        ),
+        (
+            a_trace(ACTIONS[1], epsilon=0.6, propensity=0.3, n_open=2, bounds={"cap": 1}),
+            [np.nan, 0.3, np.nan],  # a cap may have closed the baseline
+        ),
+        (a_trace(epsilon=0.6, propensity=0.6, n_open=2), [0.6, np.nan, np.nan]),
     ]
     for number, (trace, _) in enumerate(cases):
         minutes = trace["chosen"]["budgets"]["max_minutes_bin"]
-        write_archive(tmp_path, number, trace, issue=str(number), ran_seconds=60 * minutes)
+        write_archive(tmp_path, number, trace, issue=f"{number:02d}", ran_seconds=60 * minutes)
     for one, (_, chances) in zip(read(tmp_path).decisions, cases, strict=True):
         assert proven_chances(one, number_of) == pytest.approx(chances, nan_ok=True)
 
@@ -222,17 +259,22 @@ def test_a_question_that_no_contract_knows_has_no_features(tmp_path: Path) -> No
 
 
 def test_a_reward_needs_only_what_it_weighs(tmp_path: Path) -> None:
-    assert weighted(RewardWeights(w_minute=0))(True, None, None) == 1.0
-    assert weighted()(False, None, 1.0) is None
-    assert weighted(RewardWeights(w_usd=2))(True, 10.0, 0.2) == pytest.approx(0.5)
+    assert weighted(Weights(minute=0))(True, None, None) == 1.0
+    assert weighted(Weights())(False, None, 1.0) is None
+    assert weighted(Weights(usd=2))(True, 10.0, 0.2) == pytest.approx(0.5)
     decisions = explored(tmp_path).decisions
     kept, worth, left_out = usable(decisions, lambda passed, minutes, usd: None)
     assert not kept
     assert not len(worth)
     assert {one.reason for one in left_out} == {"no_usd"}
-    file = tmp_path / "objective.json"
-    file.write_text('{"w_minute": 0.5}')
-    assert read_weights(file) == RewardWeights(w_minute=0.5)
-    file.write_text('{"w_hour": 0.5}')
-    with pytest.raises(ValueError, match="no objective"):
-        read_weights(file)
+
+
+def test_a_reward_tells_what_it_leaves_out_of_an_objective() -> None:
+    assert left_out_words(Objective()) == []
+    waits = Objective(
+        name="x", rule="pareto", weights=Weights(wall_minute=1.0, risk=0.5, usd=2, minute=0)
+    )
+    assert reward_words(waits) == (
+        '1 x pass - 2 x dollars (objective "x"; its rule "pareto" is judged by its weights; its '
+        "weight of waiting is left out; its weight of a timeout is left out)"
+    )
