@@ -239,7 +239,9 @@ def test_the_command_replays_and_prints_one_line_of_json(
     bundle: Path, others: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     objective = tmp_path / "objective.json"
-    objective.write_bytes(msgspec.json.encode(Objective(name="mine", weights=Weights(minute=0.04))))
+    objective.write_bytes(
+        msgspec.json.encode(Objective(name="mine", weights=Weights(minute=0.011)))
+    )
     arguments = ["replay", "--bundle", str(bundle), "--out", str(tmp_path / "out")]
     asked = [*arguments, "--trials", str(others), "--objective", str(objective)]
     assert main(asked) == 0

@@ -146,7 +146,7 @@ def test_a_world_without_a_gap_has_no_gap_closed() -> None:
     found = policy_trials(trial_outcomes(trials, study), study, TINY, n_resamples=20)
     assert found.gap == {}
     page = render_policy_report(found)
-    assert "there is no gap to close" in page
+    assert "no gap to close is told" in page
     assert "nan" not in page
 
 
@@ -164,8 +164,10 @@ def test_the_gap_is_0_for_the_best_fixed_action_and_1_for_the_oracle() -> None:
 
 
 def test_the_gap_is_told_where_some_resamples_leave_none() -> None:
-    room = np.array([1.0, 0.0, 0.0, 0.0])
+    room = np.array([1.0, 1.0, 1.0, 0.0])
     assert gap_interval([room / 2], [room], list("abcd")) == pytest.approx((0.5, 0.5, 0.5))
+    scarce = np.array([1.0, 0.0, 0.0, 0.0])
+    assert gap_interval([scarce / 2], [scarce], list("abcd")) is None
 
 
 def test_one_promise_rests_on_earlier_decisions_and_is_checked_on_later_ones() -> None:
