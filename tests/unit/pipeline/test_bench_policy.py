@@ -86,8 +86,8 @@ def test_enough_decisions_that_are_not_worse_certify_a_threshold() -> None:
     assert (calibration.risk.n_followed, calibration.risk.n_worse) == (LEAST, 0)
     assert "0.01 x agent-minutes" in calibration.risk.measure
     assert notes == (
-        f"certified: {LEAST} decisions of the bench differ from the baseline and have outcomes of "
-        "both actions, 0 of them worse",
+        f"certified: {LEAST} decisions of the bench about {LEAST} issues differ from the baseline "
+        "and have outcomes of both actions, 0 of them worse",
     )
     decision = Planner(bundle, flat()).decide(a_question(id="new"), now_ms=0)
     assert decision.action.budgets.max_minutes_bin == 15
@@ -99,8 +99,8 @@ def test_too_few_decisions_certify_nothing_and_say_how_many_are_needed() -> None
     assert bundle.outcome is not None
     assert bundle.outcome.calibration.always_abstains
     assert notes == (
-        "no promise: 20 decisions of the bench differ from the baseline and have outcomes of both "
-        "actions, 1 of them worse; 46 are needed, of which one may be worse",
+        "no promise: 20 decisions of the bench about 20 issues differ from the baseline and have "
+        "outcomes of both actions, 1 of them worse; 46 are needed, of which one may be worse",
     )
     decision = Planner(bundle, flat()).decide(a_question(id="new"), now_ms=0)
     assert (decision.trace.fallback_reason or "").startswith("not_certified")
@@ -182,7 +182,9 @@ def test_a_promise_says_when_the_bench_is_another_than_it_rests_on() -> None:
 def test_no_moment_is_on_both_sides_of_a_split() -> None:
     def at(moment: int, n: int) -> list[Compared]:
         return [
-            Compared(case_id=f"{moment}-{i}", asked_ms=moment, confidence=1.0, gain=0.0)
+            Compared(
+                case_id=f"{moment}-{i}", issue_id="one", asked_ms=moment, confidence=1.0, gain=0.0
+            )
             for i in range(n)
         ]
 
