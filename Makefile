@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := .planner/demo
 
-.PHONY: help demo test check bench bench-dataset bench-harness bench-training ui schemas clean
+.PHONY: help demo test check bench bench-dataset bench-harness bench-training results ui schemas clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -44,6 +44,18 @@ bench-harness: $(READY) ## what a bench costs beyond toolchains and gates
 
 bench-training: $(READY) ## training rows per CPU second of MLP and Transformer, one thread
 	$(BIN)/python -m tests.bench.training
+
+TRIALS ?= ../shared/data/agent-trials
+RESULTS := .planner/results
+TIMED := $(TRIALS)/terminal_bench.trials.csv.gz
+TASKS := $(TRIALS)/terminal_bench.tasks.jsonl
+
+results: $(READY) ## docs/results.md: policies, off-policy study, learning curve, ablations (45 minutes)
+	$(BIN)/cyntra-planner policy --trials $(TIMED) --tasks $(TASKS) --out $(RESULTS) --report
+	$(BIN)/cyntra-planner ope --trials $(TIMED) --out $(RESULTS)
+	$(BIN)/cyntra-planner bench --learning-curve --trials $(TIMED) --out $(RESULTS)
+	$(BIN)/cyntra-planner ablate --repo $(DEMO)/workspace --out $(DEMO)/out
+	$(BIN)/python -m planner_pipeline.experiments.results_page $(RESULTS) $(DEMO)/out > docs/results.md
 
 ui: $(READY) ## Dagster's and MLflow's pages on loopback, on the demo's output
 	$(BIN)/cyntra-planner ui --repo $(DEMO)/workspace --out $(DEMO)/out

@@ -138,6 +138,10 @@ def add_bench_arguments(one: argparse.ArgumentParser) -> None:
         "--decisions", type=whole(1), default=1_000, metavar="N",
         help="of --learning-curve: future ones that share what is learned (default: 1000)",
     )  # fmt: skip
+    one.add_argument(
+        "--orders", type=whole(1), default=8, metavar="N",
+        help="of --learning-curve: orders of the issues it is measured in (default: 8)",
+    )  # fmt: skip
     one.add_argument("--plan", action="store_true", help="what it would run and cost, and stop")
 
 
@@ -250,17 +254,22 @@ def _run_curve(arguments: argparse.Namespace) -> int:
 
     from planner_pipeline.bench.session import OUTCOMES_FILE
     from planner_pipeline.experiments.curve_learners import curve_of
+    from planner_pipeline.experiments.learning_curve import CurveConfig
 
     out, trials = arguments.out, arguments.trials
     recorded = out / "bench" / OUTCOMES_FILE
     if not trials and not recorded.is_file():
         raise CommandError(f"{recorded}: nothing was benched there; or name --trials")
-    curve, page = curve_of(
-        out, trials, decisions=arguments.decisions, seed=arguments.seed or 0, progress=_progress
+    config = CurveConfig(
+        seeds=arguments.orders, decisions=arguments.decisions, seed=arguments.seed or 0
     )
+    curve, page = curve_of(out, trials, config, progress=_progress)
     _say(page.read_text(encoding="utf-8"))
     told = {name: getattr(curve, name) for name in ("n_cases", "n_issues", "is_known")}
-    told |= {name: msgspec.to_builtins(getattr(curve, name)) for name in ("rise", "law", "more")}
+    told |= {
+        name: msgspec.to_builtins(getattr(curve, name))
+        for name in ("rise", "law", "more", "best_more")
+    }
     print(json.dumps({"page": str(page), **told}, sort_keys=True), flush=True)
     return 0
 

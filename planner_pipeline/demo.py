@@ -12,10 +12,11 @@ import msgspec
 
 from planner_pipeline.bench.cases import CaseBuilder
 from planner_pipeline.bench.session import told_of
+from planner_pipeline.definitions import POLICY
 from planner_pipeline.defs.bench_resource import BenchSettings
 from planner_pipeline.defs.resources import Settings
 from planner_pipeline.experiments.bench_report import report_of, short_lines
-from planner_pipeline.materialize import materialize, summary
+from planner_pipeline.materialize import materialize, policy_summary, summary
 from planner_pipeline.release.explain import explain
 from planner_pipeline.sample.repair_workspace import MARK, write_repair_workspace
 from planner_pipeline.sample.workspace import SIMULATED_MARK, write_workspace
@@ -72,6 +73,22 @@ def _clear(repo: Path, mark: str) -> None:
         shutil.rmtree(repo)
 
 
+def run_policy(repo: Path, out: Path, *, seed: int, say: Callable[[str], None]) -> None:
+    """Learn what comes of actions, and say what a policy by outcomes would do."""
+    materialize(repo, out, job=POLICY, seed=seed)
+    materialize(repo, out, always=["report"], seed=seed)
+    told = policy_summary(out)
+    value = next((p for p in told["points"] if p["kind"] == "value"), None)
+    say(f"   Outcomes learned from {told['n_attempts']} tries, bundle {told['bundle_id']}:")
+    if value is not None and value["gain"] is not None:
+        gain = value["gain"]
+        say(
+            f"   by its own estimates a policy gains {gain['value']:+.4f} utility a decision "
+            f"({gain['low']:+.4f} to {gain['high']:+.4f}, n={gain['n']}); nothing has "
+            "checked that, so it abstains"
+        )
+
+
 def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]) -> None:
     """Simulate, materialize, decide; everything below ``folder``.
 
@@ -92,6 +109,7 @@ def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]
         f"bundle {done['bundle_id']}"
     )
     say(f"   {done['verdict']}")
+    run_policy(repo, out, seed=seed, say=say)
     document, issue_id = open_question(repo, out)
     told = explain(Planner.open(out / "bundle"), document, title=f"issue {issue_id}")
     issue = told.issue
@@ -113,3 +131,4 @@ def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]
     say("6. The reports:")
     say(f"   {(folder / 'bench_out' / 'bench' / 'report.md').resolve()}")
     say(f"   {(out / 'report.html').resolve()}")
+    say(f"   {(out / 'what_if.html').resolve()}")

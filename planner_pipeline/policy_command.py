@@ -95,14 +95,16 @@ def train_outcomes(
 def _policy_of_trials(arguments: argparse.Namespace, objective: "Objective | None") -> int:
     from planner_pipeline.experiments.policy_trial_report import run_policy_trials
     from planner_pipeline.release.trial_bundle import write_trial_bundle
+    from planner_pipeline.training.outcome_fit import OutcomeConfig
 
     if not arguments.trials.is_file():
         raise CommandError(f"{arguments.trials}: no such file")
+    config = OutcomeConfig(kind=arguments.kind, seed=arguments.seed)
     told: dict[str, Any] = {}
     if arguments.report:
         found = run_policy_trials(
-            arguments.trials, arguments.tasks, arguments.out, kind=arguments.kind,
-            seed=arguments.seed, on_progress=lambda what: say(f"  {what}"),
+            arguments.trials, arguments.tasks, arguments.out, config=config,
+            on_progress=lambda what: say(f"  {what}"),
         )  # fmt: skip
         path = arguments.out / "policy_trials" / "report.md"
         say(path.read_text(encoding="utf-8"))
@@ -110,7 +112,7 @@ def _policy_of_trials(arguments: argparse.Namespace, objective: "Objective | Non
         told["gap_closed"] = {name: list(gap) for name, gap in found.gap.items()}
     manifest = write_trial_bundle(
         arguments.trials, arguments.tasks, arguments.out / "outcome_bundle", objective=objective,
-        kind=arguments.kind, seed=arguments.seed, on_progress=lambda what: say(f"  {what}"),
+        config=config, on_progress=lambda what: say(f"  {what}"),
     )  # fmt: skip
     bundle = {
         "bundle": str(arguments.out / "outcome_bundle"), "bundle_id": manifest.bundle_id,

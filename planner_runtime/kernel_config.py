@@ -1,14 +1,17 @@
 """The part of the kernel's configuration that its own decisions depend on.
 
-Belongs here: the typed configuration, its reading from a parsed ``config.yaml``, and the values
-the kernel ships with. Does not: parsing YAML (``planner_pipeline.sources``), deciding
-(``heuristic``, ``scheduler``). Source: reference/cyntra-formats.md 5.
+Belongs here: the typed configuration, its reading from a parsed ``config.yaml``, the values the
+kernel ships with, how two configurations differ. Does not: parsing YAML
+(``planner_pipeline.sources``), deciding (``heuristic``, ``scheduler``).
+Source: reference/cyntra-formats.md 5.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+
+from planner_runtime.contracts.canonical import canonical_json
 
 DEFAULT_TIMEOUT_SECONDS: Final = 1800
 
@@ -137,6 +140,30 @@ def _known_parts(document: Mapping[str, Any]) -> dict[str, Any]:
     if document.get("toolchain_priority"):
         raw["toolchain_priority"] = _names(document["toolchain_priority"])
     return raw
+
+
+def config_differences(ours: KernelConfig, theirs: KernelConfig) -> tuple[str, ...]:
+    """Fields in which two kernel configurations differ; both as JSON would say them.
+
+    Whether a run was started with ``--speculate`` is no matter of configuration: it moves the
+    baseline, and the model answers for any.
+    """
+    told = []
+    for config in (_as_configured(ours), _as_configured(theirs)):
+        fields: dict[str, bytes | None] = {}
+        for name, value in msgspec.to_builtins(config).items():
+            try:
+                fields[name] = canonical_json(value)
+            except ValueError:  # a number that JSON cannot say equals nothing
+                fields[name] = None
+        told.append(fields)
+    one, other = told
+    return tuple(n for n in sorted(one) if one[n] is None or one[n] != other.get(n))
+
+
+def _as_configured(config: KernelConfig) -> KernelConfig:
+    speculation = msgspec.structs.replace(config.speculation, force=False)
+    return msgspec.structs.replace(config, speculation=speculation)
 
 
 def _use(match: dict[str, Any], *toolchains: str, parallelism: int | None = None) -> RoutingRule:

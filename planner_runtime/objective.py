@@ -293,7 +293,11 @@ def lower_bounds(values: np.ndarray, caution: float, reference: int) -> np.ndarr
 
 
 def ranked(
-    outlook: Outlook, objective: Objective, allowed: np.ndarray, reference: int
+    outlook: Outlook,
+    objective: Objective,
+    allowed: np.ndarray,
+    reference: int,
+    n: int | None = None,
 ) -> np.ndarray:
     """Indices of the allowed actions, best first; equal ones in their order.
 
@@ -303,6 +307,7 @@ def ranked(
     Args:
         allowed: (A,) bool.
         reference: As in ``lower_bounds``.
+        n: How many are asked for; further ones may be missing. None for all.
 
     Raises:
         ValueError: the rule is ``constrained`` without a price, or the utility of an allowed
@@ -312,7 +317,7 @@ def ranked(
         raise ValueError("a constrained objective needs its price first")
     left = np.flatnonzero(allowed)
     if objective.rule == "lexicographic":
-        return _lexicographic(outlook, objective, left)
+        return _lexicographic(outlook, objective, left, len(left) if n is None else n)
     values = utility(outlook, objective.weights)
     lower = lower_bounds(values, objective.caution, reference)[left]
     if np.isnan(lower).any():
@@ -327,12 +332,12 @@ def ranked(
     return best_first
 
 
-def _lexicographic(outlook: Outlook, objective: Objective, left: np.ndarray) -> np.ndarray:
+def _lexicographic(outlook: Outlook, objective: Objective, left: np.ndarray, n: int) -> np.ndarray:
     steps = steps_of(objective, outlook)
     values = _signed(outlook, steps, objective.caution)
     ordered: list[int] = []
     rest = left
-    while len(rest):
+    while len(rest) and len(ordered) < n:
         tied = rest
         for row, step in zip(values, steps, strict=True):
             tied = tied[row[tied] >= row[tied].max() - step.within - _tie(row[tied])]

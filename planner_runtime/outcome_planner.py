@@ -18,7 +18,6 @@ import numpy as np
 from planner_runtime.action_set import ActionSet, cyntra_actions
 from planner_runtime.actions import Action, ActionSpace, valid_actions
 from planner_runtime.bundle import Bundle, OutcomeParts
-from planner_runtime.contracts.canonical import canonical_json
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.policy_trace import (
@@ -41,7 +40,7 @@ from planner_runtime.decision import (
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
 from planner_runtime.heuristic import baseline_action, issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
-from planner_runtime.kernel_config import KernelConfig
+from planner_runtime.kernel_config import KernelConfig, config_differences
 from planner_runtime.objective import Outlook
 from planner_runtime.outcome_features import action_numbers, outcome_features
 from planner_runtime.outcome_model import (
@@ -143,21 +142,6 @@ def record_of_question(
     ended = [run for run in runs if run.ended_ms is not None and run.ended_ms <= now_ms]
     issue = question.issue.issue_id or None
     return record_of_runs(ended, carried).of(toolchain_of(question, config), issue)
-
-
-def config_differences(ours: KernelConfig, theirs: KernelConfig) -> tuple[str, ...]:
-    """Fields in which two kernel configurations differ; both as JSON would say them."""
-    told = []
-    for config in (ours, theirs):
-        fields: dict[str, bytes | None] = {}
-        for name, value in msgspec.to_builtins(config).items():
-            try:
-                fields[name] = canonical_json(value)
-            except ValueError:  # a number that JSON cannot say equals nothing
-                fields[name] = None
-        told.append(fields)
-    one, other = told
-    return tuple(n for n in sorted(one) if one[n] is None or one[n] != other.get(n))
 
 
 class OutcomePlanner:

@@ -202,7 +202,7 @@ def preferred_without_limits(outlook: Outlook, objective: Objective, baseline: i
     known = _known(outlook, utility(outlook, objective.weights))
     if not known.any():
         return None
-    return int(ranked(outlook, objective, known, _reference(known, baseline))[0])
+    return int(ranked(outlook, objective, known, _reference(known, baseline), n=1)[0])
 
 
 def _reference(open_: np.ndarray, baseline: int) -> int:
@@ -254,7 +254,7 @@ def prefer(
     if not open_.any():
         raise NothingOpenError(tuple(bound for bound in bounds if bound is not None))
     reference = _reference(open_, baseline)
-    chosen = int(ranked(outlook, objective, open_, reference)[0])
+    chosen = int(ranked(outlook, objective, open_, reference, n=1)[0])
     gains = values[:, chosen] - values[:, baseline]
     return Preference(
         chosen=chosen,

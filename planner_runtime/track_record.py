@@ -301,7 +301,9 @@ class TrackRecord:
             strength = 1 / p.alike - 1  # a Beta prior worth so many tries makes them so alike
             chance = mean_chance(logit, variance)
             own = (strength * chance + pair.passed) / (strength + pair.n)
-            logit, variance = logit_of(own), variance * strength / (strength + pair.n)
+            variance = variance * strength / (strength + pair.n)
+            # the log-odds whose mean chance is that share
+            logit = logit_of(own) * math.sqrt(1 + math.pi * variance / 8)
         minutes = slow.mean + long.mean
         return Record(
             logit=logit,

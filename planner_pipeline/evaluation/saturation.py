@@ -57,3 +57,18 @@ def rises(n: np.ndarray, values: np.ndarray) -> np.ndarray:
     apart = x - x.mean()
     slope: np.ndarray = values @ apart / (apart @ apart)
     return slope
+
+
+def best_more(laws: np.ndarray, n: int, *, price: float, decisions: int, most: int) -> np.ndarray:
+    """(D,) how many more cases win the most: ``decisions`` times what they add, less their price.
+
+    Args:
+        price: Of a case, in utility.
+        most: No further than this; a law is no knowledge of what lies far outside its points.
+    """
+    asked = np.unique(np.round(np.geomspace(1, max(2, most), 200))).astype(int)
+    more = np.concatenate([[0], asked])  # (K,)
+    power = laws[:, 2:]
+    added = laws[:, 1:2] * (float(n) ** -power - (n + more)[None].astype(float) ** -power)  # (D, K)
+    won: np.ndarray = more[np.argmax(decisions * added - price * more, axis=1)]
+    return won

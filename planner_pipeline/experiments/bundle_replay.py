@@ -26,7 +26,12 @@ from planner_pipeline.bench.trial_study import (
 )
 from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP, Interval, interval_of, row_counts
 from planner_pipeline.evaluation.reliability import equal_width_bins, null_level
-from planner_pipeline.experiments.trial_outcomes import ACTIONS, TrialOutcomes, trial_outcomes
+from planner_pipeline.experiments.trial_outcomes import (
+    ACTIONS,
+    TrialOutcomes,
+    playable,
+    trial_outcomes,
+)
 from planner_pipeline.sources.trials import TrialRead, read_trials
 from planner_pipeline.training.outcome_data import records_as_of
 from planner_runtime.bundle import Bundle
@@ -287,10 +292,14 @@ def replay_bundle(
     bundle, model = load_bundle(folder)
     wanted = _objective_of(bundle, objective)
     on_progress("building the cases")
-    whole = build_trial_study(read.trials)
+    whole = playable(build_trial_study(read.trials))
     study, n_seen = _unseen(whole, bundle)
+    left: dict[str, int] = {SEEN: n_seen} if n_seen else {}
+    for one in whole.left_out:
+        left[one.reason] = left.get(one.reason, 0) + 1
     if not study.cases.height:
-        raise ValueError(f"no case to decide: {n_seen} were seen in training, the rest left out")
+        why = "; ".join(f"{reason}: {n}" for reason, n in left.items())
+        raise ValueError(f"no case to decide: {why or 'the tables hold no attempt'}")
     outcomes = trial_outcomes(read.trials, study)
     default = study.cases["default_action"].to_numpy()
     on_progress(f"deciding {study.cases.height} cases")
@@ -304,9 +313,6 @@ def replay_bundle(
     fixed = int(np.nanmean(scores.utility, axis=0).argmax())
     every = np.ones(study.cases.height, dtype=bool)
     systems = outcomes.system
-    left: dict[str, int] = {SEEN: n_seen} if n_seen else {}
-    for one in whole.left_out:
-        left[one.reason] = left.get(one.reason, 0) + 1
     until = 0 if bundle.outcome is None else bundle.outcome.track_record.until_ms
     report = BundleReplay(
         bundle_id=bundle.manifest.bundle_id,

@@ -196,20 +196,18 @@ def _minutes_of(ran: Sequence[Ran]) -> float:
 
 def curve_of(
     out: Path,
-    trials: Sequence[Path] = (),
+    trials: Sequence[Path],
+    config: CurveConfig,
     *,
-    decisions: int,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[LearningCurve, Path]:
-    """The curve of the bench in ``out``, or of trial tables, and its page; both are written, of a
-    bench below ``out/bench``, of trials in ``out``.
+    """The curve of the bench in ``out``, or of trial tables where there are any, and its page. Of a
+    bench they are written below ``out/bench``, of trials in ``out``.
 
     Raises:
         CurveError: there is too little to measure it on.
         OSError: a file cannot be read.
     """
-    config = CurveConfig(decisions=decisions, seed=seed)
     if trials:
         read = read_trials(list(trials)).trials
         data = trials_curve(read, build_trial_study(read), cost_weight=config.cost_weight)

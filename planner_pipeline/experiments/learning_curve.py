@@ -22,8 +22,8 @@ import polars as pl
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.bench.bench_tables import LEARNING_CURVE
 from planner_pipeline.evaluation.bootstrap import N_BOOTSTRAP, PERCENTILES
-from planner_pipeline.evaluation.saturation import fit_laws, law_at, rises
-from planner_pipeline.evaluation.yardsticks import best_action
+from planner_pipeline.evaluation.saturation import best_more, fit_laws, law_at, rises
+from planner_pipeline.evaluation.yardsticks import TIE, best_action
 from planner_pipeline.tables import check_table, polars_schema
 
 Learner = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
@@ -124,6 +124,8 @@ class LearningCurve(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rise: Utility a decision for each doubling of the cases, where measured.
         is_known: Whether it rises beyond its interval; what more would add is told only then.
+        best_more: How many more cases win the most at their price; None where a price or a rise is
+            not known.
         law: a, b, c of value(n) = a - b n^-c.
     """
 
@@ -134,6 +136,7 @@ class LearningCurve(msgspec.Struct, frozen=True, kw_only=True):
     rise: Told
     is_known: bool
     law: tuple[float, float, float]
+    best_more: Told | None
     table: pl.DataFrame
     more: tuple[More, ...]
     notes: tuple[str, ...]
@@ -227,7 +230,7 @@ def learning_curve_of(
     ceiling = draws_of(seen, data.issues, n_resamples=config.resamples, seed=config.seed)[:, 0]
     laws = fit_laws(n, drawn[LEARNED], ceiling)
     rise = told_of(rises(n, drawn[LEARNED]) * np.log(2))
-    is_known = rise.low > 0
+    is_known = rise.low > TIE
     more = tuple(
         _more(data, config, laws, n_cases, round(times * n_cases), is_known)
         for times in config.more
@@ -240,6 +243,7 @@ def learning_curve_of(
         rise=rise,
         is_known=is_known,
         law=(float(laws[0, 0]), float(laws[0, 1]), float(laws[0, 2])),
+        best_more=_best(data, config, laws, n_cases) if is_known else None,
         table=_table(measured, drawn, laws, n_cases, more),
         more=more,
         notes=data.notes,
@@ -262,6 +266,14 @@ def _more(
         cost_usd=None if data.usd_per_case is None else m * data.usd_per_case,
         pays=pays,
     )
+
+
+def _best(data: CurveData, config: CurveConfig, laws: np.ndarray, n: int) -> Told | None:
+    if data.minutes_per_case is None:
+        return None
+    price = config.cost_weight * data.minutes_per_case
+    most = round(max(config.more) * n)
+    return told_of(best_more(laws, n, price=price, decisions=config.decisions, most=most))
 
 
 def _table(
@@ -350,6 +362,13 @@ def as_markdown(curve: LearningCurve) -> str:
             "",
             *(f"- {_verdict(curve, one)}" for one in curve.more),
         ]
+        if curve.best_more is not None:
+            best = curve.best_more
+            lines.append(
+                f"- Over {config.decisions:,} decisions the most is won by {best.value:,.0f} more "
+                f"cases ({best.low:,.0f} to {best.high:,.0f}; no more than "
+                f"{max(one.n_cases for one in curve.more):,} are considered)."
+            )
     else:
         cost = ""
         if curve.minutes_per_case is not None:

@@ -13,7 +13,7 @@ import polars as pl
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.bench.trial_study import build_trial_study, parse_study_tasks
 from planner_pipeline.experiments.policy_trials import PolicyTrials, policy_trials
-from planner_pipeline.experiments.trial_outcomes import trial_outcomes
+from planner_pipeline.experiments.trial_outcomes import playable, trial_outcomes
 from planner_pipeline.sources.trials import read_trials
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 
@@ -67,8 +67,11 @@ def _lines(found: PolicyTrials) -> Iterator[str]:
     for assumption in ASSUMPTIONS:
         yield f"- {assumption}"
     yield ""
-    yield "| policy | gap closed, mean over w |"
-    yield "|---|---|"
+    if found.gap:
+        yield "| policy | gap closed, mean over w |"
+        yield "|---|---|"
+    else:
+        yield "At some w one fixed action is as good as the oracle: there is no gap to close."
     for name, (value, low, high) in found.gap.items():
         yield f"| {name} | {value:.1%} ({low:.1%} to {high:.1%}) |"
     for weight in sorted(found.promises):
@@ -139,8 +142,7 @@ def run_policy_trials(
     tasks_file: Path | None,
     out: Path,
     *,
-    kind: str = "networks",
-    seed: int = 0,
+    config: OutcomeConfig,
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> PolicyTrials:
     """The study of a file of trials: figures, choices and a report in ``out/policy_trials``.
@@ -150,11 +152,10 @@ def run_policy_trials(
     """
     read = read_trials([trials_file])
     tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
-    study = build_trial_study(read.trials, tasks)
+    study = playable(build_trial_study(read.trials, tasks))
     if not study.cases.height:
         raise ValueError(f"nothing of {trials_file} can be replayed")
     outcomes = trial_outcomes(read.trials, study)
-    config = msgspec.convert({"kind": kind, "seed": seed}, OutcomeConfig)
     found = policy_trials(outcomes, study, config, on_progress=on_progress)
     folder = out / "policy_trials"
     write_parquet(found.figures, folder / "figures.parquet")

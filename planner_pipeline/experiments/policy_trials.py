@@ -36,6 +36,7 @@ VALUE: Final = "value"
 AS_OF: Final = "value_as_of"
 SAFE: Final = "value_safe"
 TOLERANCE: Final = 0.05  # of utility: a followed decision is worse when it loses more than that
+NO_GAP: Final = 1e-9  # of utility, summed over cases
 EARLIER: Final = 0.6  # of the decisions, by time, that a promise may rest on
 
 
@@ -65,7 +66,8 @@ class PolicyTrials(msgspec.Struct, frozen=True, kw_only=True):
         figures: ``OUTCOME_FIGURES``.
         by_system: A row for each cost weight, policy and system: utility above the best fixed
             action's, with its interval.
-        gap: By policy, the mean gap closed over the cost weights and its interval.
+        gap: By policy, the mean gap closed over the cost weights and its interval; none where the
+            best fixed action is as good as the oracle.
         promises: By cost weight.
     """
 
@@ -186,21 +188,24 @@ def calibration_figure(of: str, p: np.ndarray, ratio: np.ndarray) -> Calibration
 
 def gap_interval(
     gained: Sequence[np.ndarray], headroom: Sequence[np.ndarray], issues: Sequence[str]
-) -> tuple[float, float, float]:
-    """Mean over cost weights of the gap closed, with its interval over resampled issues.
+) -> tuple[float, float, float] | None:
+    """Mean over cost weights of the gap closed, with its interval over the resampled issues that
+    leave a gap; None where the best fixed action leaves none.
 
     Args:
         gained, headroom: For each weight (G,) utility of the policy, and of the oracle, above the
             best fixed action's.
     """
+    if min(float(room.sum()) for room in headroom) <= NO_GAP:
+        return None
     _, place = np.unique(np.asarray(issues, dtype=str), return_inverse=True)
     n = int(place.max()) + 1
     rng = np.random.default_rng(0)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)[:, place]
-    draws = np.mean(
-        [(counts @ mine) / (counts @ room) for mine, room in zip(gained, headroom, strict=True)],
-        axis=0,
-    )
+    rooms = np.array([counts @ room for room in headroom])  # (weights, resamples)
+    mine = np.array([counts @ gain for gain in gained])
+    has_gap = (rooms > NO_GAP).all(axis=0)
+    draws = (mine[:, has_gap] / rooms[:, has_gap]).mean(axis=0)
     value = float(np.mean([a.sum() / b.sum() for a, b in zip(gained, headroom, strict=True)]))
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()
     return value, low, high
@@ -295,7 +300,11 @@ def policy_trials(
         n_systems=len(set(outcomes.system.tolist())),
         figures=study_table(cases, study.outcomes, choices, n_resamples=n_resamples),
         by_system=_by_system(outcomes, issues, choices),
-        gap={name: gap_interval(rows, headroom, issues) for name, rows in gained.items()},
+        gap={
+            name: gap
+            for name, rows in gained.items()
+            if (gap := gap_interval(rows, headroom, issues)) is not None
+        },
         calibration=tuple(calibration),
         promises=promises,
         left_out=counts,

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from planner_pipeline.bench.replay import case_id_of, expected_outcomes
+from planner_pipeline.bench.replay import LeftOut, case_id_of, expected_outcomes
 from planner_pipeline.bench.trial_study import STUDY_ACTIONS, STUDY_BUDGETS, TrialStudy
 from planner_pipeline.sources.trials import Trial
 from planner_pipeline.training.outcome_calibration import calibrated
@@ -52,6 +52,9 @@ ACTIONS: Final = ActionSet(
 )
 
 
+TOO_FEW: Final = f"fewer attempts than the {max(b.k for b in STUDY_BUDGETS)} candidates of a vote"
+
+
 class TrialOutcomes(msgspec.Struct, frozen=True):
     """A trial study as data for the outcome model.
 
@@ -68,8 +71,25 @@ class TrialOutcomes(msgspec.Struct, frozen=True):
     minutes: np.ndarray
 
 
+def playable(study: TrialStudy) -> TrialStudy:
+    """The study's cases with an outcome of every action; the others are left out, since neither a
+    choice of theirs that nobody can score nor an oracle is any figure.
+    """
+    told = study.outcomes.group_by("case_id").agg(pl.col("action").n_unique())
+    whole = told.filter(pl.col("action") == len(STUDY_ACTIONS))["case_id"].implode()
+    is_whole = pl.col("case_id").is_in(whole)
+    few = study.cases.filter(~is_whole)["case_id"]
+    left_out = (*study.left_out, *(LeftOut(case_id=case, reason=TOO_FEW) for case in few))
+    return msgspec.structs.replace(
+        study,
+        cases=study.cases.filter(is_whole),
+        outcomes=study.outcomes.filter(is_whole),
+        left_out=tuple(sorted(left_out, key=lambda left: left.case_id)),
+    )
+
+
 def trial_outcomes(trials: Sequence[Trial], study: TrialStudy) -> TrialOutcomes:
-    """Data of a study whose outcomes are of ``STUDY_ACTIONS``.
+    """Data of a study whose outcomes are of ``STUDY_ACTIONS``, of all of them in every case.
 
     Attempts of systems without a time are evidence of their issues; no case is made of them.
     """

@@ -31,7 +31,7 @@ N_PARAMETERS: Final = len(PARAMETERS)
 OUTPUTS: Final = ("p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd")
 Kind = Literal["networks", "trees"]
 # Gauss-Legendre nodes on [0, 1]: the mean of a maximum is an integral without a closed form
-_N_NODES: Final = 16
+_N_NODES: Final = 24
 # means of five equally likely parts of a standard normal distribution
 LEVELS: Final = (-1.3998, -0.5319, 0.0, 0.5319, 1.3998)
 
@@ -58,35 +58,29 @@ class OutcomeSpec(msgspec.Struct, frozen=True, kw_only=True):
     doubt: int = -1
 
 
-class AttemptNetworks(nn.Module):
+class AttemptModel(nn.Module):
     """(B, F) features and (B, C) choices -> (M x Q, B, P) parameters of an attempt.
 
-    Every member has a linear path and a hidden layer; inputs are standardised by buffers that come
-    from the training rows. What the evidence leaves open about passing is carried by Q equally
-    likely values of its log-odds, so the spread of the rows is of the members and of the evidence.
+    Every parameter starts from its offset, times a slope, plus a bias, for every member; what is
+    added to that differs by kind. What the evidence leaves open about passing is carried by Q
+    equally likely values of its log-odds, so the spread of the rows is of the members and of the
+    evidence.
     """
 
-    centre: Tensor
-    scale: Tensor
     start: Tensor
     has_offset: Tensor
     places: Tensor
     levels: Tensor
     is_logit: Tensor
+    learned: tuple[str, ...] = ("slope", "bias")
+    decayed: tuple[str, ...] = ()
 
     def __init__(self, spec: OutcomeSpec) -> None:
         super().__init__()
         self.spec = spec
-        n_in, m, w = spec.n_features + spec.n_choices, spec.n_members, spec.width
-        self.register_buffer("centre", torch.zeros(n_in))
-        self.register_buffer("scale", torch.ones(n_in))
         self.register_buffer("start", torch.zeros(N_PARAMETERS))
-        self.slope = nn.Parameter(torch.ones(m, N_PARAMETERS))
-        self.bias = nn.Parameter(torch.zeros(m, N_PARAMETERS))
-        self.linear = nn.Parameter(torch.zeros(m, n_in, N_PARAMETERS))
-        self.hidden = nn.Parameter(torch.randn(m, n_in, w) / math.sqrt(n_in))
-        self.hidden_bias = nn.Parameter(torch.zeros(m, w))
-        self.out = nn.Parameter(torch.randn(m, w, N_PARAMETERS) * (0.1 / math.sqrt(w)))
+        self.slope = nn.Parameter(torch.ones(spec.n_members, N_PARAMETERS))
+        self.bias = nn.Parameter(torch.zeros(spec.n_members, N_PARAMETERS))
         has_offset = torch.tensor([float(i >= 0) for i in spec.offsets])
         self.register_buffer("has_offset", has_offset, persistent=False)
         places = torch.tensor([max(i, 0) for i in spec.offsets])
@@ -95,6 +89,44 @@ class AttemptNetworks(nn.Module):
         self.register_buffer("levels", levels, persistent=False)
         is_logit = torch.tensor([float(i == 0) for i in range(N_PARAMETERS)])
         self.register_buffer("is_logit", is_logit, persistent=False)
+
+    def with_offsets(self, features: Tensor, added: Tensor) -> Tensor:
+        """Parameters from what is added to the offsets.
+
+        Args:
+            features: (B, F).
+            added: (M, B, P), or (M, 1, P).
+        """
+        offset = features[:, self.places] * self.has_offset + self.start * (1 - self.has_offset)
+        slope = self.slope * self.has_offset + (1 - self.has_offset)
+        parameters = offset.unsqueeze(0) * slope.unsqueeze(1) + self.bias.unsqueeze(1) + added
+        if self.spec.doubt < 0:
+            return parameters
+        doubt = features[:, self.spec.doubt] * slope[:, :1]  # (M, B)
+        moved = doubt.unsqueeze(1) * self.levels.view(1, -1, 1)  # (M, Q, B)
+        every = parameters.unsqueeze(1) + moved.unsqueeze(-1) * self.is_logit
+        return every.flatten(0, 1)
+
+
+class AttemptNetworks(AttemptModel):
+    """Every member adds a linear path and a hidden layer; their inputs are standardised by buffers
+    that come from the training rows.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    learned = ("slope", "bias", "linear", "hidden", "hidden_bias", "out")
+    decayed = ("linear", "hidden", "hidden_bias", "out")
+
+    def __init__(self, spec: OutcomeSpec) -> None:
+        super().__init__(spec)
+        n_in, m, w = spec.n_features + spec.n_choices, spec.n_members, spec.width
+        self.register_buffer("centre", torch.zeros(n_in))
+        self.register_buffer("scale", torch.ones(n_in))
+        self.linear = nn.Parameter(torch.zeros(m, n_in, N_PARAMETERS))
+        self.hidden = nn.Parameter(torch.randn(m, n_in, w) / math.sqrt(n_in))
+        self.hidden_bias = nn.Parameter(torch.zeros(m, w))
+        self.out = nn.Parameter(torch.randn(m, w, N_PARAMETERS) * (0.1 / math.sqrt(w)))
 
     def forward(self, features: Tensor, choices: Tensor) -> Tensor:
         """Parameters of an attempt by every member."""
@@ -105,15 +137,7 @@ class AttemptNetworks(nn.Module):
         hidden = functional.silu(torch.matmul(z, self.hidden) + self.hidden_bias.unsqueeze(1))
         hidden = functional.dropout(hidden, self.spec.dropout, self.training)
         added = torch.matmul(z, self.linear) + torch.matmul(hidden, self.out)  # (M, B, P)
-        offset = features[:, self.places] * self.has_offset + self.start * (1 - self.has_offset)
-        slope = self.slope * self.has_offset + (1 - self.has_offset)
-        parameters = offset.unsqueeze(0) * slope.unsqueeze(1) + self.bias.unsqueeze(1) + added
-        if self.spec.doubt < 0:
-            return parameters
-        doubt = features[:, self.spec.doubt] * slope[:, :1]  # (M, B)
-        moved = doubt.unsqueeze(1) * self.levels.view(1, -1, 1)  # (M, Q, B)
-        every = parameters.unsqueeze(1) + moved.unsqueeze(-1) * self.is_logit
-        return every.flatten(0, 1)
+        return self.with_offsets(features, added)
 
 
 def _normal_cdf(z: Tensor) -> Tensor:

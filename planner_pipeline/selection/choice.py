@@ -62,7 +62,7 @@ def best_single(lesson: Lesson, kind: Kind, objective: Objective) -> int:
         passes, spend = action_means(lesson.passed), action_means(lesson.spend)
         outlook = _outlook(objective, passes, spend)
         known = lesson.is_open & np.isfinite(passes)
-        return int(ranked(outlook, objective, known, int(np.argmax(known)))[0])
+        return int(ranked(outlook, objective, known, int(np.argmax(known)), n=1)[0])
     tied = np.flatnonzero(means >= means.max() - TIE)
     if kind == "constrained":
         return int(tied[np.argmin(action_means(lesson.spend)[tied])])
@@ -130,7 +130,7 @@ def _ordered(told: Forecast, objective: Objective, is_open: np.ndarray) -> list[
     return [
         np.array(
             [
-                int(ranked(_outlook(objective, p, s), objective, is_open, reference)[0])
+                int(ranked(_outlook(objective, p, s), objective, is_open, reference, n=1)[0])
                 for p, s in zip(passes, spend, strict=True)
             ],
             dtype=np.int64,

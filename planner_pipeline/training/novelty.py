@@ -8,7 +8,8 @@ The distance is Mahalanobis's over standardised features, divided by the root of
 a decision further out than all but one in two hundred of those of training, each measured by a fit
 without its block. Features that (almost) never left one value have no spread to measure by: each
 that leaves it adds a step of its own to the square. At a typical decision one or two such steps do
-not fire, ``STEPS_THAT_FIRE`` do.
+not fire, ``STEPS_THAT_FIRE`` do. A feature of two values has shown both, so the rarer one counts as
+no more than three standard deviations.
 """
 
 from typing import Final
@@ -20,6 +21,7 @@ QUANTILE: Final = 0.995
 STEPS_THAT_FIRE: Final = 3
 N_FOLDS: Final = 5
 _LIMIT: Final = 10.0  # standard deviations; what is further out is as novel
+_SEEN_LIMIT: Final = 3.0  # the same of a feature of two values
 _RARE: Final = 0.01  # share of decisions away from a feature's commonest value
 _WHOLE_STEP: Final = 0.5  # half of what a one-hot moves by
 _LEAST_SHRINKING: Final = 0.2  # so that one-hots that sum to 1 leave no direction without spread
@@ -89,7 +91,8 @@ def _measure(features: np.ndarray) -> tuple[Novelty, np.ndarray]:
         z = ((features - centre) / scale)[:, moving]
         precision = np.linalg.inv(shrunk_covariance(z))
         factor[np.ix_(moving, moving)] = np.linalg.cholesky(precision)
-    limit = np.where(is_still, 1.0, _LIMIT)
+    n_values = np.array([len(np.unique(column)) for column in features.T])
+    limit = np.where(is_still, 1.0, np.where(n_values <= 2, _SEEN_LIMIT, _LIMIT))
     return Novelty(centre, scale, limit, factor, np.inf), is_still
 
 

@@ -8,11 +8,12 @@ models.md 2 (small n). Shapes: N predictions.
 from typing import Final
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, special
 
 ENOUGH_FOR_STEPS: Final = 1_000  # decisions; below it isotonic steps fit noise
 PULL: Final = 2.0  # of slope 1 and bias 0, in units of predictions: few rows move them little
 MAX_KNOTS: Final = 32
+LEAST_SLOPE: Final = 0.05  # greater chances stay greater, whatever came of them
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -36,14 +37,20 @@ def fit_platt(p: np.ndarray, ratio: np.ndarray, weight: np.ndarray) -> tuple[flo
     """
     x = _logit(p)
 
-    def loss(line: np.ndarray) -> float:
+    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
         z = line[0] * x + line[1]
         nats = weight * (_log1pexp(z) - ratio * z)
-        return float(nats.sum() + PULL * ((line[0] - 1) ** 2 + line[1] ** 2))
+        wrong = weight * (special.expit(z) - ratio)
+        pull = 2 * PULL * np.array([line[0] - 1, line[1]])
+        value = float(nats.sum() + PULL * ((line[0] - 1) ** 2 + line[1] ** 2))
+        return value, np.array([wrong @ x, wrong.sum()]) + pull
 
-    found = optimize.minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead")
+    bounds = [(LEAST_SLOPE, None), (None, None)]
+    found = optimize.minimize(
+        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds
+    )
     slope, bias = found.x.tolist()
-    return max(0.05, float(slope)), float(bias)
+    return float(slope), float(bias)
 
 
 def isotonic(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:

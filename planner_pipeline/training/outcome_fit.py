@@ -10,7 +10,7 @@ are what is new in serving, else issues) to stop on, and sees a bootstrap of the
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -19,7 +19,9 @@ from torch import Tensor
 
 from planner_pipeline.models.outcome import (
     N_PARAMETERS,
+    AttemptModel,
     AttemptNetworks,
+    Kind,
     OutcomeSpec,
     times_of,
 )
@@ -67,13 +69,16 @@ class OutcomeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an outcome model is fitted.
 
     Attributes:
-        members: Networks of the ensemble.
+        kind: What is added to the offsets.
+        members: Of the ensemble.
         epochs, patience: Of full-batch steps; a member stops on the blocks it left out.
+        trees, leaves, least_rows, tree_rate: Rounds at most, leaves of a tree, rows of a leaf, and
+            the share of a tree's answer that is added.
         weight_decay: Of everything that is added to the offsets.
         slope_decay: Pull of the offsets' slopes to 1 and of their biases to 0.
     """
 
-    kind: Literal["networks", "trees"] = "networks"
+    kind: Kind = "networks"
     members: int = 5
     width: int = 16
     dropout: float = 0.1
@@ -82,6 +87,10 @@ class OutcomeConfig(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float = 0.01
     weight_decay: float = 0.03
     slope_decay: float = 0.001
+    trees: int = 200
+    leaves: int = 4
+    least_rows: int = 40
+    tree_rate: float = 0.05
     seed: int = 0
 
 
@@ -107,7 +116,9 @@ def _log_normal(log_minutes: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
     return -0.5 * ((log_minutes - mean) / spread) ** 2 - torch.log(spread) - 0.9189385
 
 
-class _Rows(msgspec.Struct, frozen=True):
+class Rows(msgspec.Struct, frozen=True):
+    """Attempts as tensors, in the logs that likelihoods are of."""
+
     features: Tensor
     choices: Tensor
     passed: Tensor
@@ -120,7 +131,8 @@ class _Rows(msgspec.Struct, frozen=True):
     weight: Tensor
 
 
-def _rows_of(attempts: Attempts) -> _Rows:
+def rows_of(attempts: Attempts) -> Rows:
+    """The tensors of some attempts."""
     is_timed = np.isfinite(attempts.minutes)
     log_minutes = np.log(np.maximum(np.where(is_timed, attempts.minutes, 1.0), 0.05))
     is_priced = is_timed & np.isfinite(attempts.usd) & (attempts.usd > 0)
@@ -129,7 +141,7 @@ def _rows_of(attempts: Attempts) -> _Rows:
     def floats(values: np.ndarray) -> Tensor:
         return torch.tensor(values, dtype=torch.float32)
 
-    return _Rows(
+    return Rows(
         floats(attempts.features), floats(attempts.choices), floats(attempts.passed),
         floats(attempts.timed_out), floats(log_minutes), floats(is_timed),
         floats(np.where(is_priced, log_usd, 0.0)), floats(is_priced), attempts.issue,
@@ -137,7 +149,7 @@ def _rows_of(attempts: Attempts) -> _Rows:
     )  # fmt: skip
 
 
-def log_likelihood(parameters: Tensor, rows: _Rows) -> Tensor:
+def log_likelihood(parameters: Tensor, rows: Rows) -> Tensor:
     """(M x Q, N) nats of every try under every row of parameters."""
     log_pi = torch.nn.functional.logsigmoid(parameters[..., 0])
     log_no = torch.nn.functional.logsigmoid(-parameters[..., 0])
@@ -154,7 +166,7 @@ def log_likelihood(parameters: Tensor, rows: _Rows) -> Tensor:
     return told + rows.is_priced * price
 
 
-def _drawn(
+def drawn(
     attempts: Attempts, members: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(M, N) how often each member learns from each row, and whether it stops on it."""
@@ -200,17 +212,30 @@ def fit_networks(
         offsets=tuple(offsets),
         doubt=doubt,
     )
-    model, rows = AttemptNetworks(spec), _rows_of(attempts)
+    model, rows = AttemptNetworks(spec), rows_of(attempts)
     _standardise(model, attempts)
-    counts, is_held = _drawn(attempts, config.members, rng)
+    model.start.copy_(starts_of(attempts))
+    counts, is_held = drawn(attempts, config.members, rng)
     train = torch.tensor(counts, dtype=torch.float32) * rows.weight
     held = torch.tensor(is_held, dtype=torch.float32) * rows.weight
-    steps, nll = _descend(model, rows, train, held, config)
-    return model, OutcomeRecord(
+    steps, nll = descend(model, rows, train, held, config)
+    return model, record_of(model, attempts, config, steps, nll)
+
+
+def record_of(
+    model: AttemptModel,
+    attempts: Attempts,
+    config: OutcomeConfig,
+    steps: tuple[int, ...],
+    nll: tuple[float, ...],
+) -> OutcomeRecord:
+    """What is told of a model that was fitted to some attempts."""
+    priced = np.isfinite(attempts.minutes) & np.isfinite(attempts.usd) & (attempts.usd > 0)
+    return OutcomeRecord(
         config=config,
         n_attempts=len(attempts),
         n_cases=len(np.unique(attempts.case)),
-        knows_cost=bool(rows.is_priced.any()),
+        knows_cost=bool(priced.any()),
         log_kappa=fit_kappa(model, attempts),
         steps=steps,
         nll=nll,
@@ -224,6 +249,10 @@ def _standardise(model: AttemptNetworks, attempts: Attempts) -> None:
     scale = np.sqrt(weight @ (x - centre) ** 2)
     model.centre.copy_(torch.tensor(centre))
     model.scale.copy_(torch.tensor(np.where(scale > 1e-6, scale, 1e6)))
+
+
+def starts_of(attempts: Attempts) -> Tensor:
+    """(P,) what parameters without an offset start from."""
     start = np.zeros(N_PARAMETERS)
     passed, timed = attempts.passed, np.isfinite(attempts.minutes)
     share = (passed.sum() + 1) / (len(passed) + 2)
@@ -235,35 +264,50 @@ def _standardise(model: AttemptNetworks, attempts: Attempts) -> None:
     priced = timed & np.isfinite(attempts.usd) & (attempts.usd > 0)
     if priced.any():
         start[5] = np.log(attempts.usd[priced] / np.maximum(attempts.minutes[priced], 0.05)).mean()
-    model.start.copy_(torch.tensor(start))
+    return torch.tensor(start, dtype=torch.float32)
 
 
-def _member_nll(model: AttemptNetworks, rows: _Rows, weight: Tensor) -> Tensor:
-    """(M,) weighted mean nats a try, the evidence's values averaged as chances."""
-    told = log_likelihood(model(rows.features, rows.choices), rows)  # (M x Q, N)
-    m = model.spec.n_members
-    by_member = told.view(m, -1, told.shape[1])
+def member_nll(told: Tensor, weight: Tensor) -> Tensor:
+    """(M,) weighted mean nats a try, the evidence's values averaged as chances.
+
+    Args:
+        told: (M x Q, N) log-likelihoods.
+        weight: (M, N).
+    """
+    by_member = told.view(len(weight), -1, told.shape[1])
     mixed = torch.logsumexp(by_member, dim=1) - np.log(by_member.shape[1])
     nats: Tensor = -(mixed * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
     return nats
 
 
-def _descend(
-    model: AttemptNetworks, rows: _Rows, train: Tensor, held: Tensor, config: OutcomeConfig
+def descend(
+    model: AttemptModel, rows: Rows, train: Tensor, held: Tensor, config: OutcomeConfig
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Full-batch steps; every member keeps its weights of the step that was best for it."""
-    added = [model.linear, model.hidden, model.hidden_bias, model.out]
+    """Full-batch steps; every member keeps its weights of the step that was best for it.
+
+    Args:
+        train, held: (M, N) weights of the rows that each member learns from, and stops on.
+
+    Returns:
+        Of every member its step, and its nats a try on the rows it stops on.
+    """
+
+    def nll(weight: Tensor) -> Tensor:
+        return member_nll(log_likelihood(model(rows.features, rows.choices), rows), weight)
+
+    added = [getattr(model, name) for name in model.decayed]
+    names = model.learned
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    names = ("slope", "bias", "linear", "hidden", "hidden_bias", "out")
     best = {name: getattr(model, name).detach().clone() for name in names}
     with torch.no_grad():
         model.eval()
-        least = _member_nll(model, rows, held)
+        least = nll(held)
     steps = torch.zeros(config.members, dtype=torch.long)
     for step in range(1, config.epochs + 1):
         model.train()
-        loss = _member_nll(model, rows, train).sum()
-        pull = sum((w**2).sum() for w in added) * config.weight_decay
+        loss = nll(train).sum()
+        pull = torch.stack([(w**2).sum() for w in added]).sum() if added else torch.zeros(())
+        pull = pull * config.weight_decay
         pull = pull + ((model.slope - 1) ** 2).sum() * config.slope_decay
         pull = pull + (model.bias**2).sum() * config.slope_decay
         total = loss + pull
@@ -274,7 +318,7 @@ def _descend(
         optimizer.step()
         with torch.no_grad():
             model.eval()
-            now = _member_nll(model, rows, held)
+            now = nll(held)
             better = now < least - 1e-5
             least = torch.where(better, now, least)
             steps = torch.where(better, torch.tensor(step), steps)
@@ -291,22 +335,29 @@ def _descend(
     return tuple(steps.tolist()), tuple(float(value) for value in least)
 
 
-def fit_kappa(model: AttemptNetworks, attempts: Attempts) -> float:
+def fit_kappa(model: AttemptModel, attempts: Attempts) -> float:
     """Log concentration of the tries of one decision, by the beta-binomial likelihood of its
     passes around the model's own chances; near ``UNKNOWN_KAPPA`` where few decisions have several.
+
+    Where a limit cut some of the tries, their chance is that of passing within it.
     """
     from scipy import optimize, special
 
     _, first, place = np.unique(attempts.case, return_index=True, return_inverse=True)
     n = np.bincount(place).astype(float)
     passed = np.bincount(place, weights=attempts.passed.astype(float))
+    is_cut = attempts.timed_out & ~attempts.passed & np.isfinite(attempts.minutes)
+    limit = np.zeros(len(n))
+    np.maximum.at(limit, place[is_cut], np.maximum(attempts.minutes[is_cut], 0.05))
     several = n > 1
     with torch.no_grad():
         rows = attempts.choose(first)
         parameters = model(torch.tensor(rows.features), torch.tensor(rows.choices))
-        chance = torch.sigmoid(parameters[..., 0]).double().numpy()[:, several]  # (M x Q, G)
+        within = times_of(parameters)[0].within(torch.log(torch.tensor(limit).clamp(min=1e-3)))
+        within = torch.where(torch.tensor(limit > 0), within, 1.0)
+        chance = (torch.sigmoid(parameters[..., 0]) * within).double().numpy()[:, several]
     n, passed = n[several], passed[several]
-    chance = np.clip(chance, 1e-5, 1 - 1e-5)
+    chance = np.clip(chance, 1e-5, 1 - 1e-5)  # (M x Q, G)
 
     def loss(log_kappa: float) -> float:
         kappa = np.exp(log_kappa)

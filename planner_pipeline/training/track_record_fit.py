@@ -238,7 +238,8 @@ def _fit_normal(
     left = mean - head[0] - head[1:][cells.toolchain] - issue[cells.issue]
     fit = -0.5 * float((weight * left**2).sum() - np.log(np.where(has, weight, 1.0)).sum())
     fit -= 0.5 * float((head[1:] ** 2).sum() / variances[0] + (issue**2).sum() / variances[1])
-    prior = s * np.log(variances[0]) + len(issue) * np.log(variances[1])
+    fit -= 0.5 * float(head[0] ** 2) / BASE_VARIANCE
+    prior = s * np.log(variances[0]) + len(issue) * np.log(variances[1]) + np.log(BASE_VARIANCE)
     return _Effects(
         base=float(head[0]),
         toolchain=head[1:],

@@ -165,7 +165,7 @@ def test_the_asset_graph_is_the_reviewed_one(tmp_path: Path) -> None:
     assert text == golden.read_text(), text
 
 
-def test_the_job_for_everything_holds_every_asset_but_ablations_and_the_bench_and_every_check(
+def test_the_job_for_everything_holds_every_asset_but_those_with_a_job_of_their_own(
     tmp_path: Path,
 ) -> None:
     defs = build_defs(repo=tmp_path, out=tmp_path)
@@ -174,9 +174,9 @@ def test_the_job_for_everything_holds_every_asset_but_ablations_and_the_bench_an
     apart = {
         key
         for key in graph.get_all_asset_keys()
-        if graph.get(key).group_name in ("ablation", "bench")
+        if graph.get(key).group_name in ("ablation", "bench", "policy")
     }
-    assert len(apart) == 7
+    assert len(apart) == 13
     assert job.asset_layer.executable_asset_keys == graph.get_all_asset_keys() - apart
     assert len(job.asset_layer.asset_graph.asset_check_keys) == 7
 

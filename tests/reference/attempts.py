@@ -3,7 +3,12 @@
 import numpy as np
 import torch
 
-from planner_pipeline.models.outcome import N_PARAMETERS, AttemptNetworks, OutcomeSpec
+from planner_pipeline.models.outcome import (
+    N_PARAMETERS,
+    AttemptModel,
+    AttemptNetworks,
+    OutcomeSpec,
+)
 from planner_pipeline.training.novelty import fit_novelty
 from planner_pipeline.training.outcome_fit import Attempts, OutcomeConfig, OutcomeRecord
 from planner_pipeline.training.outcome_model import FittedOutcomes
@@ -35,15 +40,17 @@ def some_networks(*, spread: float = 0.1, doubt: int = DOUBT, members: int = 3) 
     return model.eval()
 
 
-def some_fitted(*, knows_cost: bool = True, seed: int = 0) -> FittedOutcomes:
-    """What would be shipped, around such networks."""
+def some_fitted(
+    *, knows_cost: bool = True, seed: int = 0, model: AttemptModel | None = None
+) -> FittedOutcomes:
+    """What would be shipped, around such networks or another model."""
     features = some_features(200, seed)
     record = OutcomeRecord(
         config=OutcomeConfig(members=3), n_attempts=200, n_cases=200, knows_cost=knows_cost,
         log_kappa=0.5, steps=(1, 2, 3), nll=(1.0, 1.0, 1.0),
     )  # fmt: skip
     return FittedOutcomes(
-        model=some_networks(), record=record, state=TrackRecordState(priors=Priors()),
+        model=model or some_networks(), record=record, state=TrackRecordState(priors=Priors()),
         pass_slope=0.9, pass_bias=-0.1, pass_knots=((0.0, 0.0), (0.5, 0.4), (1.0, 1.0)),
         novelty=fit_novelty(features, np.arange(200) // 20), held_out=np.array([0.5, np.nan]),
     )  # fmt: skip

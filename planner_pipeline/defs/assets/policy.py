@@ -23,10 +23,10 @@ from planner_pipeline.experiments.policy_workspace import (
     outcome_metrics,
     runs_of,
 )
-from planner_pipeline.release.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.release.outcome_export import export_outcomes
 from planner_pipeline.release.what_if import write_what_if
 from planner_pipeline.release.workspace_bundle import objective_of, write_workspace_bundle
+from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig, OutcomeRecord
 from planner_runtime.contracts import BundleManifest
 from planner_runtime.kernel_config import KernelConfig

@@ -116,11 +116,19 @@ def a_what_if(
     return WhatIf(source=source, points=points, **known)  # type: ignore[arg-type]
 
 
-def with_value_gain(low: float, high: float, **fields: object) -> WhatIf:
-    gain = Interval(value=(low + high) / 2, low=low, high=high, n=40, n_issues=12)
-    points = tuple(
-        msgspec.structs.replace(p, gain=gain, **fields) if p.kind == "value" else p for p in POINTS
-    )
+def with_value_gain(
+    low: float, high: float, *, over: tuple[float, float] | None = (0.03, 0.07), **fields: object
+) -> WhatIf:
+    def interval(bounds: tuple[float, float]) -> Interval:
+        low, high = bounds
+        return Interval(value=(low + high) / 2, low=low, high=high, n=40, n_issues=12)
+
+    told = {
+        "gain": interval((low, high)),
+        "over_best_fixed": None if over is None else interval(over),
+        **fields,
+    }
+    points = tuple(msgspec.structs.replace(p, **told) if p.kind == "value" else p for p in POINTS)
     return a_what_if(points)
 
 
@@ -190,18 +198,32 @@ def test_the_verdict_claims_no_more_than_the_interval() -> None:
     assert what_if_verdict(with_value_gain(0.1, 0.2)) == (
         "The value policy does better than the baseline: utility +0.150 (+0.100 to +0.200) a "
         "decision, n=40 decisions of 12 issues. It does better than the best fixed action, "
-        "serial, 15 (+0.050 (+0.030 to +0.070), n=40; chosen knowing these outcomes) as well."
+        "serial, 15 as well: +0.050 (+0.030 to +0.070) above it, n=40; it was chosen knowing these "
+        "outcomes."
     )
     assert "cannot be told apart: utility +0.050" in what_if_verdict(with_value_gain(-0.1, 0.2))
     assert "cannot be told apart" in what_if_verdict(with_value_gain(0.0, 0.2))
     assert "does worse than the baseline" in what_if_verdict(with_value_gain(-0.2, -0.1))
-    assert "It does worse than the best fixed action" in what_if_verdict(
-        with_value_gain(-0.2, -0.1)
-    )
-    assert "these intervals overlap" in what_if_verdict(with_value_gain(0.01, 0.06))
     assert "decides exactly as the baseline" in what_if_verdict(
         with_value_gain(0.0, 0.0, differs=0.0)
     )
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ((0.01, 0.02), "It does better than the best fixed action, serial, 15 as well: +0.015"),
+        ((0.0, 0.02), "It cannot be told apart from the best fixed action, serial, 15: +0.010"),
+        ((-0.02, 0.01), "It cannot be told apart from the best fixed action, serial, 15: -0.005"),
+        ((-0.2, -0.1), "It does worse than the best fixed action, serial, 15: -0.150"),
+        (None, "What it gains on the best fixed action is not known."),
+    ],
+)
+def test_beside_the_best_fixed_action_the_paired_difference_alone_decides(
+    over: tuple[float, float] | None, said: str
+) -> None:
+    for gain in ((0.1, 0.2), (-0.2, -0.1)):  # what it gains on the baseline says nothing of it
+        assert said in what_if_verdict(with_value_gain(*gain, over=over))
 
 
 def test_a_policy_that_cannot_be_compared_gets_no_verdict() -> None:

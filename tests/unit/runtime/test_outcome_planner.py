@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,14 @@ def test_another_kernel_configuration_is_another_epoch() -> None:
     )
     unsayable = an_outcome_planner(planner={"kernel_config": odd}).decide(a_question())
     assert reason(unsayable) == "epoch_mismatch:kernel_config.rules"
+
+
+def test_a_run_that_was_told_to_speculate_is_of_the_same_epoch() -> None:
+    speculation = msgspec.structs.replace(SHIPPED_CONFIG.speculation, force=True)
+    forced = msgspec.structs.replace(SHIPPED_CONFIG, speculation=speculation)
+    decision = an_outcome_planner(planner={"kernel_config": forced}).decide(a_question())
+    assert decision.trace.decided_by == "model"
+    assert decision.baseline.swarm_id == action_of(decision.action).swarm_id == "speculate_vote"
 
 
 def failing(error: BaseException) -> FixedOutcomes:
@@ -560,6 +569,15 @@ def test_the_budget_is_counted_and_can_be_carried_on() -> None:
     assert going_on.exploration_counts == (109, 10)
     explored(going_on, 1, dk_priority="P3")
     assert going_on.exploration_counts == (110, 11)
+
+
+def test_the_budget_holds_among_threads() -> None:
+    budget = ExplorationBudget(epsilon=1.0, seed="e", budget_share=0.1)
+    planner = an_outcome_planner(planner={"exploration": budget})
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(explored, planner, 50, dk_priority="P3") for _ in range(4)]:
+            done.result()
+    assert planner.exploration_counts == (200, 20)
 
 
 def test_equal_questions_get_equal_answers() -> None:
