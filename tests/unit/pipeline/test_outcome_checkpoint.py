@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-
 from planner_pipeline.release.outcome_checkpoint import decode_outcomes, encode_outcomes
+
 from planner_pipeline.training.checkpoint import CheckpointError, decode_tensors, encode_tensors
 from tests.reference.attempts import some_features, some_fitted
 
