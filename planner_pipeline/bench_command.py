@@ -265,11 +265,12 @@ def _run_curve(arguments: argparse.Namespace) -> int:
     )
     curve, page = curve_of(out, trials, config, progress=_progress)
     _say(page.read_text(encoding="utf-8"))
-    told = {name: getattr(curve, name) for name in ("n_cases", "n_issues", "is_known")}
-    told |= {
-        name: msgspec.to_builtins(getattr(curve, name))
-        for name in ("rise", "law", "more", "best_more")
-    }
+    told = msgspec.to_builtins(
+        {
+            name: getattr(curve, name)
+            for name in ("n_cases", "n_issues", "is_known", "rise", "law", "more", "best_more")
+        }
+    )
     print(json.dumps({"page": str(page), **told}, sort_keys=True), flush=True)
     return 0
 

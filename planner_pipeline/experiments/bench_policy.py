@@ -10,7 +10,8 @@ outcomes of a bench; but a case that was asked of the past may be one whose own 
 a case that is not later than all runs of the fit only counts where the fit knows no run of its
 issue. What was worse is told by means over the repeats that ran: noise counts as it falls, and
 hides a loss as often as it feigns one. Of the actions that were never benched nothing is known, so
-the promise is of decisions like those where the preferred action was.
+the promise is of decisions like those where the preferred action was. Decisions count as if they
+were independent; several about one issue are not, so notes tell of how many issues they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     case_id: str
+    issue_id: str
     asked_ms: int
     confidence: float
     gain: float
@@ -145,6 +147,7 @@ def compared(evidence: Evidence, weights: Weights) -> list[Compared]:
         found.append(
             Compared(
                 case_id=case.case_id,
+                issue_id=case.issue_id,
                 asked_ms=case.asked_ms,
                 confidence=confidence,
                 gain=mine - base,
@@ -177,9 +180,10 @@ def certify(decisions: Sequence[Compared], objective: Objective) -> Certificate:
         whole_first=True,
     )
     n_worse = sum(one.is_worse for one in earlier)
+    n_issues = len({one.issue_id for one in earlier})
     told = (
-        f"{len(earlier)} decisions of the bench differ from the baseline and have outcomes of both "
-        f"actions, {n_worse} of them worse"
+        f"{len(earlier)} decisions of the bench about {n_issues} issues differ from the baseline "
+        f"and have outcomes of both actions, {n_worse} of them worse"
     )
     if threshold is not None:
         notes: tuple[str, ...] = (f"certified: {told}",)

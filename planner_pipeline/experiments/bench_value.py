@@ -29,7 +29,12 @@ from planner_pipeline.training.outcome_workspace import (
     outcome_runs,
     workspace_outcomes,
 )
-from planner_pipeline.training.value_fit import FittedValue, expected_of, fit_value
+from planner_pipeline.training.value_fit import (
+    FittedValue,
+    expected_of,
+    fit_value,
+    outcomes_by_case,
+)
 from planner_runtime.actions import Action
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
@@ -110,17 +115,23 @@ class OutcomeValues:
         self._record = TrackRecord(fitted.state)
 
     def utilities(self, actions: Sequence[Action], case: Decision) -> np.ndarray:
-        """(R, A) expected utility under every row of the ensemble, doubts in common paired."""
+        """(R, A) utility in every row: doubts of the model, and of the case among its like.
+
+        Rows that stand for parts are rough, so their mean is moved to the model's own.
+        """
         known = self._cases[case.case_id]
         question = read_document(known.planner_input, PlannerInput)
         record = self._record.of(known.system or self._usual, case.issue_id)
         features = features_of([record], plain_vector(question)[None])
-        told = expected_of(
+        asked = (
             self._fitted,
             np.repeat(features, len(actions), axis=0),
             numbers_of(actions, self._config, is_replayed=self._is_replayed),
         )
-        return utility(Outlook(**told), self._weights)
+        mean = utility(Outlook(**expected_of(*asked)), self._weights).mean(axis=0)
+        rows = utility(Outlook(**outcomes_by_case(*asked)), self._weights)
+        moved: np.ndarray = rows + (mean - rows.mean(axis=0))
+        return moved
 
     def spread(self, actions: Sequence[Action], case: Decision | None = None) -> np.ndarray:
         """(A,) standard deviation of each action's utility.

@@ -190,7 +190,7 @@ def gap_interval(
     gained: Sequence[np.ndarray], headroom: Sequence[np.ndarray], issues: Sequence[str]
 ) -> tuple[float, float, float] | None:
     """Mean over cost weights of the gap closed, with its interval over the resampled issues that
-    leave a gap; None where the best fixed action leaves none.
+    leave a gap; None where the best fixed action leaves none, or in too many resamples.
 
     Args:
         gained, headroom: For each weight (G,) utility of the policy, and of the oracle, above the
@@ -205,6 +205,8 @@ def gap_interval(
     rooms = np.array([counts @ room for room in headroom])  # (weights, resamples)
     mine = np.array([counts @ gain for gain in gained])
     has_gap = (rooms > NO_GAP).all(axis=0)
+    if has_gap.mean() < 0.95:  # as many as lie within the interval
+        return None
     draws = (mine[:, has_gap] / rooms[:, has_gap]).mean(axis=0)
     value = float(np.mean([a.sum() / b.sum() for a, b in zip(gained, headroom, strict=True)]))
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()

@@ -21,6 +21,7 @@ from planner_pipeline.bench.trial_study import STUDY_ACTIONS, STUDY_BUDGETS, Tri
 from planner_pipeline.sources.trials import Trial
 from planner_pipeline.training.outcome_calibration import calibrated
 from planner_pipeline.training.outcome_data import (
+    NEVER,
     Decisions,
     Tries,
     records_apart,
@@ -41,7 +42,12 @@ from planner_runtime.actions import HEADS
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.objective import Outlook
-from planner_runtime.outcome_features import action_numbers, plain_vector
+from planner_runtime.outcome_features import (
+    OUTCOME_FEATURES,
+    RECORD_FEATURES,
+    action_numbers,
+    plain_vector,
+)
 from planner_runtime.track_record import Record, TrackRecordState
 
 ACTIONS: Final = ActionSet(
@@ -52,6 +58,8 @@ ACTIONS: Final = ActionSet(
 )
 
 
+_ATTEMPTS: Final = OUTCOME_FEATURES.index("attempts") - len(RECORD_FEATURES)
+_IS_FIRST: Final = OUTCOME_FEATURES.index("is_first_attempt") - len(RECORD_FEATURES)
 TOO_FEW: Final = f"fewer attempts than the {max(b.k for b in STUDY_BUDGETS)} candidates of a vote"
 
 
@@ -119,21 +127,37 @@ def trial_outcomes(trials: Sequence[Trial], study: TrialStudy) -> TrialOutcomes:
         # what candidates and minutes do is known; that they ran in a vote makes no odds
         choices=np.tile(numbers[0, 2:], (len(ids), 1)),
         scored=Scored(decision, numbers[action, 0], numbers[action, 1], ratio[known]),
-        mode="apart",
+        mode="both",
     )
     return TrialOutcomes(
         data, ids, np.array(cases["system"].to_list(), dtype=object), ratio, minutes
     )
 
 
+def _with_failures(data: OutcomeData) -> OutcomeData:
+    """The data with the features of earlier failures counted over its own tries."""
+    ends: dict[str, list[int]] = {}
+    failed = ~data.tries.passed & (data.tries.ended_ms != NEVER)
+    for row in np.flatnonzero(failed):
+        ends.setdefault(data.tries.issue[row], []).append(int(data.tries.ended_ms[row]))
+    ordered = {issue: np.sort(some) for issue, some in ends.items()}
+    none = np.empty(0, dtype=np.int64)
+    asked = zip(data.decisions.issue, data.decisions.decided_ms, strict=True)
+    n = np.array([np.searchsorted(ordered.get(i, none), ms, side="right") for i, ms in asked])
+    base = data.base.copy()
+    base[:, _ATTEMPTS] = np.minimum(n, 10) / 3  # as ``planner_runtime.features`` counts them
+    base[:, _IS_FIRST] = n == 0
+    return msgspec.structs.replace(data, base=base)
+
+
 def without_system(data: OutcomeData, system: str) -> OutcomeData:
-    """The data of all other systems."""
+    """The data of all other systems; the failures at an issue before a decision are theirs too."""
     keep = data.decisions.toolchain != system
     place = np.full(len(keep) + 1, -1)
     place[:-1][keep] = np.arange(int(keep.sum()))
     rows = data.tries.toolchain != system
     scored = keep[data.scored.decision]
-    return OutcomeData(
+    others = OutcomeData(
         tries=data.tries.choose(rows),
         case=place[data.case[rows]],
         decisions=Decisions(
@@ -149,6 +173,7 @@ def without_system(data: OutcomeData, system: str) -> OutcomeData:
         ),
         mode=data.mode,
     )
+    return _with_failures(others)
 
 
 def predict_actions(

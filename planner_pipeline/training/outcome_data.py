@@ -73,12 +73,18 @@ def _tries(rows: Sequence[tuple[str, str, bool, bool, float, float, int]]) -> Tr
 
 
 def trial_end_ms(trial: Trial) -> int:
-    """When an attempt's outcome was known; ``NEVER`` where nobody can tell."""
+    """When an attempt's outcome was known; ``NEVER`` where nobody can tell.
+
+    One that took no time ends after its start all the same: decisions are made at starts, and must
+    not know what they start.
+    """
+    if trial.started_ms is None:
+        return NEVER if trial.ended_ms is None else trial.ended_ms
     if trial.ended_ms is not None:
-        return trial.ended_ms
-    if trial.started_ms is None or trial.duration_ms is None:
+        return max(trial.ended_ms, trial.started_ms + 1)
+    if trial.duration_ms is None:
         return NEVER
-    return trial.started_ms + trial.duration_ms
+    return trial.started_ms + max(trial.duration_ms, 1)
 
 
 def tries_of_trials(trials: Sequence[Trial]) -> Tries:

@@ -11,12 +11,15 @@ While fitting, issues are left out in ``N_FOLDS`` groups, so that a record of a 
 rests on seven eighths of the others.
 """
 
+import math
 from typing import Final
 
 import msgspec
 import numpy as np
+import torch
+from scipy import special
 
-from planner_pipeline.models.outcome import AttemptNetworks
+from planner_pipeline.models.outcome import OUTPUTS, ActionOutcomes, AttemptNetworks
 from planner_pipeline.training.outcome_calibration import calibrated, fit_platt
 from planner_pipeline.training.outcome_data import Decisions, Tries, records_as_of
 from planner_pipeline.training.outcome_fit import Attempts, OutcomeConfig, fit_networks
@@ -27,6 +30,9 @@ from planner_runtime.track_record import Priors, Record, TrackRecordState
 
 N_FOLDS: Final = 8  # of issues; as many as there are where they are fewer
 N_CALIBRATION_FOLDS: Final = 4
+PARTS: Final = tuple((i + 0.5) / 7 for i in range(7))  # middles of equally likely parts
+PACES: Final = (1 / 6, 1 / 2, 5 / 6)
+INDEPENDENT: Final = math.log(1e5)  # a concentration at which tries share nothing more
 
 
 class FittedValue(msgspec.Struct, frozen=True):
@@ -182,3 +188,43 @@ def expected_of(
     )  # fmt: skip
     told["p_pass"] = calibrated(told["p_pass"], fitted.slope, fitted.bias)
     return told
+
+
+def outcomes_by_case(
+    fitted: FittedValue, features: np.ndarray, numbers: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Outcomes as of one case each, by name: (R x 21, S), with what cases alike differ by.
+
+    ``expected_of`` is uncertain of the mean over cases with such features. A bench asks about one
+    case, and tries of one case resemble each other: every row of the ensemble is split in seven
+    equally likely chances to pass (middles of the parts of the Beta distribution, their mean kept)
+    and three equally likely paces, by the share of the variance of log minutes that lies between
+    pairs of a toolchain and an issue. Given both, tries are independent.
+
+    Args:
+        features, numbers: As of ``expected_of``.
+    """
+    priors = fitted.state.priors
+    shared = priors.minutes_pair / (priors.minutes_pair + priors.minutes_noise)
+    kappa, levels, paces = math.exp(fitted.log_kappa), np.array(PARTS), np.array(PACES)
+    with torch.no_grad():
+        told = fitted.model(torch.tensor(features), torch.tensor(numbers[:, 2:])).double()
+        rows = told.numpy()  # (R, S, P)
+        z = fitted.slope * rows[..., 0] + fitted.bias
+        mean = np.clip(1 / (1 + np.exp(-z)), 1e-4, 1 - 1e-4)
+        chance = special.betaincinv(kappa * mean, kappa * (1 - mean), levels[:, None, None])
+        chance = np.clip(chance, 1e-6, 1 - 1e-6)
+        chance = np.clip(chance * mean / chance.mean(axis=0), 1e-6, 1 - 1e-6)  # the mean stays
+        several = np.repeat(rows[None], len(levels) * len(paces), axis=0)  # (21, R, S, P)
+        several[..., 0] = np.repeat(np.log(chance / (1 - chance)), len(paces), axis=0)
+        pace = np.tile(special.ndtri(paces), len(levels))[:, None, None] * math.sqrt(shared)
+        for place in (1, 3):
+            several[..., place] += pace * np.exp(np.clip(rows[..., place + 1], -2.0, 1.0))
+            several[..., place + 1] += 0.5 * math.log(1 - shared)
+        layer = ActionOutcomes(INDEPENDENT, knows_cost=fitted.knows_cost)
+        outputs = layer(
+            torch.tensor(several.reshape(-1, *rows.shape[1:]), dtype=torch.float32),
+            torch.tensor(numbers[:, 0], dtype=torch.float32),
+            torch.tensor(numbers[:, 1], dtype=torch.float32),
+        )
+    return {name: out.double().numpy() for name, out in zip(OUTPUTS, outputs, strict=True)}

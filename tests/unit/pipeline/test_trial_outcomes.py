@@ -116,7 +116,7 @@ def test_without_a_system_every_try_still_belongs_to_its_decision() -> None:
         assert (left.decisions.issue[left.case] == left.tries.issue).all()
         assert len(left.base) == len(left.choices) == 12
         kept = data.decisions.toolchain != system
-        assert (left.base == data.base[kept]).all()
+        assert ((left.base == data.base[kept]).sum(axis=0) < 12).sum() <= 2  # earlier failures
         mine = {
             (t, i, k, m): r
             for t, i, k, m, r in zip(
@@ -146,11 +146,21 @@ def test_history_alone_stays_history_alone() -> None:
 
 
 @pytest.mark.parametrize("system", ["system-0", "system-1", "system-2"])
+def test_the_data_without_a_system_is_that_of_a_world_without_it(system: str) -> None:
+    """Down to the failures at an issue that a decision's own document counts."""
+    rest = [t for t in TRIALS if t.system != system]
+    at_once = [a_trial(n, issue="task-0", system=system, minutes=0.0) for n in range(1, 6)]
+    mine, apart = outcomes_of([*rest, *at_once]).data, outcomes_of(rest).data
+    for data in (outcomes_of(TRIALS).data, mine):
+        assert same(without_system(data, system), apart) == []
+
+
+@pytest.mark.parametrize("system", ["system-0", "system-1", "system-2"])
 def test_what_a_held_out_system_did_changes_nothing_of_its_fit(system: str) -> None:
     one = without_system(outcomes_of(TRIALS).data, system)
     other = without_system(outcomes_of(changed(TRIALS, lambda t: t.system == system)).data, system)
     assert same(one, other) == []
-    assert same(one, without_system(outcomes_of(TRIALS).data, "system-9")) != []
+    assert "tries.passed" in same(one, outcomes_of(TRIALS).data)
 
 
 def test_no_later_attempt_of_its_own_reaches_a_held_out_systems_decision() -> None:
@@ -186,6 +196,13 @@ def test_as_of_a_decision_nothing_that_had_not_ended_is_known_of_anybody() -> No
         later = changed(TRIALS, is_later)
         assert later != TRIALS
         assert records(outcomes_of(later), fitted, "system-1", as_of=True)[row] == before[row]
+
+
+def test_an_attempt_that_took_no_time_is_unknown_to_the_decision_that_starts_it() -> None:
+    trials = [a_trial(n, issue=i, minutes=0.0) for i in ("a", "b") for n in (1, 2, 3)]
+    outcomes = outcomes_of([*trials, *TRIALS])
+    found = records(outcomes, fitted_without(outcomes, "alpha"), "alpha", as_of=False)
+    assert [record.n_pair for record in found] == [0, 0]
 
 
 def test_the_canary_dies_in_no_prediction() -> None:
