@@ -233,7 +233,7 @@ def record_of(
     priced = np.isfinite(attempts.minutes) & np.isfinite(attempts.usd) & (attempts.usd > 0)
     return OutcomeRecord(
         config=config,
-        n_attempts=len(attempts),
+        n_attempts=round(float(attempts.weight.sum())),
         n_cases=len(np.unique(attempts.case)),
         knows_cost=bool(priced.any()),
         log_kappa=fit_kappa(model, attempts),
@@ -343,19 +343,20 @@ def fit_kappa(model: AttemptModel, attempts: Attempts) -> float:
     """
     from scipy import optimize, special
 
-    _, first, place = np.unique(attempts.case, return_index=True, return_inverse=True)
-    n = np.bincount(place).astype(float)
-    passed = np.bincount(place, weights=attempts.passed.astype(float))
+    _, place = np.unique(attempts.case, return_inverse=True)
+    weight = attempts.weight.astype(float)  # below 1 where a try stands in several views
+    n, passed = np.bincount(place, weight), np.bincount(place, weight * attempts.passed)
     is_cut = attempts.timed_out & ~attempts.passed & np.isfinite(attempts.minutes)
     limit = np.zeros(len(n))
     np.maximum.at(limit, place[is_cut], np.maximum(attempts.minutes[is_cut], 0.05))
-    several = n > 1
+    several = n > 1 + 1e-6
     with torch.no_grad():
-        rows = attempts.choose(first)
-        parameters = model(torch.tensor(rows.features), torch.tensor(rows.choices))
-        within = times_of(parameters)[0].within(torch.log(torch.tensor(limit).clamp(min=1e-3)))
-        within = torch.where(torch.tensor(limit > 0), within, 1.0)
-        chance = (torch.sigmoid(parameters[..., 0]) * within).double().numpy()[:, several]
+        parameters = model(torch.tensor(attempts.features), torch.tensor(attempts.choices))
+        at = torch.tensor(limit[place], dtype=torch.float32)
+        within = times_of(parameters)[0].within(torch.log(at.clamp(min=1e-3)))
+        every = torch.sigmoid(parameters[..., 0]) * torch.where(at > 0, within, 1.0)
+    told = every.double().numpy()  # (M x Q, N)
+    chance = np.array([np.bincount(place, weight * row) for row in told])[:, several] / n[several]
     n, passed = n[several], passed[several]
     chance = np.clip(chance, 1e-5, 1 - 1e-5)  # (M x Q, G)
 

@@ -114,6 +114,14 @@ def test_kappa_stays_where_it_was_believed_without_a_second_try() -> None:
     )
 
 
+def test_a_try_in_two_views_for_half_tells_of_kappa_as_once() -> None:
+    attempts = drawn_attempts(300, kappa=3.0)
+    half = msgspec.structs.replace(attempts, weight=attempts.weight / 2)
+    both = Attempts(*(np.concatenate([getattr(half, n)] * 2) for n in Attempts.__struct_fields__))
+    model = known_model()
+    assert fit_kappa(model, both) == pytest.approx(fit_kappa(model, attempts), abs=1e-3)
+
+
 @pytest.mark.parametrize("fit", KINDS)
 def test_equal_seeds_give_equal_ensembles_and_other_seeds_other_ones(fit) -> None:
     attempts = drawn_attempts(60)

@@ -54,10 +54,11 @@ def some_data(*, mode: str = "apart", seed: int = 0) -> OutcomeData:
 
 
 def features_in(data: OutcomeData, fitted: FittedOutcomes) -> np.ndarray:
-    return features_of(training_records(data, fitted.state), data.base)
+    views = training_records(data, fitted.state)
+    return np.concatenate([features_of(records, data.base) for records in views])
 
 
-@pytest.mark.parametrize("mode", ["apart", "as_of"])
+@pytest.mark.parametrize("mode", ["apart", "as_of", "both"])
 @pytest.mark.parametrize("kind", ["networks", "trees"])
 def test_held_out_chances_are_better_than_the_share_and_the_fit_repeats(
     kind: str, mode: str
@@ -65,6 +66,8 @@ def test_held_out_chances_are_better_than_the_share_and_the_fit_repeats(
     data = some_data(mode=mode, seed=3)
     config = msgspec.structs.replace(CONFIG, kind=kind)
     fitted = fit_outcomes(data, config)
+    assert fitted.record.n_attempts == (data.case >= 0).sum()
+    assert fitted.record.n_cases == len(data.decisions)
     came, share = data.scored.ratio, data.scored.ratio.mean()
     assert np.isfinite(fitted.held_out).all()
     assert ((fitted.held_out - came) ** 2).mean() < 0.95 * share * (1 - share)
