@@ -193,7 +193,7 @@ def test_the_command_on_a_tiny_table_and_what_it_refuses(
 def test_the_asset_of_a_small_bench_is_an_empty_table_with_the_reason(tmp_path: Path) -> None:
     cases, outcomes = a_world(3)
     settings, tracking = Settings(repo="r", out=str(tmp_path)), Tracking(folder=str(tmp_path))
-    made = asset(
+    made: Any = asset(
         outcome_rows(outcomes, cases), config=CurveAsked(), settings=settings, tracking=tracking
     )
     assert made.value.is_empty()
