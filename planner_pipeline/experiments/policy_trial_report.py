@@ -71,7 +71,7 @@ def _lines(found: PolicyTrials) -> Iterator[str]:
         yield "| policy | gap closed, mean over w |"
         yield "|---|---|"
     else:
-        yield "At some w a fixed action is as good as the oracle, or nearly: no gap to close is told."
+        yield "At some w a fixed action is as good as the oracle, or nearly: no gap is told."
     for name, (value, low, high) in found.gap.items():
         yield f"| {name} | {value:.1%} ({low:.1%} to {high:.1%}) |"
     for weight in sorted(found.promises):

@@ -12,8 +12,9 @@ import pytest
 
 from planner_pipeline.bench.outcome_rows import outcome_rows
 from planner_pipeline.cli import main
-from planner_pipeline.defs.assets.learning_curve import log_curve
-from planner_pipeline.defs.resources import Settings
+from planner_pipeline.defs.assets.learning_curve import CurveAsked, log_curve
+from planner_pipeline.defs.assets.learning_curve import learning_curve as asset
+from planner_pipeline.defs.resources import Settings, Tracking
 from planner_pipeline.evaluation.saturation import best_more, fit_laws, law_at
 from planner_pipeline.experiments.curve_learners import bench_curve
 from planner_pipeline.experiments.learning_curve import (
@@ -187,3 +188,13 @@ def test_the_command_on_a_tiny_table_and_what_it_refuses(
     assert "## Would more cases pay?" in told.err
     assert Path(document["page"]).read_text() in told.err
     assert (tmp_path / "out" / "learning_curve.parquet").is_file()
+
+
+def test_the_asset_of_a_small_bench_is_an_empty_table_with_the_reason(tmp_path: Path) -> None:
+    cases, outcomes = a_world(3)
+    settings, tracking = Settings(repo="r", out=str(tmp_path)), Tracking(folder=str(tmp_path))
+    made: Any = asset(
+        outcome_rows(outcomes, cases), config=CurveAsked(), settings=settings, tracking=tracking
+    )
+    assert made.value.is_empty()
+    assert made.metadata["not_known"] == "3 issues have outcomes, a curve needs 8"

@@ -146,7 +146,7 @@ def test_a_world_without_a_gap_has_no_gap_closed() -> None:
     found = policy_trials(trial_outcomes(trials, study), study, TINY, n_resamples=20)
     assert found.gap == {}
     page = render_policy_report(found)
-    assert "no gap to close is told" in page
+    assert "no gap is told" in page
     assert "nan" not in page
 
 

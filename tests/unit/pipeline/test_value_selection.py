@@ -12,7 +12,7 @@ from planner_pipeline.bench.config import BenchConfig, Toolchain
 from planner_pipeline.bench.pass_counts import PassCounts
 from planner_pipeline.bench.protocol import Case, choice_of
 from planner_pipeline.bench.session import BenchRequest, BenchSession
-from planner_pipeline.experiments.bench_rows import bench_data, ran_of
+from planner_pipeline.experiments.bench_rows import bench_data, numbers_of, ran_of
 from planner_pipeline.experiments.bench_value import (
     LEAST_ISSUES,
     LEAST_TRIES,
@@ -20,8 +20,11 @@ from planner_pipeline.experiments.bench_value import (
     too_little,
 )
 from planner_pipeline.training.outcome_fit import OutcomeConfig
+from planner_pipeline.training.outcome_model import features_of
+from planner_pipeline.training.value_fit import expected_of, fit_value, outcomes_by_case
 from planner_runtime.actions import Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
+from planner_runtime.track_record import TrackRecord
 from tests.reference.campaigns import a_case
 from tests.reference.toy_bench import a_workspace
 
@@ -226,3 +229,18 @@ def test_cases_that_wait_are_chosen_for_again_and_those_that_ran_are_not(tmp_pat
     assert second[other].actions[1] == Action("speculate_vote", 3, 30, "NA")
     counted = BenchSession(request)
     assert "fallback" in {one.case_id: one for one in counted.selections}[other].policy
+
+
+def test_rows_of_one_case_keep_the_mean_and_are_wider_than_the_models_own_doubt() -> None:
+    cases, outcomes = a_world()
+    questions = {case.case_id: case.planner_input for case in cases}
+    found = bench_data(ran_of(outcomes), questions, VALUE)
+    fitted = fit_value(found.data, QUICK, is_calibrated=False)
+    records = [TrackRecord(fitted.state).of("test", "new")] * 2
+    features = features_of(records, found.data.base[:2])
+    numbers = numbers_of([SERIAL, Action("serial_handoff", 1, 60, "NA")], VALUE)
+    mean = expected_of(fitted, features, numbers)["p_pass"]
+    rows = outcomes_by_case(fitted, features, numbers)["p_pass"]
+    assert len(rows) == 21 * len(mean)
+    assert rows.mean(axis=0) == pytest.approx(mean.mean(axis=0), abs=0.05)
+    assert (rows.std(axis=0) > mean.std(axis=0)).all()
