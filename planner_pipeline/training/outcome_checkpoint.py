@@ -73,7 +73,7 @@ def decode_outcomes(data: bytes) -> FittedOutcomes:
         found = {name: tensors[f"novelty.{name}"].numpy() for name in _NOVELTY}
         held_out: np.ndarray = tensors["held_out"].numpy()
     except (KeyError, RuntimeError, ValueError, lightgbm.basic.LightGBMError) as error:
-        raise CheckpointError(f"not a checkpoint: {error}") from error
+        raise CheckpointError(f"not an outcome model: {error}") from error
     return FittedOutcomes(
         model=model,
         record=card.record,

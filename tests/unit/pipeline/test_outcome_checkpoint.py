@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from planner_pipeline.release.outcome_checkpoint import decode_outcomes, encode_outcomes
 
 from planner_pipeline.training.checkpoint import CheckpointError, decode_tensors, encode_tensors
+from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
 from tests.reference.attempts import some_features, some_fitted
 
 
@@ -46,7 +46,7 @@ def test_bytes_that_were_cut_off_are_refused(data: bytes, share: float) -> None:
 
 @pytest.mark.parametrize("name", ["held_out", "novelty.factor", "model."])
 def test_a_missing_tensor_is_refused(data: bytes, name: str) -> None:
-    from planner_pipeline.release.outcome_checkpoint import _Card
+    from planner_pipeline.training.outcome_checkpoint import _Card
 
     tensors, card = decode_tensors(data, _Card)
     gone = next(one for one in sorted(tensors) if one.startswith(name))
