@@ -35,6 +35,14 @@ from planner_pipeline.staleness import stale_assets
 RECIPE = dg.AssetSelection.assets("recipe")
 # made of settings, or of files that no asset made, so looked at as the workspace is
 CONFIG = {"train_config", "outcome_config", "policy_objective", "bench_evidence"}
+FILES = {
+    "bundle/manifest.json": "planner_bundle",
+    "report.html": "report",
+    "report.json": "report",
+    "outcome_bundle/manifest.json": "outcome_bundle",
+    "what_if.html": "value_policy",
+    "what_if.json": "value_policy",
+}
 # one step at a time in every pool, unless Dagster's own pages say otherwise: benches share a
 # machine; by steps, because limits by runs let three benches of one backfill run at once
 DAGSTER_YAML = """\
@@ -140,9 +148,9 @@ def materialize(
         _execute(wanted, instance, asset_selection=sorted(looking))
         others = keys - looking
         stale = stale_assets(instance, defs, others)
+        if job != HISTORY:
+            stale = (stale | assets_gone(out)) & others if is_whole(out) else others
         stale |= {dg.AssetKey(name) for name in always}
-        if job != HISTORY and not is_complete(out, dataset_only=job != EVERYTHING):
-            stale = others
         if stale:
             _execute(wanted, instance, asset_selection=sorted(stale))
     return len(stale)
@@ -152,16 +160,18 @@ def _names(keys: Collection[dg.AssetKey]) -> set[str]:
     return {key.to_user_string() for key in keys}
 
 
-def is_complete(out: Path, *, dataset_only: bool) -> bool:
-    """Whether what people look for is there whole, unless somebody removed or damaged it."""
+def is_whole(out: Path) -> bool:
+    """Whether the data set is there as it was written, unless somebody removed or damaged it."""
     try:
         meta = Dataset(out / "dataset").meta
     except (OSError, msgspec.DecodeError):
         return False
-    wanted = [] if dataset_only else ["bundle/manifest.json", "report.html", "report.json"]
-    return not altered_files(out / "dataset", meta) and all(
-        (out / name).is_file() for name in wanted
-    )
+    return not altered_files(out / "dataset", meta)
+
+
+def assets_gone(out: Path) -> set[dg.AssetKey]:
+    """Assets whose files, that people look for, are not there."""
+    return {dg.AssetKey(asset) for file, asset in FILES.items() if not (out / file).is_file()}
 
 
 def materialize_by_month(repo: Path, out: Path, **settings: Any) -> list[str]:
