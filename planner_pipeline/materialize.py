@@ -137,11 +137,11 @@ def materialize(
     out.mkdir(parents=True, exist_ok=True)
     defs = build_defs(repo=repo, out=out, dataset_only=dataset_only, **settings)
     job = job or (DATASET_ONLY if dataset_only else EVERYTHING)
-    wanted = defs.resolve_job_def(job)
     if instance is None:
         prepare_dagster_home(out)
         instance = dg.DagsterInstance.get()
     with instance:
+        wanted = defs.resolve_job_def(job)  # asks the instance that was entered last
         graph = defs.resolve_asset_graph()
         keys = set(wanted.asset_layer.executable_asset_keys)
         looking = (RAW | RECIPE | dg.AssetSelection.assets(*CONFIG & _names(keys))).resolve(graph)
