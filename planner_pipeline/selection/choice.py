@@ -20,7 +20,7 @@ from planner_pipeline.selection.worth import Kind, Stakes
 from planner_runtime.objective import Objective, Outlook, priced, ranked
 
 SUPPORT: Final = 0.25  # standard errors that the gain out of bag must be above 0
-PRICES: Final = tuple(float(p) for p in np.geomspace(0.003, 30.0, 25))  # of the mean spending
+PRICES: Final = tuple(float(p) for p in np.geomspace(0.003, 30.0, 61))  # of the mean spending
 _CLIP: Final = 1e-3
 TIE: Final = 1e-12
 

@@ -15,12 +15,11 @@ import msgspec
 import numpy as np
 
 from planner_pipeline.selection.choice import choose
-from planner_pipeline.selection.lesson import build_lesson
+from planner_pipeline.selection.lesson import Effort, build_lesson, effort_for
 from planner_pipeline.selection.members import forecast
 from planner_pipeline.selection.scenario import Partition, Scenario
 from planner_pipeline.selection.worth import MINUTE_MS, Stakes
 
-N_DRAWS: Final = 80  # trees of each forest
 LEAST_TRAINING: Final = 3
 
 
@@ -69,6 +68,7 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True):
     fold: int | str
     training: np.ndarray
     held_out: np.ndarray
+    effort: Effort
     seed: int
 
 
@@ -80,7 +80,7 @@ def run_fold(task: _Task) -> FoldRun:
     """Learn from the training cases and decide the held-out ones."""
     stakes = task.stakes
     lesson = build_lesson(
-        task.scenario, stakes, task.training, task.held_out, n_draws=N_DRAWS, seed=task.seed
+        task.scenario, stakes, task.training, task.held_out, effort=task.effort, seed=task.seed
     )
     told = forecast(lesson, stakes.kind)
     choice = choose(lesson, told, stakes)
@@ -115,6 +115,7 @@ def _tasks(
 ) -> tuple[list[_Task], list[str]]:
     """One task a fold, and notes on folds that could not be one."""
     tells = np.isfinite(stakes.utility).any(axis=1)
+    n_folds = sum(len(partition.names) for partition in partitions)
     tasks, notes = [], []
     for partition in partitions:
         for number, name in enumerate(partition.names):
@@ -134,6 +135,7 @@ def _tasks(
                     fold=name,
                     training=training,
                     held_out=np.flatnonzero(partition.fold == number),
+                    effort=effort_for(len(tells), n_folds),
                     seed=_seed(seed, partition.repetition, name),
                 )
             )

@@ -14,8 +14,8 @@ from planner_pipeline.selection.scenario import Partition, SelectionError
 N_FOLDS: Final = 10
 
 
-def default_folds(groups: Sequence[str], seed: int) -> Partition:
-    """At most ten folds of about equal size, no group in two of them.
+def default_folds(groups: Sequence[str], seed: int, most: int = N_FOLDS) -> Partition:
+    """At most ``most`` folds of about equal size, no group in two of them.
 
     Raises:
         SelectionError: there is one group.
@@ -23,7 +23,7 @@ def default_folds(groups: Sequence[str], seed: int) -> Partition:
     names, of_case, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise SelectionError("features", "all cases are of one group: nothing is left to test on")
-    n_folds = min(N_FOLDS, len(names))
+    n_folds = min(most, len(names))
     shuffled = np.random.default_rng(seed).permutation(len(names))
     filled = np.zeros(n_folds, dtype=np.int64)
     fold_of_group = np.empty(len(names), dtype=np.int64)

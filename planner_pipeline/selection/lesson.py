@@ -18,6 +18,33 @@ from planner_pipeline.selection.worth import MINUTE_MS, Stakes
 
 _FLOOR: Final = 1e-3  # of a scale; below it times and costs are alike to a logarithm
 _SWEEPS: Final = 20
+MOST_TREES: Final = 160
+LEAST_TREES: Final = 60
+EASY: Final = 20_000  # cases times folds up to which nothing is saved
+
+
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is spent on one lesson.
+
+    Attributes:
+        n_trees: Of each forest.
+        n_contenders: Actions that are compared in pairs, at most.
+    """
+
+    n_trees: int
+    n_contenders: int
+
+
+def effort_for(n_cases: int, n_folds: int) -> Effort:
+    """As much as helps, less where the sizes would make it a long wait. No clock is asked, so that
+    the answer does not depend on the machine.
+
+    >>> [effort_for(n, folds).n_trees for n, folds in ((500, 10), (3_000, 10), (3_000, 100))]
+    [160, 106, 60]
+    """
+    work = max(1, n_cases * n_folds)
+    trees = max(LEAST_TREES, min(MOST_TREES, MOST_TREES * EASY // work))
+    return Effort(n_trees=trees, n_contenders=12 if work <= EASY else 8)
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +59,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
         spend: (N, A) minutes or dollars, NaN where unknown.
         is_open: (A,) bool: actions that the training cases tell of.
         draws: (B, N) how often each case is in each resample of groups.
+        n_contenders: Actions that are compared in pairs, at most.
         seed: For everything random.
     """
 
@@ -43,6 +71,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     spend: np.ndarray
     is_open: np.ndarray
     draws: np.ndarray
+    n_contenders: int
     seed: int
 
 
@@ -87,7 +116,7 @@ def build_lesson(
     training: Sequence[int] | np.ndarray,
     held_out: Sequence[int] | np.ndarray,
     *,
-    n_draws: int,
+    effort: Effort,
     seed: int,
 ) -> Lesson:
     """The lesson of some cases, about others. Nothing of the held-out cases but their features is
@@ -105,7 +134,7 @@ def build_lesson(
     elif stakes.kind == "ordered":
         is_open &= np.isfinite(passed).any(axis=0)
     groups = tuple(scenario.groups[row] for row in rows)
-    draws = row_counts(groups, np.random.default_rng(seed), n_draws)
+    draws = row_counts(groups, np.random.default_rng(seed), effort.n_trees)
     return Lesson(
         columns=design.matrix(scenario.features[rows]),
         new_columns=design.matrix(scenario.features[new]),
@@ -115,5 +144,6 @@ def build_lesson(
         spend=spend,
         is_open=is_open,
         draws=draws[(draws > 0).sum(axis=1) > 1],
+        n_contenders=effort.n_contenders,
         seed=seed,
     )

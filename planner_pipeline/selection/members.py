@@ -4,8 +4,8 @@ Belongs here: which members there are, what each is grown for, and their blend. 
 (``forest``, ``pairwise``), choosing (``choice``).
 Shapes: N training cases, M new cases, A actions, D columns, B resamples.
 
-Members disagree in kind: two forests, linear models, and pairs of actions. Their equal blend did
-better than the best of them chosen out of bag, and than weights fitted out of bag (docs/select.md).
+Members disagree in kind: two forests, a kernel, and pairs of actions. Their blend by fixed weights
+did better than the best of them, or the best blend, chosen out of bag (docs/select.md).
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from planner_pipeline.selection.forest import Estimate, Growth, Sums, grow_forest, known_means
+from planner_pipeline.selection.forest import Estimate, Growth, grow_forest
 from planner_pipeline.selection.lesson import Lesson, filled, in_logs
 from planner_pipeline.selection.pairwise import fit_pairs
+from planner_pipeline.selection.smooth import fit_kernel, fit_ridges
 from planner_pipeline.selection.worth import Kind
 
-RIDGE: Final = 3.0  # against columns of ranks in [0, 1]
-N_RIDGES: Final = 20
+FOREST_WEIGHT: Final = 2  # of each forest in the blend, where any other member has 1
 MAX_TRIED: Final = 64  # columns a split looks at, at most
 
 
@@ -89,25 +89,6 @@ def _forests(lesson: Lesson, targets: np.ndarray) -> list[Estimate]:
     ]
 
 
-def fit_ridges(lesson: Lesson, targets: np.ndarray) -> Estimate:
-    """Linear models of (N, T) targets, one on each of the first resamples, averaged."""
-    n_targets = targets.shape[1]
-    own, new = Sums(len(targets), n_targets), Sums(len(lesson.new_columns), n_targets)
-    columns = lesson.columns.astype(np.float64)
-    new_columns = lesson.new_columns.astype(np.float64)
-    for counts in lesson.draws[:N_RIDGES]:
-        total = counts.sum()
-        centre, level = counts @ columns / total, counts @ targets / total
-        weighted = counts[:, None] * (columns - centre)
-        gram = weighted.T @ (columns - centre) + RIDGE * np.eye(columns.shape[1])
-        slopes = np.linalg.solve(gram, weighted.T @ (targets - level))
-        left = counts == 0
-        own.add((columns[left] - centre) @ slopes + level, left)
-        new.add((new_columns - centre) @ slopes + level)
-    fallback = known_means(targets)
-    return Estimate(own=own.mean(fallback), new=new.mean(fallback))
-
-
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of estimates."""
     return Estimate(
@@ -151,15 +132,21 @@ def forecast(lesson: Lesson, kind: Kind) -> Forecast:
     names: tuple[str, ...] = ("random forest", "forest")
     if kind in ("penalised_duration", "utility"):
         raw = lesson.utility if kind == "utility" else -in_logs(-lesson.utility)
-        ridges = fit_ridges(lesson, np.nan_to_num(filled(raw)))
+        smooth = fit_kernel(lesson, np.nan_to_num(filled(raw)))
         votes, gains = fit_pairs(lesson)
-        members = [*(part(one, 0) for one in forests), ridges, gains, votes]
+        grown = [part(one, 0) for one in forests]
+        members = [*grown * FOREST_WEIGHT, smooth, gains, votes]
         score = mean_of([standardised(_only(one, lesson.is_open)) for one in members])
-        names = (*names, "linear", "pairs by difference", "pairs by vote")
+        names = (*names, "kernel", "pairs by difference", "pairs by vote")
+    p_pass = part(together, 1)
+    if kind == "constrained":
+        linear = fit_ridges(lesson, np.nan_to_num(filled(lesson.passed)))
+        p_pass = mean_of([p_pass, linear])
+        names = (*names, "linear")
     return Forecast(
         score=score,
         utility=_only(part(together, 0), lesson.is_open),
-        p_pass=part(together, 1),
+        p_pass=p_pass,
         spend=_only(part(together, 2), np.isfinite(lesson.spend).any(axis=0), np.nan),
         members=names,
     )

@@ -16,11 +16,10 @@ from planner_pipeline.selection.forest import Estimate
 from planner_pipeline.selection.lesson import Lesson, action_means
 
 N_TREES: Final = 16
-MAX_ACTIONS: Final = 8
 LEAST_CASES: Final = 3
 
 
-def contenders(utility: np.ndarray, n: int = MAX_ACTIONS) -> list[int]:
+def contenders(utility: np.ndarray, n: int) -> list[int]:
     """Rows of the ``n`` actions of the highest mean utility, in their order."""
     means = np.nan_to_num(action_means(utility), nan=-np.inf)
     best_first = np.argsort(-means, kind="stable")
@@ -90,7 +89,7 @@ def fit_pairs(lesson: Lesson) -> tuple[Estimate, Estimate]:
 
     Actions that are no contenders score -inf.
     """
-    actions = contenders(lesson.utility)
+    actions = contenders(lesson.utility, lesson.n_contenders)
     n_own, n_all = len(lesson.columns), len(lesson.columns) + len(lesson.new_columns)
     votes = np.full((n_all, lesson.utility.shape[1]), -np.inf)
     gains = votes.copy()

@@ -52,7 +52,8 @@ def test_an_objective_file_rules(tmp_path: Path, form: str) -> None:
         "weights: {passed: 1, minute: 0, usd: 0.2}\n",
     }[form]
     (tmp_path / f"objective.{form}").write_text(text)
-    arguments = write(tmp_path, features=features, outcomes=outcomes)
+    folds = some_folds(features, 2)
+    arguments = write(tmp_path, features=features, outcomes=outcomes, folds=folds)
     assert main([*arguments, "--objective", str(tmp_path / f"objective.{form}")]) == 0
     report = json.loads((tmp_path / "out" / "select.json").read_text())
     assert report["objective"]["name"] == "mine"
