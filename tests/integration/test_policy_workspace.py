@@ -10,7 +10,6 @@ import dagster as dg
 import msgspec
 import polars as pl
 import pytest
-from planner_pipeline.release.outcome_checkpoint import decode_outcomes, encode_outcomes
 
 from planner_pipeline.cli import main
 from planner_pipeline.dataset.reader import Dataset
@@ -28,6 +27,7 @@ from planner_pipeline.materialize import assets_gone, materialize
 from planner_pipeline.release.outcome_export import export_outcomes
 from planner_pipeline.release.what_if import write_what_if
 from planner_pipeline.release.workspace_bundle import write_workspace_bundle
+from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_pipeline.training.outcome_model import FittedOutcomes
 from planner_runtime.bundle import CALIBRATION, MODEL, TRACK_RECORD
