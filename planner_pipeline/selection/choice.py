@@ -19,7 +19,8 @@ from planner_pipeline.selection.members import Forecast
 from planner_pipeline.selection.worth import Kind, Stakes
 from planner_runtime.objective import Objective, Outlook, priced, ranked
 
-SUPPORT: Final = 0.25  # standard errors that the gain out of bag must be above 0
+SUPPORT: Final = 1.0  # standard errors that the gain out of bag must be above 0
+PRICE_SUPPORT: Final = 0.5  # the same of the pass rate; the best of many prices is a lucky one
 PRICES: Final = tuple(float(p) for p in np.geomspace(0.003, 30.0, 61))  # of the mean spending
 _CLIP: Final = 1e-3
 TIE: Final = 1e-12
@@ -111,7 +112,8 @@ def fit_price(
             continue
         saved = 1 - float(spent[both].sum() / alone[both].sum())
         difference = float(passes[both].mean())
-        if difference >= -within and saved > best[1]:
+        slack = PRICE_SUPPORT * float(passes[both].std() / np.sqrt(both.sum()))
+        if difference - slack >= -within and saved > best[1]:
             best = (price, saved, difference)
     return best
 

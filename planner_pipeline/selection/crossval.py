@@ -18,7 +18,7 @@ from planner_pipeline.selection.choice import choose
 from planner_pipeline.selection.lesson import Effort, build_lesson, effort_for
 from planner_pipeline.selection.members import forecast
 from planner_pipeline.selection.scenario import Partition, Scenario
-from planner_pipeline.selection.worth import MINUTE_MS, Stakes
+from planner_pipeline.selection.worth import Stakes
 
 LEAST_TRAINING: Final = 3
 
@@ -84,9 +84,7 @@ def run_fold(task: _Task) -> FoldRun:
     )
     told = forecast(lesson, stakes.kind)
     choice = choose(lesson, told, stakes)
-    scale = 1.0
-    if stakes.kind == "penalised_duration" and stakes.limits is not None:
-        scale = float(stakes.limits.limit_ms.max()) / MINUTE_MS
+    scale = stakes.scale
     came = stakes.utility[task.held_out]
     if choice.price:
         came = came - choice.price * stakes.spend[task.held_out]

@@ -14,7 +14,7 @@ import numpy as np
 from planner_pipeline.evaluation.bootstrap import row_counts
 from planner_pipeline.selection.design import fit_design
 from planner_pipeline.selection.scenario import Scenario
-from planner_pipeline.selection.worth import MINUTE_MS, Stakes
+from planner_pipeline.selection.worth import Stakes
 
 _FLOOR: Final = 1e-3  # of a scale; below it times and costs are alike to a logarithm
 _SWEEPS: Final = 20
@@ -123,10 +123,13 @@ def build_lesson(
     looked at.
     """
     rows, new = np.asarray(training), np.asarray(held_out)
-    design = fit_design(scenario.features[rows])
-    utility = stakes.utility[rows]
-    if stakes.kind == "penalised_duration" and stakes.limits is not None:
-        utility = utility * MINUTE_MS / float(stakes.limits.limit_ms.max())
+    if scenario.features.width:
+        design = fit_design(scenario.features[rows])
+        columns = design.matrix(scenario.features[rows])
+        new_columns = design.matrix(scenario.features[new])
+    else:
+        columns, new_columns = (np.zeros((n, 1), dtype=np.float32) for n in (len(rows), len(new)))
+    utility = stakes.utility[rows] / stakes.scale
     passed, spend = stakes.outcomes.passed[rows], stakes.spend[rows]
     is_open = np.isfinite(utility).any(axis=0)
     if stakes.kind == "constrained":
@@ -136,8 +139,8 @@ def build_lesson(
     groups = tuple(scenario.groups[row] for row in rows)
     draws = row_counts(groups, np.random.default_rng(seed), effort.n_trees)
     return Lesson(
-        columns=design.matrix(scenario.features[rows]),
-        new_columns=design.matrix(scenario.features[new]),
+        columns=columns,
+        new_columns=new_columns,
         groups=groups,
         utility=utility,
         passed=passed,

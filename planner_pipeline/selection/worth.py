@@ -64,6 +64,13 @@ class Stakes(msgspec.Struct, frozen=True, kw_only=True):
             return self.outcomes.cost_usd
         return self.outcomes.duration_ms / MINUTE_MS
 
+    @property
+    def scale(self) -> float:
+        """Utility of one unit that members work in: the greatest limit, where time is penalised."""
+        if self.kind != "penalised_duration" or self.limits is None:
+            return 1.0
+        return float(self.limits.limit_ms.max()) / MINUTE_MS or 1.0
+
 
 def find_limits(outcomes: Outcomes) -> Limits:
     """The limit of every run, from the durations of runs that did not pass.

@@ -265,3 +265,13 @@ def test_time_alone_as_an_objective_is_penalised_time() -> None:
     stakes = build_stakes(known, Objective(weights=Weights(passed=0, minute=1), time_penalty=2))
     assert stakes.kind == "penalised_duration"
     assert stakes.utility.tolist() == [[-1.0, -20.0]]
+
+
+@pytest.mark.slow
+def test_forty_actions_are_a_matter_of_minutes() -> None:
+    features, outcomes = a_scenario(n_cases=1_000, n_actions=40, n_features=150)
+    decisions, report = select_actions(features, outcomes, some_folds(features, 3), jobs=2)
+    gap = report.policy_against_best_single.gap_closed
+    assert len(decisions) == 1_000
+    assert gap is not None
+    assert gap.low > 0

@@ -124,6 +124,26 @@ def test_an_action_without_outcomes_in_training_is_never_chosen() -> None:
     assert of_first["action"].unique().to_list() == ["solver-a"]
 
 
+@pytest.mark.parametrize("what", ["one action", "no features", "no time", "sparse", "four cases"])
+def test_a_poor_table_is_decided_all_the_same(what: str) -> None:
+    features, outcomes = a_scenario(n_cases=20, n_actions=3)
+    folds = some_folds(features, 2)
+    if what == "one action":
+        outcomes = outcomes.filter(pl.col("action") == "solver-a")
+    elif what == "no features":
+        features = features.select("case_id")
+    elif what == "no time":
+        outcomes = outcomes.with_columns(duration_ms=pl.lit(0.0))
+    elif what == "sparse":
+        outcomes = outcomes.sample(fraction=0.4, seed=1)
+    else:
+        features, folds = features[:4], some_folds(features[:4], 4)
+    decisions, report = select_actions(features, outcomes, folds)
+    assert len(decisions) == report.counts.decisions == len(features)
+    assert decisions["action"].null_count() == 0
+    assert report.policy_against_best_single.gap_closed is None or report.counts.scored > 1
+
+
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "f.parquet").write_text("no")
     with pytest.raises(SelectionError, match=r"f\.parquet"):
