@@ -6,6 +6,7 @@ Does not: files (``select_command``), any step itself.
 
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
 
 from planner_pipeline.selection.crossval import cross_validate
@@ -15,6 +16,15 @@ from planner_pipeline.selection.scenario import Scenario, SelectionError
 from planner_pipeline.selection.tables_in import build_scenario
 from planner_pipeline.selection.worth import build_stakes
 from planner_runtime.objective import Objective
+
+
+def free_actions(scenario: Scenario) -> list[str]:
+    """Actions whose known costs are all 0 where others' are not: perhaps nobody wrote them down."""
+    cost = scenario.outcomes.cost_usd
+    known = np.isfinite(cost)
+    is_free = known.any(axis=0) & ~(known & (cost > 0)).any(axis=0)
+    names = scenario.actions.names()
+    return [] if is_free.all() else [names[a] for a in np.flatnonzero(is_free)]
 
 
 def _assumptions(scenario: Scenario) -> list[str]:
@@ -32,6 +42,9 @@ def _assumptions(scenario: Scenario) -> list[str]:
         notes.append(f"no folds given: at most ten, by chance; {held}")
     elif scenario.has_groups:
         notes.append("folds are given and kept as they are, whatever the groups")
+    free = free_actions(scenario)
+    if free:
+        notes.append(f"every known cost of {', '.join(free)} is 0: read as free, not as unknown")
     if scenario.started_ms is not None:
         notes.append(
             "started_ms does not order the folds: a case may be decided by what was learned from "

@@ -177,6 +177,15 @@ def test_a_cheap_model_takes_the_easy_cases_and_the_pass_rate_stays() -> None:
     assert {"cheap", "dear"} <= set(decisions["action"])
 
 
+def test_an_action_without_any_cost_is_pointed_out() -> None:
+    features, outcomes = a_routing_table(30)
+    free = outcomes.with_columns(
+        cost_usd=pl.when(pl.col("action") == "cheap").then(0.0).otherwise("cost_usd")
+    )
+    report = select_actions(features, free, some_folds(features, 2))[1]
+    assert "every known cost of cheap is 0: read as free, not as unknown" in report.assumptions
+
+
 @pytest.mark.parametrize(
     "objective",
     [
