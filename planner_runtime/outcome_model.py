@@ -6,7 +6,7 @@ Spec: section 7.4. Shapes: F features, A actions, C choices of an action, R rows
 ensemble and the doubt in the evidence give, equally likely.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Protocol, runtime_checkable
 
 import msgspec
@@ -120,16 +120,25 @@ class OutcomeCalibration(
         return self.novelty_threshold is not None and not novelty <= self.novelty_threshold
 
 
-def calibrated_chance(p: np.ndarray, calibration: OutcomeCalibration) -> np.ndarray:
-    """Chances to pass after calibration, of the same shape; greater ones are never made smaller."""
+def calibrated(
+    p: np.ndarray, slope: float, bias: float, knots: Sequence[tuple[float, float]] = ()
+) -> np.ndarray:
+    """Chances after Platt's line and the points after it, of the same shape; greater ones are never
+    made smaller.
+    """
     held = np.clip(np.asarray(p, dtype=np.float64), _LEAST_CHANCE, 1 - _LEAST_CHANCE)
     logit = np.log(held / (1 - held))
-    x = np.clip(calibration.pass_slope * logit + calibration.pass_bias, -700.0, 700.0)
+    x = np.clip(slope * logit + bias, -700.0, 700.0)
     chance: np.ndarray = 1 / (1 + np.exp(-x))
-    if calibration.pass_knots:
-        xs, ys = zip(*calibration.pass_knots, strict=True)
+    if knots:
+        xs, ys = zip(*knots, strict=True)
         chance = np.interp(chance, xs, ys)
     return chance
+
+
+def calibrated_chance(p: np.ndarray, calibration: OutcomeCalibration) -> np.ndarray:
+    """Chances to pass as a bundle calibrates them."""
+    return calibrated(p, calibration.pass_slope, calibration.pass_bias, calibration.pass_knots)
 
 
 def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

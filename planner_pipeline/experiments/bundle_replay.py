@@ -83,9 +83,10 @@ def decide_by_imitation(planner: Planner, study: TrialStudy) -> Decided:
     """What a bundle without outcomes says, asked as a kernel would."""
     actions, abstained = [], []
     for text in study.cases["planner_input"]:
-        answer = action_of(planner.plan(text, now_ms=0))
+        plan = planner.plan(text, now_ms=0)
+        answer = action_of(plan)
         actions.append(_study_row(answer.max_candidates_bin, answer.max_minutes_bin))
-        abstained.append(planner.plan(text, now_ms=0).abstain_to_default)
+        abstained.append(plan.abstain_to_default)
     return Decided(np.array(actions), None, np.array(abstained))
 
 

@@ -11,10 +11,8 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
-from planner_pipeline.bench.trial_study import build_trial_study, parse_study_tasks
 from planner_pipeline.experiments.policy_trials import PolicyTrials, policy_trials
-from planner_pipeline.experiments.trial_outcomes import playable, trial_outcomes
-from planner_pipeline.sources.trials import read_trials
+from planner_pipeline.experiments.trial_outcomes import read_trial_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 
 ASSUMPTIONS: Final = (
@@ -150,12 +148,7 @@ def run_policy_trials(
     Raises:
         ValueError: nothing of the file can be replayed.
     """
-    read = read_trials([trials_file])
-    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
-    study = playable(build_trial_study(read.trials, tasks))
-    if not study.cases.height:
-        raise ValueError(f"nothing of {trials_file} can be replayed")
-    outcomes = trial_outcomes(read.trials, study)
+    outcomes, study = read_trial_outcomes(trials_file, tasks_file)
     found = policy_trials(outcomes, study, config, on_progress=on_progress)
     folder = out / "policy_trials"
     write_parquet(found.figures, folder / "figures.parquet")

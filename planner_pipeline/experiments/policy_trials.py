@@ -118,6 +118,11 @@ def worse_than(
     """
     weights = objective.weights
     utility = weights.passed * outcomes.pass_ratio - weights.minute * outcomes.minutes
+    return _is_worse(preferences, utility)
+
+
+def _is_worse(preferences: Sequence[Preference], utility: np.ndarray) -> np.ndarray:
+    """(G,) bool by (G, A) expected utilities."""
     rows = np.arange(len(preferences))
     default = np.array([p.baseline for p in preferences])
     worse: np.ndarray = utility[rows, chosen(preferences)] < utility[rows, default] - TOLERANCE
@@ -145,9 +150,7 @@ def promise_in_time(
     """
     differs = np.array([p.chosen != p.baseline for p in preferences])
     confidence = np.array([p.confidence for p in preferences])
-    rows = np.arange(len(preferences))
-    baseline = np.array([p.baseline for p in preferences])
-    worse = utility[rows, chosen(preferences)] < utility[rows, baseline] - TOLERANCE
+    worse = _is_worse(preferences, utility)
     order = np.argsort(decided_ms, kind="stable")
     cut = round(len(order) * EARLIER)
     early = order[:cut][differs[order[:cut]]]

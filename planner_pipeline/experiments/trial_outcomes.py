@@ -10,6 +10,7 @@ of anybody that had not ended then, and the fit gives it priors and weights alon
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,9 +18,14 @@ import numpy as np
 import polars as pl
 
 from planner_pipeline.bench.replay import LeftOut, case_id_of, expected_outcomes
-from planner_pipeline.bench.trial_study import STUDY_ACTIONS, STUDY_BUDGETS, TrialStudy
-from planner_pipeline.sources.trials import Trial
-from planner_pipeline.training.outcome_calibration import calibrated
+from planner_pipeline.bench.trial_study import (
+    STUDY_ACTIONS,
+    STUDY_BUDGETS,
+    TrialStudy,
+    build_trial_study,
+    parse_study_tasks,
+)
+from planner_pipeline.sources.trials import Trial, read_trials
 from planner_pipeline.training.outcome_data import (
     NEVER,
     Decisions,
@@ -48,6 +54,7 @@ from planner_runtime.outcome_features import (
     action_numbers,
     plain_vector,
 )
+from planner_runtime.outcome_model import calibrated
 from planner_runtime.track_record import Record, TrackRecordState
 
 ACTIONS: Final = ActionSet(
@@ -239,6 +246,17 @@ def utilities(outcomes: TrialOutcomes, cost_weight: float) -> np.ndarray:
     return values
 
 
-def case_table(outcomes: TrialOutcomes) -> pl.DataFrame:
-    """Ids and systems of the cases, in their order."""
-    return pl.DataFrame({"case_id": outcomes.case_ids, "system": outcomes.system.tolist()})
+def read_trial_outcomes(
+    trials_file: Path, tasks_file: Path | None
+) -> tuple[TrialOutcomes, TrialStudy]:
+    """A file of trials as data, and its study: the cases that can be played.
+
+    Raises:
+        ValueError: nothing of the file can be replayed.
+    """
+    read = read_trials([trials_file])
+    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
+    study = playable(build_trial_study(read.trials, tasks))
+    if not study.cases.height:
+        raise ValueError(f"nothing of {trials_file} can be replayed")
+    return trial_outcomes(read.trials, study), study

@@ -10,18 +10,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from planner_pipeline.bench.trial_study import build_trial_study, parse_study_tasks
 from planner_pipeline.evaluation.risk import choose_threshold
 from planner_pipeline.experiments.policy_trials import TOLERANCE, choose_by_objective, worse_than
-from planner_pipeline.experiments.trial_outcomes import (
-    held_out_outlooks,
-    playable,
-    trial_outcomes,
-)
+from planner_pipeline.experiments.trial_outcomes import held_out_outlooks, read_trial_outcomes
 from planner_pipeline.release.outcome_bundle import N_GOLDEN, Provenance, write_outcome_bundle
 from planner_pipeline.release.outcome_export import export_outcomes
 from planner_pipeline.release.workspace_bundle import certified
-from planner_pipeline.sources.trials import read_trials
 from planner_pipeline.training.outcome_checkpoint import encode_outcomes
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_pipeline.training.outcome_model import fit_outcomes
@@ -50,12 +44,7 @@ def write_trial_bundle(
         BundleError: what was written does not verify.
         ValueError: nothing of the file can be replayed.
     """
-    read = read_trials([trials_file])
-    tasks = {} if tasks_file is None else parse_study_tasks(tasks_file.read_bytes())
-    study = playable(build_trial_study(read.trials, tasks))
-    if not study.cases.height:
-        raise ValueError(f"nothing of {trials_file} can be replayed")
-    outcomes = trial_outcomes(read.trials, study)
+    outcomes, study = read_trial_outcomes(trials_file, tasks_file)
     wanted = objective or DEFAULT_OBJECTIVE
     on_progress("certifying: a fit without each system")
     baseline = study.cases["default_action"].to_numpy()

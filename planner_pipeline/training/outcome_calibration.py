@@ -94,14 +94,3 @@ def fit_knots(
         if knot[0] > kept[-1][0] + 1e-9:
             kept.append((float(knot[0]), max(float(knot[1]), kept[-1][1])))
     return tuple(kept)
-
-
-def calibrated(
-    p: np.ndarray, slope: float, bias: float, knots: tuple[tuple[float, float], ...] = ()
-) -> np.ndarray:
-    """Chances after both steps, of any shape; the runtime has the same three lines."""
-    z = slope * _logit(p) + bias
-    moved: np.ndarray = 1 / (1 + np.exp(-z))
-    if knots:
-        moved = np.interp(moved, [k[0] for k in knots], [k[1] for k in knots])
-    return moved

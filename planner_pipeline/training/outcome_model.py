@@ -14,7 +14,7 @@ import torch
 
 from planner_pipeline.models.outcome import OUTPUTS, ActionOutcomes, AttemptModel
 from planner_pipeline.training.novelty import Novelty, fit_novelty
-from planner_pipeline.training.outcome_calibration import calibrated, fit_knots, fit_platt
+from planner_pipeline.training.outcome_calibration import fit_knots, fit_platt
 from planner_pipeline.training.outcome_data import (
     Decisions,
     Tries,
@@ -30,6 +30,7 @@ from planner_pipeline.training.outcome_fit import (
 from planner_pipeline.training.outcome_trees import fit_trees
 from planner_pipeline.training.track_record_fit import fit_track_record
 from planner_runtime.outcome_features import DOUBT, OFFSETS, RECORD_FEATURES, record_features
+from planner_runtime.outcome_model import calibrated
 from planner_runtime.track_record import Record, TrackRecordState
 
 Mode = Literal["as_of", "apart", "both"]

@@ -67,6 +67,28 @@ class _Arrow:
         return float(np.log(self._issue).sum() - np.linalg.slogdet(self._inverse)[1])
 
 
+def _effects(
+    arrow: _Arrow, head: np.ndarray, issue: np.ndarray, fit: float, variances: tuple[float, float]
+) -> _Effects:
+    """Effects at their mode.
+
+    Args:
+        head: (1 + S,) the base, then toolchains.
+        fit: Log-likelihood there, less the penalties.
+    """
+    prior = (len(head) - 1) * np.log(variances[0]) + len(issue) * np.log(variances[1])
+    prior += np.log(BASE_VARIANCE)
+    toolchain_variance, issue_variance = arrow.variances()
+    return _Effects(
+        base=float(head[0]),
+        toolchain=head[1:],
+        issue=issue,
+        toolchain_variance=toolchain_variance,
+        issue_variance=issue_variance,
+        evidence=fit - 0.5 * (arrow.log_determinant() + float(prior)),
+    )
+
+
 def _beta_binomial(
     cells: Cells, logit: np.ndarray, kappa: float
 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -123,15 +145,7 @@ def _fit_passing(cells: Cells, variances: tuple[float, float], kappa: float) -> 
         if abs(value - before) < 1e-7:
             break
     arrow = _Arrow(cells, weight, variances)
-    prior = s * np.log(variances[0]) + len(issue) * np.log(variances[1]) + np.log(BASE_VARIANCE)
-    return _Effects(
-        base=float(head[0]),
-        toolchain=head[1:],
-        issue=issue,
-        toolchain_variance=arrow.variances()[0],
-        issue_variance=arrow.variances()[1],
-        evidence=value - 0.5 * (arrow.log_determinant() + float(prior)),
-    )
+    return _effects(arrow, head, issue, value, variances)
 
 
 def _fit_normal(
@@ -153,15 +167,7 @@ def _fit_normal(
     fit = -0.5 * float((weight * left**2).sum() - np.log(np.where(has, weight, 1.0)).sum())
     fit -= 0.5 * float((head[1:] ** 2).sum() / variances[0] + (issue**2).sum() / variances[1])
     fit -= 0.5 * float(head[0] ** 2) / BASE_VARIANCE
-    prior = s * np.log(variances[0]) + len(issue) * np.log(variances[1]) + np.log(BASE_VARIANCE)
-    return _Effects(
-        base=float(head[0]),
-        toolchain=head[1:],
-        issue=issue,
-        toolchain_variance=arrow.variances()[0],
-        issue_variance=arrow.variances()[1],
-        evidence=fit - 0.5 * (arrow.log_determinant() + float(prior)),
-    )
+    return _effects(arrow, head, issue, fit, variances)
 
 
 def fit_track_record(cells: Cells, priors: Priors | None = None) -> TrackRecordState:

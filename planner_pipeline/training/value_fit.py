@@ -20,12 +20,13 @@ import torch
 from scipy import special
 
 from planner_pipeline.models.outcome import OUTPUTS, ActionOutcomes, AttemptNetworks
-from planner_pipeline.training.outcome_calibration import calibrated, fit_platt
+from planner_pipeline.training.outcome_calibration import fit_platt
 from planner_pipeline.training.outcome_data import Decisions, Tries, records_as_of
 from planner_pipeline.training.outcome_fit import Attempts, OutcomeConfig, fit_networks
 from planner_pipeline.training.outcome_model import OutcomeData, features_of, outcomes_of
 from planner_pipeline.training.track_record_fit import fit_track_record
 from planner_runtime.outcome_features import DOUBT, OFFSETS
+from planner_runtime.outcome_model import calibrated
 from planner_runtime.track_record import Priors, Record, TrackRecordState
 
 N_FOLDS: Final = 8  # of issues; as many as there are where they are fewer

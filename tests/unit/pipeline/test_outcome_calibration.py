@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from planner_pipeline.training.outcome_calibration import (
     ENOUGH_FOR_STEPS,
     MAX_KNOTS,
-    calibrated,
     fit_knots,
     fit_platt,
     isotonic,
 )
-from planner_runtime.outcome_model import OutcomeCalibration, calibrated_chance
+from planner_runtime.outcome_model import OutcomeCalibration, calibrated, calibrated_chance
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -120,6 +119,10 @@ def test_the_runtime_calibrates_in_the_same_way(
         pass_slope=slope, pass_bias=bias, pass_knots=knots, confidence_threshold=0.0,
         n_calibration=1,
     )  # fmt: skip
-    mine = calibrated(np.array(p), slope, bias, knots)
+    held = np.clip(p, 1e-6, 1 - 1e-6)
+    mine = sigmoid(slope * (np.log(held) - np.log1p(-held)) + bias)
+    if knots:
+        mine = np.interp(mine, [x for x, _ in knots], [y for _, y in knots])
+    assert calibrated(np.array(p), slope, bias, knots) == pytest.approx(mine, abs=1e-12)
     assert mine == pytest.approx(calibrated_chance(np.array(p), document), abs=1e-12)
     assert (np.diff(mine[np.argsort(p)]) >= -1e-12).all()

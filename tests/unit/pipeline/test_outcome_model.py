@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from planner_pipeline.release.outcome_export import export_outcomes
-from planner_pipeline.training.outcome_calibration import calibrated
 from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
 from planner_pipeline.training.outcome_data import Decisions
 from planner_pipeline.training.outcome_fit import OutcomeConfig
@@ -19,7 +18,7 @@ from planner_pipeline.training.outcome_model import (
     training_records,
 )
 from planner_runtime.outcome_features import CHOICES, OUTCOME_FEATURES, RECORD_FEATURES
-from planner_runtime.outcome_model import OutcomeCalibration, outlook_of
+from planner_runtime.outcome_model import OutcomeCalibration, calibrated, outlook_of
 from planner_runtime.session import OnnxOutcomeModel
 from tests.reference.attempts import some_actions
 from tests.reference.track_records import some_tries
