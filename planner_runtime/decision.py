@@ -32,7 +32,9 @@ from planner_runtime.contracts.reading import (
     decode_json,
     read_document,
 )
+from planner_runtime.heuristic import baseline_action
 from planner_runtime.inputs import epoch_ms
+from planner_runtime.kernel_config import KernelConfig
 
 Question = Mapping[str, Any] | bytes | str
 BASELINE_ID: Final = "baseline_heuristic_v0"
@@ -63,6 +65,23 @@ class Decision(msgspec.Struct, frozen=True):
     alternatives: tuple[tuple[Action, float], ...]
 
 
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kernel knows of its own dispatch, and no planner input says.
+
+    Attributes:
+        baseline: What it runs by itself, in bins; None: what the input tells of it.
+        enforceable: The actions that it would enforce; None: it did not say.
+        confidence_threshold: It does not follow an answer with less.
+    """
+
+    baseline: Action | None = None
+    enforceable: frozenset[Action] | None = None
+    confidence_threshold: float = 0.0
+
+
+NO_SITUATION: Final = Situation()
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A question that could be read.
 
@@ -76,6 +95,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     input_hash: str | None
     created_at: str
     offered: ActionSpace
+    situation: Situation = NO_SITUATION
 
 
 def read_question(planner_input: Question) -> tuple[PlannerInput, str]:
@@ -93,10 +113,29 @@ def read_question(planner_input: Question) -> tuple[PlannerInput, str]:
     return question, input_hash(raw)
 
 
-def asked_of(question: PlannerInput, asked: str | None, created_at: str) -> Asked:
+def asked_of(
+    question: PlannerInput,
+    asked: str | None,
+    created_at: str,
+    situation: Situation = NO_SITUATION,
+) -> Asked:
     """A question with what every answer to it needs."""
-    offered = action_space_of(question.action_space)
-    return Asked(question=question, input_hash=asked, created_at=created_at, offered=offered)
+    return Asked(
+        question=question,
+        input_hash=asked,
+        created_at=created_at,
+        offered=action_space_of(question.action_space),
+        situation=situation,
+    )
+
+
+def baseline_of(asked: Asked, config: KernelConfig) -> Action:
+    """What is done without a model: what the kernel says, else what the question tells.
+
+    Raises:
+        ValueError: the question's own action space has no valid action.
+    """
+    return asked.situation.baseline or baseline_action(asked.offered, asked.question, config)
 
 
 def budgets_of(action: Action) -> Budgets:

@@ -33,12 +33,13 @@ from planner_runtime.decision import (
     Asked,
     Decision,
     NoAnswerError,
+    baseline_of,
     budgets_of,
     choice_of,
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
-from planner_runtime.heuristic import baseline_action, issue_view, serial_plan
+from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
 from planner_runtime.objective import Outlook
@@ -85,6 +86,12 @@ class KnownActions(msgspec.Struct, frozen=True):
     def action(self, row: int) -> Action:
         """The action of a row."""
         return Action(*self.actions.rows[row])  # type: ignore[arg-type]
+
+    def enforceable(self, allowed: frozenset[Action] | None) -> np.ndarray | None:
+        """(A,) bool: the kernel would enforce the action; None: it did not say."""
+        if allowed is None:
+            return None
+        return np.array([row in allowed for row in self.actions.rows])
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,16 +197,16 @@ class OutcomePlanner:
             ValueError: the question's own action space has no valid action.
         """
         question = asked.question
-        baseline = baseline_action(asked.offered, question, self._config)
+        baseline = baseline_of(asked, self._config)
         known = known_actions(self._bundle.action_space, asked.offered, question.job_type)
         fallback = None
         try:
             fallback = self._fallback_row(known, baseline)
-            forecast = self._forecast(question, known, known.rows[baseline])
+            forecast = self._forecast(asked, known, known.rows[baseline])
         except NoAnswerError as error:
             kept = baseline if fallback is None else known.action(fallback)
             return self._unanswered(asked, baseline, kept, str(error))
-        reason = self._abstain_reason(forecast)
+        reason = self._abstain_reason(forecast, asked.situation.confidence_threshold)
         greedy = forecast.preference.chosen if reason is None else fallback
         return self._answered(asked, baseline, known, forecast, greedy, reason)
 
@@ -218,8 +225,8 @@ class OutcomePlanner:
             raise NoAnswerError("no_action_open:the caps leave nothing of the baseline")
         return held
 
-    def _forecast(self, question: PlannerInput, known: KnownActions, baseline: int) -> Forecast:
-        policy = self._policy
+    def _forecast(self, asked: Asked, known: KnownActions, baseline: int) -> Forecast:
+        policy, question = self._policy, asked.question
         try:
             record = record_of_question(question, self._parts.track_record, self._config)
             raw = self._model.outcomes(outcome_features(record, question), known.numbers)
@@ -236,6 +243,7 @@ class OutcomePlanner:
                 baseline,
                 limits=policy.limits,
                 risk=question.issue.dk_risk,
+                enforceable=known.enforceable(asked.situation.enforceable),
             )
         except NothingOpenError as error:
             raise NoAnswerError(f"no_action_open:{', '.join(sorted(set(error.bounds)))}") from error
@@ -246,8 +254,12 @@ class OutcomePlanner:
             unconstrained=preferred_without_limits(outlook, policy.objective, baseline),
         )
 
-    def _abstain_reason(self, forecast: Forecast) -> str | None:
-        """Why the preferred action is not done; None when it is."""
+    def _abstain_reason(self, forecast: Forecast, least: float) -> str | None:
+        """Why the preferred action is not done; None when it is.
+
+        Args:
+            least: The kernel follows nothing with less confidence.
+        """
         calibration: OutcomeCalibration = self._parts.calibration
         preference = forecast.preference
         if self._epoch:
@@ -255,11 +267,13 @@ class OutcomePlanner:
         if calibration.is_novel(forecast.novelty):
             threshold = calibration.novelty_threshold
             return f"out_of_distribution:{forecast.novelty:.3f} > {threshold:.3f}"
-        if preference.chosen == preference.baseline or calibration.follows(preference.confidence):
+        if preference.chosen == preference.baseline:
             return None
         if calibration.always_abstains:
             return "not_certified:no confidence is known to keep its promise"
-        threshold = calibration.confidence_threshold
+        if calibration.follows(preference.confidence) and preference.confidence >= least:
+            return None
+        threshold = max(calibration.confidence_threshold, least)
         return f"low_confidence:{preference.confidence:.3f} < {threshold:.3f}"
 
     def _draw(self, asked: Asked, is_open: np.ndarray, greedy: int, reason: str | None) -> Draw:

@@ -22,12 +22,15 @@ from planner_runtime.contracts.policy_trace import Stability
 from planner_runtime.contracts.reading import ContractError, read_document
 from planner_runtime.decision import (
     BASELINE_ID,
+    NO_SITUATION,
     Asked,
     Decision,
     NoAnswerError,
     Question,
+    Situation,
     action_of,
     asked_of,
+    baseline_of,
     budgets_of,
     read_question,
     trace_of,
@@ -42,7 +45,6 @@ from planner_runtime.decode import (
 )
 from planner_runtime.exploration import NO_EXPLORATION, ExplorationBudget
 from planner_runtime.features import feature_vector
-from planner_runtime.heuristic import baseline_action
 from planner_runtime.inputs import blank_planner_input, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
 from planner_runtime.objective import Objective
@@ -179,27 +181,34 @@ class Planner:
         """The action for one planner input. Never raises."""
         return self.decide(planner_input, now_ms=now_ms).action
 
-    def decide(self, planner_input: Question, *, now_ms: int | None = None) -> Decision:
+    def decide(
+        self,
+        planner_input: Question,
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
         """The action for one planner input together with its record. Never raises.
 
         Args:
             planner_input: A ``planner_input.v1`` document, as JSON or as a mapping.
             now_ms: Stamped on the answer, Unix epoch in milliseconds; None, and any number outside
                 the calendar, takes the clock.
+            situation: What the kernel knows of its dispatch; None: nothing beyond the input.
         """
-        created_at = _timestamp(now_ms)
+        created_at, situation = _timestamp(now_ms), situation or NO_SITUATION
         try:
             question, digest = read_question(planner_input)
         except ContractError as error:
             reason = f"invalid_input:{error.path}: {error.why}"
-            return self._baseline_decision(asked_of(_BLANK, None, created_at), reason)
+            return self._baseline_decision(asked_of(_BLANK, None, created_at, situation), reason)
         except Exception as error:  # whatever a caller's mapping does when it is read
             reason = f"invalid_input:$: {type(error).__name__}: {error}"
-            return self._baseline_decision(asked_of(_BLANK, None, created_at), reason)
-        asked = asked_of(question, digest, created_at)
+            return self._baseline_decision(asked_of(_BLANK, None, created_at, situation), reason)
+        asked = asked_of(question, digest, created_at, situation)
         if not valid_actions(asked.offered, question.job_type):
             reason = f"no_valid_action:the input offers none for {question.job_type!r}"
-            return self._baseline_decision(asked_of(_BLANK, digest, created_at), reason)
+            return self._baseline_decision(asked_of(_BLANK, digest, created_at, situation), reason)
         try:
             if self._outcomes is not None:
                 return self._outcomes.decide(asked)
@@ -270,7 +279,7 @@ class Planner:
     def _baseline_decision(
         self, asked: Asked, reason: str, *, verdict: _Verdict | None = None
     ) -> Decision:
-        baseline = baseline_action(asked.offered, asked.question, self._config)
+        baseline = baseline_of(asked, self._config)
         action = PlannerAction(
             created_at=asked.created_at,
             swarm_id=baseline.swarm_id,
@@ -285,7 +294,7 @@ class Planner:
         return self._recorded(asked, action, verdict)
 
     def _recorded(self, asked: Asked, action: PlannerAction, verdict: _Verdict | None) -> Decision:
-        baseline = baseline_action(asked.offered, asked.question, self._config)
+        baseline = baseline_of(asked, self._config)
         trace = trace_of(
             asked,
             action,

@@ -27,7 +27,13 @@ from planner_runtime.objective import (
 )
 
 Bound = Literal[
-    "cap", "not_a_reduction", "topology", "guardrail_pass", "guardrail_saving", "unknown_outcome"
+    "cap",
+    "not_a_reduction",
+    "topology",
+    "kernel",
+    "guardrail_pass",
+    "guardrail_saving",
+    "unknown_outcome",
 ]
 # the numbers of a decision differ by rounding from machine to machine; its choice must not
 DECIMALS: Final = 9
@@ -220,11 +226,13 @@ def prefer(
     *,
     limits: Limits = SAFE_LIMITS,
     risk: Risk | None = None,
+    enforceable: np.ndarray | None = None,
 ) -> Preference:
     """The action an objective prefers among those that limits and guardrails leave open.
 
     Args:
         baseline: Row of the action that would be taken without a model.
+        enforceable: (A,) bool, what the kernel would enforce; its baseline it does in any case.
         risk: The decision's risk class; a class without a guardrail, and None, asks for nothing.
 
     Raises:
@@ -244,7 +252,9 @@ def prefer(
     for row in range(len(actions)):
         if bounds[row] is not None:
             continue
-        if not known[row]:
+        if enforceable is not None and row != baseline and not enforceable[row]:
+            bounds[row] = "kernel"
+        elif not known[row]:
             bounds[row] = "unknown_outcome"
         elif row != baseline and not keeps[row]:
             bounds[row] = "guardrail_pass"

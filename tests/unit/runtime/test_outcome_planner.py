@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner_runtime import Planner
-from planner_runtime.actions import ActionSpace
+from planner_runtime.actions import NA, Action, ActionSpace
 from planner_runtime.contracts import (
     ActionExecuted,
     Outcome,
@@ -25,6 +25,7 @@ from planner_runtime.contracts import (
     read_document,
     to_document,
 )
+from planner_runtime.decision import Situation
 from planner_runtime.exploration import LAB_TAG, ExplorationBudget
 from planner_runtime.kernel_config import SHIPPED_CONFIG, RoutingRule
 from planner_runtime.objective import Guardrail, Objective, Weights
@@ -620,3 +621,29 @@ def test_a_trace_from_before_outcomes_is_still_one() -> None:
     trace = read_document(written, PolicyTrace)
     assert trace.objective is None
     assert {k: v for k, v in to_document(trace).items() if k in written} == written
+
+
+def test_a_kernel_that_says_what_it_would_enforce_gets_nothing_else() -> None:
+    """Its own baseline is what gains are measured from, and what stands in."""
+    kernels_own = Action("serial_handoff", 1, 45, NA)
+    allowed = frozenset({Action("serial_handoff", 1, 30, NA), kernels_own})
+    planner = an_outcome_planner(flat(lambda minutes: 0.9 - 0.001 * minutes))
+    free = planner.decide(a_question())
+    assert action_of(free.action).max_minutes_bin == 15
+    situation = Situation(baseline=kernels_own, enforceable=allowed)
+    held = planner.decide(a_question(), situation=situation)
+    assert held.baseline == kernels_own
+    assert action_of(held.action) == Action("serial_handoff", 1, 30, NA)
+    assert held.trace.bounds["kernel"] == 1  # 15 minutes; the rest other limits had closed
+    unsure = Situation(baseline=kernels_own, enforceable=allowed, confidence_threshold=1.0)
+    spread = an_outcome_planner(flat(lambda minutes: 0.9 - 0.001 * minutes, spread=0.2))
+    kept = spread.decide(a_question(), situation=unsure)
+    assert action_of(kept.action) == kernels_own
+    assert (kept.action.reason or "").startswith("low_confidence:")
+
+
+def test_a_question_that_cannot_be_read_is_answered_by_the_kernels_own_baseline() -> None:
+    kernels_own = Action("speculate_vote", 2, 45, NA)
+    for planner in (an_outcome_planner(), Planner.open(None)):
+        decision = planner.decide(b"{", situation=Situation(baseline=kernels_own))
+        assert action_of(decision.action) == kernels_own
