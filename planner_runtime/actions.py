@@ -114,6 +114,10 @@ class ActionSpace(msgspec.Struct, frozen=True, kw_only=True):
             "validity_rules": [rule.to_document() for rule in VALIDITY_RULES],
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """``to_document``, by the name that kernels call it. Source: formats 7.1."""
+        return self.to_document()
+
 
 def action_space_for_swarms(swarm_ids: Sequence[str]) -> ActionSpace:
     """The version 1 bins with these swarms, sorted; the two defaults when there are none."""

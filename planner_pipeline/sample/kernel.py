@@ -172,7 +172,7 @@ class SimulatedKernel:
     def _dispatch(self, issue: SimIssue, n_active: int) -> Dispatch | None:
         rng = self._rng
         available = [name for name in SHIPPED_CONFIG.toolchain_priority if self._up[name]]
-        plan = dispatch_plan(SHIPPED_CONFIG, issue.view(), available=available)
+        plan = self._plan(issue, available, n_active)
         if plan is None:
             return None
         job_type = job_type_of(issue.tags)
@@ -209,6 +209,16 @@ class SimulatedKernel:
             create_failed=create_failed,
         )
 
+    def _plan(
+        self, issue: SimIssue, available: list[str], n_active: int
+    ) -> HeuristicPlan | None:
+        """What runs for an issue; None when nothing can."""
+        return dispatch_plan(SHIPPED_CONFIG, issue.view(), available=available)
+
+    def _limit_seconds(self, issue_id: str, toolchain: str) -> int:
+        """How long a toolchain may work on an issue."""
+        return SHIPPED_CONFIG.timeout_of(toolchain)
+
     def _attempts(self, issue: SimIssue, plan: HeuristicPlan) -> tuple[Attempt, ...]:
         return tuple(
             self._attempt(issue, toolchain, plan.swarm_id == "speculate_vote", offset)
@@ -219,7 +229,7 @@ class SimulatedKernel:
         self, issue: SimIssue, toolchain: str, is_speculating: bool, offset: int
     ) -> Attempt:
         rng = self._rng
-        limit_ms = SHIPPED_CONFIG.timeout_of(toolchain) * 1000
+        limit_ms = self._limit_seconds(issue.issue_id, toolchain) * 1000
         minutes = SIZE_MINUTES[issue.dk_size] * math.exp(rng.gauss(0.0, 0.6))
         if toolchain == "fab-world":
             minutes *= 2.5

@@ -1,0 +1,369 @@
+"""A kernel's planner: asks, judges the answer by the kernel's mode and caps, and records both.
+
+Belongs here: one dispatch from its question to what is enforced and the record of it. Never raises,
+whatever it is given: the kernel's baseline stands in, with the reason. Does not: what a mode allows
+(``modes``), what is recorded (``kernel_answers``), building questions (``asking``), models.
+Spec: section 10; formats 7.3.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from planner_runtime.actions import Action, ActionSpace
+from planner_runtime.asking import KernelQuestion, build_question
+from planner_runtime.contracts.policy_trace import PolicyTrace
+from planner_runtime.contracts.reading import to_document
+from planner_runtime.decision import BASELINE_ID, Decision, Situation
+from planner_runtime.exploration import NO_EXPLORATION
+from planner_runtime.inputs import blank_planner_input, rfc3339
+from planner_runtime.kernel_answers import (
+    UNAVAILABLE_ID,
+    action_document,
+    baseline_trace,
+    not_followed,
+    trace_as_run,
+)
+from planner_runtime.kernel_config import KernelConfig, kernel_config_of
+from planner_runtime.live import LivePlanner
+from planner_runtime.metrics import Metrics
+from planner_runtime.modes import (
+    Caps,
+    Enforced,
+    KernelBaseline,
+    baseline_in,
+    enforceable_actions,
+    judge,
+    kept,
+)
+from planner_runtime.planner_settings import PlannerSettings, planner_settings_of
+from planner_runtime.policy import Limits
+
+
+class PlannerSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dispatch runs, and the record of why.
+
+    Attributes:
+        timeout_seconds_override: None: every toolchain keeps its own limit.
+        fallback_reason: None where the planner is off or was followed.
+        policy_trace: None where chance had a part in a plan that the kernel then refused: with
+            which probability that happened nobody can say, and a record must not guess.
+    """
+
+    planner_input: dict[str, Any]
+    planner_action: dict[str, Any]
+    swarm_id_executed: str
+    max_candidates_executed: int
+    timeout_seconds_override: int | None
+    max_iterations_executed: int | None
+    fallback_applied: bool
+    fallback_reason: str | None
+    policy_trace: dict[str, Any] | None
+
+
+class Answering(Protocol):
+    """Who answers questions: a ``Planner``, a ``LivePlanner``, a sidecar's client, a fake."""
+
+    def decide(
+        self,
+        planner_input: Mapping[str, Any],
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
+        """The answer and its record. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Predicting(Protocol):
+    """Who answers as the kernel's own planners did: with a document, or by raising."""
+
+    def predict_action(self, planner_input: dict[str, Any]) -> Any:
+        """A ``planner_action.v1``."""
+        ...
+
+
+class _Dispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """One dispatch, as far as it is known before anybody is asked."""
+
+    question: dict[str, Any]
+    space: ActionSpace
+    job_type: str
+    baseline: KernelBaseline
+    in_bins: Action
+    created_at: str
+    now_ms: int
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a planner said; without a document, why it said nothing.
+
+    Attributes:
+        abstains: The model's own reason to keep the baseline.
+    """
+
+    document: Any = None
+    reason: str | None = None
+    abstains: str | None = None
+    by_chance: bool = False
+    trace: PolicyTrace | None = None
+
+
+class KernelPlanner:
+    """The planner of one kernel process.
+
+    Args:
+        settings: Of the configuration's ``planner:`` section.
+        kernel_config: The kernel's configuration, for the baseline and the epoch of a model.
+        planner: Asked in the place of the bundle in ``settings``: whatever has ``decide`` as
+            ``Planner`` has, or ``predict_action`` as the kernel's own planners have.
+        metrics: Counts decisions, fallbacks and loads.
+        log: Called with one line for whatever an operator should know.
+    """
+
+    def __init__(
+        self,
+        settings: PlannerSettings,
+        *,
+        kernel_config: KernelConfig | None = None,
+        planner: "Answering | Predicting | None" = None,
+        metrics: Metrics | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings, self.metrics = settings, metrics or Metrics()
+        self._log = log or (lambda line: None)
+        self._live: LivePlanner | None = None
+        self._planner = planner
+        for line in settings.refused:
+            self._log(f"planner is off: {line}")
+        if planner is None and settings.mode != "off" and settings.bundle_dir is not None:
+            self._planner = self._live = self._open(settings.bundle_dir, kernel_config)
+
+    @classmethod
+    def of_config(
+        cls,
+        document: Mapping[str, Any],
+        repo_root: Path,
+        *,
+        metrics: Metrics | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> "KernelPlanner":
+        """The planner that a parsed ``.cyntra/config.yaml`` asks for; never raises."""
+        settings = planner_settings_of(document, repo_root)
+        config: KernelConfig | None = None
+        try:
+            config = kernel_config_of(document)
+        except ValueError as error:
+            refused = (*settings.refused, str(error))
+            settings = msgspec.structs.replace(settings, mode="off", refused=refused)
+        return cls(settings, kernel_config=config, metrics=metrics, log=log)
+
+    def _open(self, bundle_dir: Path, config: KernelConfig | None) -> LivePlanner:
+        settings = self.settings
+        may_switch = Limits(reductions_only=False, topology_changes=True)
+        return LivePlanner(
+            bundle_dir,
+            metrics=self.metrics,
+            log=self._log,
+            public_key=settings.public_key,
+            require_signature=settings.require_signature,
+            kernel_config=config,
+            deadline_ms=settings.deadline_ms,
+            limits=may_switch if settings.topology_changes else None,
+            exploration=NO_EXPLORATION if settings.mode == "log" else None,
+        )
+
+    def close(self) -> None:
+        """Stop looking for new bundles. The planner still answers."""
+        if self._live is not None:
+            self._live.close()
+
+    def decide(
+        self,
+        *,
+        issue: Any,
+        job_type: str,
+        universe_id: str,
+        universe_defaults: Mapping[str, str | None],
+        action_space: ActionSpace,
+        history_candidates: Sequence[Mapping[str, Any]],
+        system_state: Mapping[str, Any] | None,
+        now_ms: int | None = None,
+        baseline_swarm_id: str,
+        baseline_max_candidates: int,
+        baseline_timeout_cap_seconds: int | None,
+        max_iterations: int | None = None,
+        alternatives: Mapping[str, Caps] | None = None,
+    ) -> PlannerSelection:
+        """What one dispatch runs. Never raises.
+
+        Args:
+            issue: The kernel's own object, or a mapping with its fields.
+            alternatives: Topologies that the kernel could run for this issue instead of its
+                baseline, with their caps; looked at where ``topology_changes`` is set.
+        """
+        baseline = KernelBaseline(
+            swarm_id=baseline_swarm_id,
+            caps=Caps(
+                max_candidates=baseline_max_candidates,
+                timeout_seconds=baseline_timeout_cap_seconds,
+                max_iterations=max_iterations,
+            ),
+            alternatives=dict(alternatives or {}) if self.settings.topology_changes else {},
+        )
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        asked = KernelQuestion(
+            issue=issue,
+            job_type=job_type,
+            universe_id=universe_id,
+            universe_defaults=universe_defaults,
+            action_space=action_space,
+            system_state=system_state,
+            now_ms=now_ms,
+        )
+        try:
+            dispatch = self._dispatch(asked, history_candidates, baseline)
+        except Exception as error:  # whatever the kernel's own objects do when they are read
+            dispatch = _unread(baseline, job_type)
+            return self._not_asked(dispatch, _reason("planner_input_failed", error))
+        try:
+            if self.settings.mode == "off":
+                return self._not_asked(dispatch, None)
+            answer = self._ask(dispatch)
+            if answer.reason is not None:
+                return self._not_asked(dispatch, answer.reason)
+            return self._judged(dispatch, answer)
+        except Exception as error:  # a fault of ours must not stop a kernel
+            return self._not_asked(dispatch, _reason("planner_failed", error))
+
+    def _dispatch(
+        self,
+        asked: KernelQuestion,
+        history: Sequence[Mapping[str, Any]],
+        baseline: KernelBaseline,
+    ) -> _Dispatch:
+        return _Dispatch(
+            question=build_question(asked, history),
+            space=asked.action_space,
+            job_type=asked.job_type,
+            baseline=baseline,
+            in_bins=baseline_in(asked.action_space, asked.job_type, baseline),
+            created_at=rfc3339(asked.now_ms),
+            now_ms=asked.now_ms,
+        )
+
+    def _ask(self, dispatch: _Dispatch) -> _Answer:
+        planner, question = self._planner, dispatch.question
+        if planner is None:
+            return _Answer(reason="bundle_dir_missing")
+        if isinstance(planner, Predicting):
+            try:
+                return _Answer(document=planner.predict_action(question))
+            except Exception as error:
+                return _Answer(reason=_reason("inference_failed", error))
+        allowed = enforceable_actions(dispatch.space, dispatch.job_type, dispatch.baseline)
+        situation = Situation(
+            baseline=dispatch.in_bins,
+            enforceable=allowed,
+            confidence_threshold=self.settings.confidence_threshold,
+        )
+        return _answer_of(planner.decide(question, now_ms=dispatch.now_ms, situation=situation))
+
+    def _judged(self, dispatch: _Dispatch, answer: _Answer) -> PlannerSelection:
+        judged = judge(
+            answer.document,
+            space=dispatch.space,
+            job_type=dispatch.job_type,
+            baseline=dispatch.baseline,
+            confidence_threshold=self.settings.confidence_threshold,
+            by_chance=answer.by_chance,
+        )
+        refused: str | None = judged if isinstance(judged, str) else None
+        if self.settings.mode == "log":
+            refused = "log_only"
+        elif answer.abstains is not None:
+            refused = answer.abstains
+        runs = kept(dispatch.baseline) if isinstance(judged, str) or refused else judged
+        document = answer.document if isinstance(answer.document, Mapping) else None
+        if document is None:
+            return self._not_asked(dispatch, refused)
+        trace = answer.trace
+        if trace is not None:
+            trace = trace_as_run(trace, dispatch.in_bins, mode=self.settings.mode, refused=refused)
+        action = dict(document) if refused is None else not_followed(document, refused)
+        return _selection(dispatch, action, runs, refused, trace)
+
+    def _not_asked(self, dispatch: _Dispatch, reason: str | None) -> PlannerSelection:
+        """The baseline, where no model spoke; without a reason, because none was to."""
+        action = action_document(
+            dispatch.in_bins,
+            dispatch.question,
+            created_at=dispatch.created_at,
+            confidence=1.0 if reason is None else 0.0,
+            checkpoint_id=BASELINE_ID if reason is None else UNAVAILABLE_ID,
+            reason=reason,
+        )
+        trace = baseline_trace(
+            dispatch.question,
+            dispatch.in_bins,
+            space=dispatch.space,
+            job_type=dispatch.job_type,
+            created_at=dispatch.created_at,
+            mode=self.settings.mode,
+            reason=reason,
+        )
+        return _selection(dispatch, action, kept(dispatch.baseline), reason, trace)
+
+
+def _reason(code: str, error: Exception) -> str:
+    return f"{code}:{type(error).__name__}: {error}"
+
+
+def _unread(baseline: KernelBaseline, job_type: str) -> _Dispatch:
+    """A dispatch of which nothing but the kernel's baseline can be read."""
+    question, space = blank_planner_input(), ActionSpace()
+    return _Dispatch(
+        question=question,
+        space=space,
+        job_type=str(job_type),
+        baseline=baseline,
+        in_bins=baseline_in(space, str(job_type), baseline),
+        created_at=question["created_at"],
+        now_ms=0,
+    )
+
+
+def _answer_of(decision: Decision) -> _Answer:
+    action, trace = decision.action, decision.trace
+    if action.model is not None and action.model.checkpoint_id == BASELINE_ID:
+        return _Answer(reason=action.reason or "bundle_dir_missing")
+    return _Answer(
+        document=to_document(action),
+        abstains=action.reason if action.abstain_to_default else None,
+        by_chance=trace.decided_by == "exploration",
+        trace=trace,
+    )
+
+
+def _selection(
+    dispatch: _Dispatch,
+    action: dict[str, Any],
+    runs: Enforced,
+    refused: str | None,
+    trace: PolicyTrace | None,
+) -> PlannerSelection:
+    return PlannerSelection(
+        planner_input=dispatch.question,
+        planner_action=action,
+        swarm_id_executed=runs.swarm_id,
+        max_candidates_executed=runs.max_candidates,
+        timeout_seconds_override=runs.timeout_seconds_override,
+        max_iterations_executed=runs.max_iterations,
+        fallback_applied=refused is not None,
+        fallback_reason=refused,
+        policy_trace=None if trace is None else to_document(trace),
+    )
