@@ -11,8 +11,8 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.history.past_runs import PastRuns
-from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import ActionSpace
+from planner_runtime.archives.runs import RunRecord
 from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.run_summary import RunSummary

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Generic, TypeVar
 
 import msgspec
 
-from planner_pipeline.sources.files import Quarantine, decode, decoder_of, relative
+from planner_runtime.archives.files import Quarantine, decode, decoder_of, relative
 
 StructT = TypeVar("StructT")
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     Quarantine,
     SourceCount,
     as_text,
     count_rows,
 )
-from planner_pipeline.sources.lines import read_json_lines
+from planner_runtime.archives.lines import read_json_lines
 
 SOURCE: Final = "events"
 LOG: Final = ".cyntra/logs/events.jsonl"
