@@ -15,13 +15,13 @@ import polars as pl
 from planner_pipeline.sources.workspace import NOTE_SEPARATOR
 from planner_runtime.archives.events import Dispatch
 from planner_runtime.archives.issues_then import IssueTimeline
+from planner_runtime.archives.runs import VERSION
 from planner_runtime.archives.logged import failure_ids
 from planner_runtime.archives.moments import moment_ms
 from planner_runtime.archives.worlds import WORKCELL_PREFIX
 from planner_runtime.contracts.canonical import sha256_hex
 from planner_runtime.inputs import rfc3339
 
-VERSION: Final = "2"  # raised when the same records start to make other runs
 UNDATED: Final = "undated"
 ARCHIVED, LOGGED, WORLD = "archived", "logged", "world"  # what most of a run is told by
 # a moment that stands in the calendar beyond doubt, whatever the month

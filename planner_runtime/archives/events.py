@@ -135,6 +135,10 @@ class DispatchReader:
             key=lambda one: one.dispatch.line,
         )
 
+    def current(self, issue_id: str | None) -> Dispatch | None:
+        """The dispatch of an issue that the last line about it belongs to."""
+        return None if issue_id is None else self._current.get(issue_id)
+
     def take(self, number: int, event: Event) -> None:
         """One line more, in their order."""
         issue_id = as_text(event.issue_id)

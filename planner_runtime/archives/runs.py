@@ -22,6 +22,7 @@ from planner_runtime.contracts.run_summary import (
     Status,
 )
 
+VERSION: Final = "2"  # raised when the same records start to make other runs
 MAX_FAIL_CODES: Final = 8
 MAX_GATES: Final = 12
 
