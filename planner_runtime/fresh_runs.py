@@ -1,8 +1,9 @@
 """Runs that ended a moment ago and are on no shelf yet: few, looked at one by one.
 
-Belongs here: the same score and visibility as the shelf's search has, for one run at a time. Does
-not: when a run is put on a shelf (``similar_runs``). Runs become known in the order of their ends;
-shelves are in the order of starts. A run waits here until nothing older is likely to come.
+Belongs here: score and visibility as the shelf's search has them, for one run at a time.
+Does not: when a run is put on a shelf (``similar_runs``).
+
+Runs become known in the order of their ends; shelves are in the order of starts. A run waits here until nothing older is likely to come.
 """
 
 from collections.abc import Iterable

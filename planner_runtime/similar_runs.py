@@ -1,18 +1,19 @@
 """Similar-run retrieval: which past runs a planner may look at, and in what order.
 
-Belongs here: the index that a kernel and the pipeline ask, and when a run is put on a shelf. Does
-not: what similarity means (``similarity``), how the best are found (``search``, ``lone_search``,
-``fresh_runs``), turning runs into tokens (``tokenizer``).
+Belongs here: the index that a kernel and the pipeline ask, and when a run is put on a shelf.
+Does not: what similarity means (``similarity``), how the best are found (``search``,
+``lone_search``, ``fresh_runs``), turning runs into tokens (``tokenizer``).
 Spec: section 5.2 (score), 5.3 (leakage).
 """
 
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from planner_runtime.contracts.run_summary import Domain, RunSummary
 from planner_runtime.fresh_runs import FreshRun, Ranked, fresh_signals, rank_fresh
+from planner_runtime.inputs import run_document
 from planner_runtime.lone_search import search_one
 from planner_runtime.search import search
 from planner_runtime.shelf import Shelf, sort_runs
@@ -36,6 +37,7 @@ KEPT_FRESH: Final = 32  # of them stay beside it: one that started before them m
 MOST_LATE: Final = 64  # runs beside a shelf that belong into its middle, before it is made anew
 LATE_RATIO: Final = 256  # of a long shelf: one in so many
 DEAD_RATIO: Final = 8  # replaced or removed runs on a shelf, before it is made anew
+MOST_DOCUMENTS: Final = 4_096  # that are kept written out
 FEW_QUERIES: Final = 4  # are searched one by one
 
 
@@ -178,6 +180,7 @@ class RunIndex:
         self.weights, self._window, self._search = weights, window, searcher
         self._runs: dict[str, RunSummary] = {}
         self._drawers: dict[ShelfKey, _Drawer] = {}
+        self._documents: dict[str, tuple[RunSummary, dict[str, Any]]] = {}
         self._lock = threading.RLock()
         self.update(runs)
 
@@ -213,6 +216,23 @@ class RunIndex:
             ValueError: ``n`` is negative.
         """
         return self.similar_runs_of([query], n=n)[0]
+
+    def similar_documents(self, query: Query, *, n: int) -> list[dict[str, Any]]:
+        """``similar_runs`` as an input shows them; what stands in one is shared, and not to be
+        changed. Raises as that.
+        """
+        with self._lock:
+            return [dict(self._document(run)) for run in self.similar_runs(query, n=n)]
+
+    def _document(self, run: RunSummary) -> dict[str, Any]:
+        known = self._documents.get(run.run_id)
+        if known is not None and known[0] is run:
+            return known[1]
+        if len(self._documents) >= MOST_DOCUMENTS:
+            self._documents.clear()
+        document = run_document(run)
+        self._documents[run.run_id] = run, document
+        return document
 
     def similar_runs_of(self, queries: Sequence[Query], *, n: int) -> list[list[RunSummary]]:
         """``similar_runs`` of every query, several times faster than one by one. Raises as that."""

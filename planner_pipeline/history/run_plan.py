@@ -15,9 +15,9 @@ import polars as pl
 from planner_pipeline.sources.workspace import NOTE_SEPARATOR
 from planner_runtime.archives.events import Dispatch
 from planner_runtime.archives.issues_then import IssueTimeline
-from planner_runtime.archives.runs import VERSION
 from planner_runtime.archives.logged import failure_ids
 from planner_runtime.archives.moments import moment_ms
+from planner_runtime.archives.runs import VERSION
 from planner_runtime.archives.worlds import WORKCELL_PREFIX
 from planner_runtime.contracts.canonical import sha256_hex
 from planner_runtime.inputs import rfc3339

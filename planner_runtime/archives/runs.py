@@ -11,7 +11,6 @@ import msgspec
 from planner_runtime.actions import NA
 from planner_runtime.contracts.canonical import canonical_json
 from planner_runtime.contracts.executed_plan import ExecutedPlan
-from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import (
     ActionExecuted,
     Domain,
@@ -21,6 +20,7 @@ from planner_runtime.contracts.run_summary import (
     Runtime,
     Status,
 )
+from planner_runtime.inputs import run_document
 
 VERSION: Final = "2"  # raised when the same records start to make other runs
 MAX_FAIL_CODES: Final = 8
@@ -104,8 +104,7 @@ def run_summary(run: RunRecord) -> RunSummary | None:
 
 def summary_text(summary: RunSummary) -> str:
     """A summary as canonical JSON, as inputs show it."""
-    document = {"schema_version": summary.schema_version, **to_document(summary)}
-    return canonical_json(document).decode()
+    return canonical_json(run_document(summary)).decode()
 
 
 def action_of_plan(plan: ExecutedPlan) -> ActionExecuted:

@@ -27,7 +27,7 @@ from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import ActionExecuted
 from planner_runtime.heuristic import SERIAL, SPECULATE
-from planner_runtime.inputs import domain_of, issue_document, job_type_of
+from planner_runtime.inputs import domain_of, group_of, issue_document, job_type_of
 
 
 def executed_plan(recorded: RecordedPlan) -> ExecutedPlan:
@@ -119,7 +119,7 @@ def workcell_run(
         (world.started_ms if world else None, "runs"),
         (decided_ms, decided_from),
     )
-    group_id = archive.workcell_id if decided_ms is None else f"{archive.issue_id}@{decided_ms}"
+    group_id = archive.workcell_id if decided_ms is None else group_of(archive.issue_id, decided_ms)
     if decided_ms is None:
         decided_ms, decided_from = started_ms, started_from
     if decided_ms is not None and started_ms is not None:
