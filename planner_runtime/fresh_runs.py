@@ -3,7 +3,8 @@
 Belongs here: score and visibility as the shelf's search has them, for one run at a time.
 Does not: when a run is put on a shelf (``similar_runs``).
 
-Runs become known in the order of their ends; shelves are in the order of starts. A run waits here until nothing older is likely to come.
+Runs become known in the order of their ends; shelves are in the order of starts. A run waits here
+until nothing older is likely to come.
 """
 
 from collections.abc import Iterable

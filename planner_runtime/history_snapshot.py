@@ -112,17 +112,18 @@ def _read_checked(path: Path) -> tuple[SnapshotHeader, bytes]:
         raise SnapshotError(path, "missing") from error
     except (OSError, ValueError) as error:
         raise SnapshotError(path, "unreadable", str(error)) from error
-    with open(handle, "rb") as file:
-        try:
-            info = os.fstat(handle)
-            if not stat.S_ISREG(info.st_mode):
-                raise SnapshotError(path, "not_regular")
-            if info.st_size > MOST_BYTES:
-                raise SnapshotError(path, "too_large", f"{info.st_size} bytes")
-            line = file.readline(MOST_HEADER_BYTES)
-            packed = file.read(MOST_BYTES)
-        except OSError as error:
-            raise SnapshotError(path, "unreadable", str(error)) from error
+    try:
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
+            raise SnapshotError(path, "not_regular")
+        if info.st_size > MOST_BYTES:
+            raise SnapshotError(path, "too_large", f"{info.st_size} bytes")
+        with open(handle, "rb", closefd=False) as file:
+            line, packed = file.readline(MOST_HEADER_BYTES), file.read(MOST_BYTES)
+    except OSError as error:
+        raise SnapshotError(path, "unreadable", str(error)) from error
+    finally:
+        os.close(handle)
     header = _header(path, line)
     if len(packed) != header.n_bytes:
         detail = f"{len(packed)} bytes instead of {header.n_bytes}"

@@ -153,6 +153,17 @@ def _keys(run: RunSummary) -> RunKeys:
     return keys
 
 
+def _json_values(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with lists where structs have tuples, as if it had been read from JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+    return {key: plain(value) for key, value in document.items()}
+
+
 class RunIndex:
     """Exact, incremental retrieval over run summaries; one for all threads.
 
@@ -230,7 +241,7 @@ class RunIndex:
             return known[1]
         if len(self._documents) >= MOST_DOCUMENTS:
             self._documents.clear()
-        document = run_document(run)
+        document = _json_values(run_document(run))
         self._documents[run.run_id] = run, document
         return document
 
