@@ -24,12 +24,12 @@ from pathlib import Path
 import polars as pl
 
 from planner_pipeline.dataset.build import build_dataset
-from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Parts
 from planner_pipeline.sample.workspace import write_workspace
 from planner_pipeline.sources.workspace import read_workspace
 from planner_pipeline.tables import RUNS, polars_schema, read_records
 from planner_runtime.actions import valid_actions
+from planner_runtime.archives.runs import RunRecord
 
 here = Path(tempfile.mkdtemp())
 repo = Path(os.environ.get("CYNTRA_PLANNER_REPO") or here / "workspace")

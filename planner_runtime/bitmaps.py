@@ -139,6 +139,27 @@ class TermBitmaps:
                 rare.append(np.array(self._rare[number], dtype=np.int64))
         return rows, rare
 
+    def look_up_flat(self, terms: Iterable[str]) -> tuple[list[int], np.ndarray]:
+        """``look_up`` with the documents of all rare terms in one (D,) int64 array."""
+        rows, listed = [], array("q")
+        for term in terms:
+            number = self._ids.get(term)
+            if number is None:
+                continue
+            if (row := self._row_of[number]) != NO_ROW:
+                rows.append(row)
+            else:
+                listed.extend(self._rare[number])
+        return rows, np.array(listed, dtype=np.int64)
+
+    def documents_of(self, term: str) -> list[int]:
+        """Documents that hold a term, ascending."""
+        rows, listed = self.look_up_flat([term])
+        if not rows:
+            return list(listed.tolist())
+        words, bits = positions(self.matrix[rows[0]])
+        return list((words * WORD + bits).tolist())
+
 
 def count_planes(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Binary digits, lowest first, of how many of ``rows`` have each bit set.

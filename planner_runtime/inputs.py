@@ -67,6 +67,15 @@ def domain_of(job_type: str, tags: Sequence[str]) -> Domain:
     return "fab_asset" if any(tag.startswith("asset:") for tag in tags) else "code"
 
 
+def group_of(issue_id: str | None, decided_ms: int) -> str:
+    """The group of the runs of one dispatch: they share issue and moment.
+
+    >>> group_of("7", 1000)
+    '7@1000'
+    """
+    return f"{issue_id}@{decided_ms}"
+
+
 def _one_of(value: Any, allowed: Sequence[str], default: str) -> str:
     return value if isinstance(value, str) and value in allowed else default
 
@@ -121,6 +130,11 @@ def issue_document(
     }
 
 
+def run_document(run: RunSummary) -> dict[str, Any]:
+    """A past run as an input shows it."""
+    return {"schema_version": run.schema_version, **to_document(run)}
+
+
 def build_planner_input(
     *,
     created_at_ms: int,
@@ -149,11 +163,7 @@ def build_planner_input(
         "job_type": job_type,
         "universe_defaults": dict(universe_defaults),
         "issue": dict(issue),
-        "history": {
-            "last_n_similar_runs": [
-                {"schema_version": run.schema_version, **to_document(run)} for run in similar_runs
-            ]
-        },
+        "history": {"last_n_similar_runs": [run_document(run) for run in similar_runs]},
         "action_space": space.to_document(),
         "system_state": None if system_state is None else dict(system_state),
     }

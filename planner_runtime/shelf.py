@@ -19,6 +19,7 @@ from planner_runtime.bitmaps import TermBitmaps, Terms, number_terms
 from planner_runtime.similarity import Query, RunKeys, SimilarityWeights
 
 MOST_SIGNALS: Final = 64  # of an issue, before they are pruned
+NEVER_MS: Final = 2**63 - 1
 
 
 def group_number(group_id: str | None) -> int:
@@ -134,6 +135,19 @@ class Shelf:
         ):
             bitmaps.extend(terms, expected=expected)
         self._note_signals(runs)
+
+    def hide(self, position: int) -> None:
+        """Let no decision see a run; its fail codes stay known until ``tell_signals``."""
+        self.ended[position] = NEVER_MS
+
+    def tell_signals(self, issue_id: str, runs: Iterable[RunKeys]) -> None:
+        """Take the fail codes of an issue from these runs alone."""
+        known = [
+            (max(run.ended_ms, run.started_ms + 1), group_number(run.group_id), code)
+            for run in runs
+            for code in set(run.fail_codes)
+        ]
+        self._signals[issue_id] = _first_two_groups(known) if len(known) > MOST_SIGNALS else known
 
     def _note_signals(self, runs: RunColumns) -> None:
         """Codes of the runs that are an issue's, put with the issue."""

@@ -16,11 +16,12 @@ from planner_pipeline.dataset.examples import Example, label_of
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.history.assemble import write_runs
 from planner_pipeline.history.planner_inputs import InputBuilder
-from planner_pipeline.history.runs import RunRecord, run_row
+from planner_pipeline.history.run_rows import run_row
 from planner_pipeline.parts import Parts
 from planner_pipeline.sources.workspace import Workspace, read_workspace
 from planner_pipeline.tables import RUNS, polars_schema, read_records
 from planner_runtime.actions import Action, ActionSpace
+from planner_runtime.archives.runs import RunRecord
 
 
 def records_of(runs: Parts) -> list[RunRecord]:

@@ -25,14 +25,14 @@ from planner_pipeline.bench.protocol import Case
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.history.past_runs import COLUMNS
 from planner_pipeline.history.planner_inputs import BuiltInput, InputBuilder
-from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Parts
-from planner_pipeline.sources.archives import FOLDER as ARCHIVES
-from planner_pipeline.sources.beads import IssueRecord, read_issues
-from planner_pipeline.sources.git_history import head_commit
 from planner_pipeline.sources.settings import read_kernel_config, read_universes
 from planner_pipeline.tables import RUNS, polars_schema, read_records
 from planner_runtime.actions import ActionSpace, action_space_for_swarms
+from planner_runtime.archives.beads import IssueRecord, read_issues
+from planner_runtime.archives.git_history import head_commit
+from planner_runtime.archives.runs import RunRecord
+from planner_runtime.archives.workcell_files import FOLDER as ARCHIVES
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document

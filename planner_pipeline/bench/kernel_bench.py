@@ -17,8 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from planner_pipeline.bench.protocol import action_of
-from planner_pipeline.history.moments import bounded_span
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     Quarantine,
     Reason,
     SourceCount,
@@ -27,6 +26,7 @@ from planner_pipeline.sources.files import (
     excerpt,
     read_json,
 )
+from planner_runtime.archives.moments import bounded_span
 from planner_runtime.contracts.bench_outcome import BenchOutcome, OutcomeStatus
 from planner_runtime.contracts.canonical import document_hash, input_hash
 from planner_runtime.contracts.policy_trace import ActionChoice

@@ -32,10 +32,10 @@ from planner_pipeline.bench.replay import (
 )
 from planner_pipeline.history.past_runs import table_of_summaries
 from planner_pipeline.history.planner_inputs import BuiltInput, InputBuilder
-from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.sources.trials import Trial
 from planner_pipeline.tables import STUDY_CASES, check_table, polars_schema
 from planner_runtime.actions import NA, ActionSpace, valid_actions
+from planner_runtime.archives.runs import RunRecord
 from planner_runtime.contracts.run_summary import ActionExecuted, Outcome, RunSummary, Runtime
 from planner_runtime.features import feature_vector
 from planner_runtime.heuristic import SERIAL, baseline_action

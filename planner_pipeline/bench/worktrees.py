@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from planner_pipeline.bench.protocol import HarnessError
-from planner_pipeline.sources.git_history import git_environment
+from planner_runtime.archives.git_history import git_environment
 
 TIMEOUT_S: Final = 600
 _IDENTITY: Final = {

@@ -19,11 +19,11 @@ import polars as pl
 from planner_pipeline.dataset.examples import count_leaks, example_row, label_of
 from planner_pipeline.history.past_runs import COLUMNS
 from planner_pipeline.history.planner_inputs import InputBuilder
-from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Part, Parts, keep_parts, read_part, reusable, write_part
 from planner_pipeline.sources.store import Progress, no_progress
 from planner_pipeline.tables import EXAMPLES, RUNS, check_table, polars_schema
 from planner_runtime.actions import Action, ActionSpace
+from planner_runtime.archives.runs import RunRecord
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.features import feature_spec_hash

@@ -24,10 +24,10 @@ from planner_pipeline.history.assemble import RunAssembly, write_runs
 from planner_pipeline.history.epochs import Epoch, epochs_of
 from planner_pipeline.memory import rare_collections
 from planner_pipeline.parts import Parts
-from planner_pipeline.sources.files import SourceCount
 from planner_pipeline.sources.store import Progress, no_progress
 from planner_pipeline.sources.workspace import Workspace, read_workspace
 from planner_runtime.actions import action_space_for_swarms
+from planner_runtime.archives.files import SourceCount
 
 
 def gather_dataset(

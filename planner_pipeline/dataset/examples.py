@@ -12,7 +12,6 @@ import msgspec
 
 from planner_pipeline.dataset.splits import SPLITS, Split
 from planner_pipeline.history.planner_inputs import BuiltInput
-from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import (
     HEADS,
     NA,
@@ -21,6 +20,7 @@ from planner_runtime.actions import (
     executed_action,
     is_valid_action,
 )
+from planner_runtime.archives.runs import RunRecord
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.features import feature_vector

@@ -17,9 +17,9 @@ from planner_pipeline.artifacts import link_file, staged_directory, write_parque
 from planner_pipeline.dataset.splits import SPLITS, time_splits
 from planner_pipeline.history.epochs import Epoch
 from planner_pipeline.parts import DamagedPartError, Parts, is_intact
-from planner_pipeline.sources.files import SourceCount
 from planner_pipeline.tables import INDEX, check_table, polars_schema
 from planner_runtime.actions import HEADS
+from planner_runtime.archives.files import SourceCount
 from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 
 META: Final = "meta.json"

@@ -12,9 +12,9 @@ import polars as pl
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.history.past_runs import COLUMNS
 from planner_pipeline.history.planner_inputs import InputBuilder
-from planner_pipeline.history.runs import RunRecord
 from planner_pipeline.parts import Parts
 from planner_pipeline.tables import RUNS, polars_schema
+from planner_runtime.archives.runs import RunRecord
 from planner_runtime.similarity import SimilarityWeights
 
 

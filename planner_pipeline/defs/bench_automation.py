@@ -15,7 +15,7 @@ from planner_pipeline.bench.session import benched_issues
 from planner_pipeline.defs.assets.bench import ISSUES, bench_candidates, bench_outcomes
 from planner_pipeline.defs.bench_resource import BenchSettings
 from planner_pipeline.defs.resources import Settings
-from planner_pipeline.sources.beads import IssueRecord, read_issues
+from planner_runtime.archives.beads import IssueRecord, read_issues
 from planner_runtime.inputs import epoch_ms
 
 WINDOW_DAYS: Final = 30

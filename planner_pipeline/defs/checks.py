@@ -12,8 +12,8 @@ from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.dataset.shards import DatasetMeta, altered_files
 from planner_pipeline.defs.resources import Settings
 from planner_pipeline.parts import Parts
-from planner_pipeline.sources.files import overspent, unbalanced
 from planner_pipeline.sources.workspace import SourceReport, quarantine_lines
+from planner_runtime.archives.files import overspent, unbalanced
 
 
 @dg.asset_check(

@@ -21,11 +21,11 @@ import polars as pl
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.protocol import action_of
 from planner_pipeline.dataset.examples import read_action
-from planner_pipeline.history.moments import moment_ms
 from planner_pipeline.training.outcome_data import NEVER, Decisions, Tries
 from planner_pipeline.training.outcome_model import OutcomeData, Scored
 from planner_runtime.action_set import ActionSet
 from planner_runtime.actions import HEADS, Action
+from planner_runtime.archives.moments import moment_ms
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document

@@ -27,9 +27,9 @@ from planner_pipeline.evaluation.yardsticks import (
     prior_of_other_systems,
 )
 from planner_pipeline.models.spec import Arch
-from planner_pipeline.sources.files import SourceCount
 from planner_pipeline.tables import OUTCOME_FIGURES, check_table, polars_schema
 from planner_pipeline.training.config import TrainConfig
+from planner_runtime.archives.files import SourceCount
 
 Labels = Literal["winners", "values"]
 Split = Literal["task_fold", "system_fold"]

@@ -12,24 +12,25 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.history.logged import logged_runs
 from planner_pipeline.history.run_plan import (
     ARCHIVED,
     LOGGED,
     WORLD,
     following_start,
     plan_runs,
+    timeline_of,
 )
-from planner_pipeline.history.runs import RunRecord, run_row
-from planner_pipeline.history.workcells import workcell_run
-from planner_pipeline.history.worlds import WORKCELL_PREFIX, world_run
+from planner_pipeline.history.run_rows import run_row
 from planner_pipeline.parts import Part, Parts, keep_parts, read_part, reusable, write_part
-from planner_pipeline.sources.archives import ArchiveRecord
-from planner_pipeline.sources.events import Dispatch
 from planner_pipeline.sources.store import Progress, Stored, no_progress
-from planner_pipeline.sources.world_runs import WorldRunRecord
 from planner_pipeline.tables import RUNS, check_table, polars_schema
+from planner_runtime.archives.events import Dispatch
+from planner_runtime.archives.logged import logged_runs
+from planner_runtime.archives.runs import RunRecord
+from planner_runtime.archives.workcell_files import ArchiveRecord
+from planner_runtime.archives.workcells import workcell_run
+from planner_runtime.archives.world_files import WorldRunRecord
+from planner_runtime.archives.worlds import WORKCELL_PREFIX, world_run
 
 
 class RunAssembly:
@@ -46,7 +47,7 @@ class RunAssembly:
     ) -> None:
         self._archives, self._worlds, self._dispatches = archives, worlds, dispatches
         self._live_archives, self._live_worlds = archives.live_table(), worlds.live_table()
-        self._timeline = IssueTimeline(past_issues, issues)
+        self._timeline = timeline_of(past_issues, issues)
         plan = plan_runs(
             archives=self._live_archives, worlds=self._live_worlds,
             dispatches=dispatches, timeline=self._timeline,

@@ -18,10 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 import polars as pl
 
-from planner_pipeline.history.logged import CREATE_FAILED
 from planner_pipeline.history.open_actions import Drawable, action_of_choice, drawable_of
-from planner_pipeline.history.workcells import executed_plan
-from planner_pipeline.sources.archives import RecordedPlan
 from planner_pipeline.sources.policy_traces import TracedRun, TraceRead
 from planner_runtime.actions import (
     NA,
@@ -32,6 +29,9 @@ from planner_runtime.actions import (
     executed_action,
     valid_actions,
 )
+from planner_runtime.archives.logged import CREATE_FAILED
+from planner_runtime.archives.workcell_files import RecordedPlan
+from planner_runtime.archives.workcells import executed_plan
 from planner_runtime.contracts.planner_input import ActionSpaceDocument, PlannerInput
 from planner_runtime.contracts.reading import ContractError, read_document
 from planner_runtime.features import feature_vector

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from planner_pipeline.history.runs import summary_text
 from planner_pipeline.tables import RUNS, polars_schema
+from planner_runtime.archives.runs import summary_text
 from planner_runtime.bitmaps import Terms
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.search import search

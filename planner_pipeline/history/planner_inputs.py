@@ -11,8 +11,9 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.history.past_runs import PastRuns
-from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import ActionSpace
+from planner_runtime.archives.runs import RunRecord
+from planner_runtime.asking import decision_query
 from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.run_summary import RunSummary
@@ -76,7 +77,8 @@ class InputBuilder:
         if run.decided_ms is None:
             raise ValueError(f"run {run.run_id} has no known moment of decision")
         is_evolution = run.kind == "evolution"
-        return Query(
+        return decision_query(
+            run.issue,
             job_type=run.job_type,
             domain=run.domain,
             cutoff_ms=run.decided_ms,
@@ -84,8 +86,6 @@ class InputBuilder:
             group_id=run.group_id,
             world_id=run.world_id if is_evolution else None,
             objective_id=run.objective_id if is_evolution else None,
-            tags=frozenset(run.issue.get("tags", ())),
-            keywords=frozenset(run.issue.get("keywords", ())),
         )
 
     def why_similar(self, run: RunRecord) -> list[dict[str, Any]]:

@@ -12,16 +12,16 @@ from typing import Final
 import msgspec
 import polars as pl
 
-from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.history.logged import failure_ids
-from planner_pipeline.history.moments import moment_ms
-from planner_pipeline.history.worlds import WORKCELL_PREFIX
-from planner_pipeline.sources.events import Dispatch
 from planner_pipeline.sources.workspace import NOTE_SEPARATOR
+from planner_runtime.archives.events import Dispatch
+from planner_runtime.archives.issues_then import IssueTimeline
+from planner_runtime.archives.logged import failure_ids
+from planner_runtime.archives.moments import moment_ms
+from planner_runtime.archives.runs import VERSION
+from planner_runtime.archives.worlds import WORKCELL_PREFIX
 from planner_runtime.contracts.canonical import sha256_hex
 from planner_runtime.inputs import rfc3339
 
-VERSION: Final = "2"  # raised when the same records start to make other runs
 UNDATED: Final = "undated"
 ARCHIVED, LOGGED, WORLD = "archived", "logged", "world"  # what most of a run is told by
 # a moment that stands in the calendar beyond doubt, whatever the month
@@ -31,6 +31,12 @@ _USUAL: Final = (
 )
 _HASH_CHARS: Final = 24  # of a hash, in a key: 96 bits
 _PLAN: Final = ("month", "run_id", "key", "kind", "name", "dispatch", "sibling", "evolution")
+
+
+def timeline_of(past: pl.DataFrame, now: pl.DataFrame) -> IssueTimeline:
+    """Issues as commits held them, in the order of the commits, and as they stand."""
+    tables = (table.select("issue_id", "record_json") for table in (past, now))
+    return IssueTimeline(version for table in tables for version in table.iter_rows())
 
 
 def _key(*versions: str) -> pl.Expr:

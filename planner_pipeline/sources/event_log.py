@@ -17,7 +17,8 @@ import polars as pl
 
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.parts import DamagedPartError, read_columns
-from planner_pipeline.sources.events import (
+from planner_pipeline.tables import DISPATCHES, build_table, fields
+from planner_runtime.archives.events import (
     LOG,
     SOURCE,
     Dispatch,
@@ -25,9 +26,8 @@ from planner_pipeline.sources.events import (
     Event,
     OpenDispatch,
 )
-from planner_pipeline.sources.files import Quarantine, SourceCount, count_rows, relative
-from planner_pipeline.sources.lines import Place, json_lines, last_place, open_lines
-from planner_pipeline.tables import DISPATCHES, build_table, fields
+from planner_runtime.archives.files import Quarantine, SourceCount, count_rows, relative
+from planner_runtime.archives.lines import Place, json_lines, last_place, open_lines
 from planner_runtime.contracts.canonical import sha256_hex
 
 VERSION: Final = "1"  # raised when the same lines start to make other dispatches

@@ -10,8 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.archives import FOLDER, RecordedPlan
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     FolderReader,
     Quarantine,
     Reason,
@@ -20,6 +19,7 @@ from planner_pipeline.sources.files import (
     excerpt,
     subdirectories,
 )
+from planner_runtime.archives.workcell_files import FOLDER, RecordedPlan
 from planner_runtime.contracts.policy_trace import PolicyTrace
 from planner_runtime.contracts.reading import ContractError, read_document
 

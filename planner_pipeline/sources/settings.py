@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     Quarantine,
     SourceCount,
     as_text,
@@ -22,7 +22,7 @@ from planner_pipeline.sources.files import (
     relative,
     subdirectories,
 )
-from planner_pipeline.sources.git_history import commits_of, object_ids
+from planner_runtime.archives.git_history import commits_of, object_ids
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig, kernel_config_of
 
 CONFIG_FILE: Final = ".cyntra/config.yaml"

@@ -23,7 +23,7 @@ import polars as pl
 from planner_pipeline.artifacts import write_bytes, write_parquet
 from planner_pipeline.memory import rare_collections
 from planner_pipeline.parts import is_intact, read_columns
-from planner_pipeline.sources.files import Quarantine, SourceCount, subdirectories
+from planner_runtime.archives.files import Quarantine, SourceCount, subdirectories
 from planner_runtime.contracts.canonical import sha256_hex
 
 RecordT = TypeVar("RecordT", bound=msgspec.Struct)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from planner_pipeline.sources.files import Quarantine, SourceCount, read_json
+from planner_runtime.archives.files import Quarantine, SourceCount, read_json
 from planner_runtime.inputs import epoch_ms
 
 SOURCE: Final = "trials"

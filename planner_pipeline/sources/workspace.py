@@ -10,11 +10,7 @@ from typing import Final
 import msgspec
 import polars as pl
 
-from planner_pipeline.sources import archives, world_runs
-from planner_pipeline.sources.archives import ArchiveRecord, read_archive
-from planner_pipeline.sources.beads import IssueRead, read_issues
 from planner_pipeline.sources.event_log import read_event_log
-from planner_pipeline.sources.files import Quarantine, SourceCount
 from planner_pipeline.sources.settings import (
     read_kernel_config,
     read_settings_history,
@@ -22,7 +18,6 @@ from planner_pipeline.sources.settings import (
 )
 from planner_pipeline.sources.store import Progress, ReaderOf, Stored, no_progress, read_stored
 from planner_pipeline.sources.trials import read_trial_import
-from planner_pipeline.sources.world_runs import WorldRunRecord, read_world_run
 from planner_pipeline.tables import (
     ISSUES,
     PAST_ISSUES,
@@ -32,6 +27,11 @@ from planner_pipeline.tables import (
     build_table,
     fields,
 )
+from planner_runtime.archives import workcell_files, world_files
+from planner_runtime.archives.beads import IssueRead, read_issues
+from planner_runtime.archives.files import Quarantine, SourceCount
+from planner_runtime.archives.workcell_files import ArchiveRecord, read_archive
+from planner_runtime.archives.world_files import WorldRunRecord, read_world_run
 from planner_runtime.kernel_config import KernelConfig
 
 NOTE_SEPARATOR: Final = "\n"
@@ -51,11 +51,11 @@ def _world_note(record: WorldRunRecord) -> str:
 
 
 ARCHIVES: Final = ReaderOf[ArchiveRecord](
-    source=archives.SOURCE, folder=archives.FOLDER, parts=archives.PARTS,
+    source=workcell_files.SOURCE, folder=workcell_files.FOLDER, parts=workcell_files.PARTS,
     read_one=read_archive, note_of=_archive_note, version="2",
 )  # fmt: skip
 WORLD_RUNS: Final = ReaderOf[WorldRunRecord](
-    source=world_runs.SOURCE, folder=world_runs.FOLDER, parts=world_runs.PARTS,
+    source=world_files.SOURCE, folder=world_files.FOLDER, parts=world_files.PARTS,
     read_one=read_world_run, note_of=_world_note, version="2",
 )  # fmt: skip
 

@@ -25,6 +25,10 @@ PURE = (
     "planner_runtime/outcome_features.py", "planner_runtime/outcome_model.py",
     "planner_runtime/outcome_policy.py", "planner_runtime/outcome_planner.py",
     "planner_runtime/decision.py",
+    *(f"planner_runtime/archives/{name}.py" for name in (
+        "moments", "gates", "evidence", "runs", "workcells", "logged", "worlds", "issues_then",
+        "events", "workcell_files", "world_files",
+    )),
     "planner_pipeline/history", "planner_pipeline/dataset", "planner_pipeline/evaluation",
     "planner_pipeline/bench/bench_tables.py", "planner_pipeline/bench/candidates.py",
     "planner_pipeline/bench/label_rule.py", "planner_pipeline/bench/labels.py",

@@ -14,8 +14,8 @@ import pytest
 
 from planner_pipeline.dataset.build import build_dataset
 from planner_pipeline.parts import Parts
-from planner_pipeline.sources.files import MAX_FILE_BYTES
 from planner_pipeline.sources.workspace import read_workspace
+from planner_runtime.archives.files import MAX_FILE_BYTES
 from planner_runtime.contracts import canonical_json
 from tests.building import all_examples, records_of
 

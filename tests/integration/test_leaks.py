@@ -13,11 +13,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from planner_pipeline.history.issues_then import IssueState, IssueTimeline
 from planner_pipeline.history.past_runs import PastRuns, columns_of_runs
 from planner_pipeline.history.planner_inputs import InputBuilder
-from planner_pipeline.history.runs import RunRecord
 from planner_runtime.actions import ActionSpace
+from planner_runtime.archives.issues_then import IssueState, IssueTimeline
+from planner_runtime.archives.runs import RunRecord
 from planner_runtime.contracts import canonical_json
 from planner_runtime.inputs import issue_document
 from planner_runtime.keywords import REPAIR_MARKER

@@ -236,8 +236,8 @@ def test_the_checks_of_the_data_set_fail_on_what_they_are_named_for(
 def test_a_source_that_loses_something_or_refuses_too_much_fails_its_check() -> None:
     from planner_pipeline.defs.checks import everything_found_is_accounted_for
     from planner_pipeline.defs.resources import Settings
-    from planner_pipeline.sources.files import SourceCount
     from planner_pipeline.sources.workspace import SourceReport, quarantine_table
+    from planner_runtime.archives.files import SourceCount
 
     def check(tolerated: float = 0.01, **counts: int) -> bool:
         count = SourceCount(source="archives", **counts)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from planner_pipeline.defs.versions import content_version
-from planner_pipeline.sources import event_log, events, lines
+from planner_pipeline.sources import event_log
 from planner_pipeline.sources.event_log import dispatch_table, read_event_log
-from planner_pipeline.sources.events import read_events
+from planner_runtime.archives import events, lines
+from planner_runtime.archives.events import read_events
 
 KINDS = (
     "issue.started", "issue.started", "workcell.created", "workcell.started", "workcell.completed",

@@ -9,13 +9,14 @@ import random
 import sys
 from collections.abc import Sequence
 
+import msgspec
 import polars as pl
 import pytest
 
 from planner_pipeline.history import compiled_search, past_runs
 from planner_pipeline.history.past_runs import COLUMNS, PastRuns
 from planner_pipeline.tables import RUNS, polars_schema
-from planner_runtime import bitmaps, search
+from planner_runtime import bitmaps, lone_search, search, similar_runs
 from planner_runtime.bitmaps import TermBitmaps, Terms, number_terms, positions
 from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
 from planner_runtime.shelf import group_number
@@ -110,6 +111,8 @@ def test_every_path_of_the_search_is_the_naive_loop(
                     history, question, n=count, weights=ABLATED[name], window=window
                 )
                 assert [run.run_id for run in runs] == expected
+                alone = index.similar_runs(question, n=count)
+                assert [run.run_id for run in alone] == expected
 
 
 @pytest.mark.parametrize("searcher", SEARCHERS.values(), ids=SEARCHERS)
@@ -206,6 +209,46 @@ def test_a_history_taken_from_columns_is_asked_as_one_taken_run_by_run(
         expected = naive_similar_runs(history, question, n=8, weights=weights, window=window)
         assert [past.summary(place) for place in places] == expected
         assert past.failure_signals(question) == index.failure_signals(question)
+
+
+@pytest.mark.parametrize("name", ABLATED)
+@pytest.mark.parametrize(("least", "few"), [(2, 1), (20, 3), (64, 32)])
+def test_one_question_at_a_time_is_the_naive_loop_while_runs_come_and_go(
+    monkeypatch: pytest.MonkeyPatch, name: str, least: int, few: int
+) -> None:
+    monkeypatch.setattr(bitmaps, "LEAST_FREQUENT", least)
+    monkeypatch.setattr(lone_search, "FEW_WORDS", few)
+    monkeypatch.setattr(lone_search, "WORTH_SCORING", 10 * few)
+    monkeypatch.setattr(lone_search, "WORTH_SORTING_OUT", few)
+    monkeypatch.setattr(similar_runs, "MOST_FRESH", 8)
+    monkeypatch.setattr(similar_runs, "KEPT_FRESH", 3)
+    monkeypatch.setattr(similar_runs, "MOST_LATE", 10)
+    luck = random.Random(f"{name} {few}")
+    for n in (20, 400):
+        window = luck.choice((None, None, 1, n // 2))
+        index = RunIndex(weights=ABLATED[name], window=window)
+        known: dict[str, RunSummary] = {}
+        history = a_history(luck, n)
+        if luck.random() < 0.5:
+            history.sort(key=lambda run: run.started_ms + luck.randrange(DAY_MS))
+        index.update(history[: n // 2])
+        known.update((run.run_id, run) for run in history[: n // 2])
+        for run in history[n // 2 :]:
+            gone = luck.sample(sorted(known), 2) if luck.random() < 0.2 else []
+            new = [run]
+            if luck.random() < 0.3:
+                again = luck.choice(sorted(set(known) - set(gone)))
+                new.append(msgspec.structs.replace(run, run_id=again))
+            index.update(new, removed=gone)
+            known = {run_id: one for run_id, one in known.items() if run_id not in gone}
+            known.update((one.run_id, one) for one in new)
+            if luck.random() < 0.5:
+                question = a_question(luck)
+                expected = naive_similar_runs(
+                    list(known.values()), question, n=5, weights=ABLATED[name], window=window
+                )
+                assert [run.run_id for run in index.similar_runs(question, n=5)] == expected
+        assert len(index) == len(known)
 
 
 def holders(known: TermBitmaps, term: str) -> set[int]:

@@ -20,16 +20,16 @@ import yaml
 
 from planner_pipeline.bench.executors.repositories import clone_at
 from planner_pipeline.bench.protocol import HarnessError
-from planner_pipeline.sources import archives, world_runs
-from planner_pipeline.sources.beads import FILE as ISSUES
-from planner_pipeline.sources.events import LOG
-from planner_pipeline.sources.files import as_text
 from planner_pipeline.sources.settings import CONFIG_FILE
+from planner_runtime.archives import workcell_files, world_files
+from planner_runtime.archives.beads import FILE as ISSUES
+from planner_runtime.archives.events import LOG
+from planner_runtime.archives.files import as_text
 
 DEPS: Final = ".beads/deps.jsonl"
 CARRIED: Final = ("universes", "prompts")
 KEPT: Final = (".cyntra", ".beads")  # of a copy, when it is over
-_LEFT_OUT: Final = (archives.FOLDER, world_runs.FOLDER, str(Path(LOG).parent), ".workcells")
+_LEFT_OUT: Final = (workcell_files.FOLDER, world_files.FOLDER, str(Path(LOG).parent), ".workcells")
 
 
 def copy_workspace(

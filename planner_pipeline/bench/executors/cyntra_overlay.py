@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.archives import RecordedPlan
+from planner_runtime.archives.workcell_files import RecordedPlan
 from planner_runtime.heuristic import SERIAL, SPECULATE, IssueView, first_rule
 from planner_runtime.inputs import count_of, issue_document
 from planner_runtime.kernel_config import KernelConfig

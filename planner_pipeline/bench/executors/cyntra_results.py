@@ -17,7 +17,8 @@ import msgspec
 
 from planner_pipeline.bench.executors.cyntra_overlay import Forced, mismatch
 from planner_pipeline.bench.protocol import HarnessError, Result, Unit
-from planner_pipeline.history.evidence import (
+from planner_runtime.archives.events import Dispatch, LoggedWorkcell, read_events
+from planner_runtime.archives.evidence import (
     PROOF,
     ROLLOUT,
     Verdict,
@@ -27,10 +28,9 @@ from planner_pipeline.history.evidence import (
     is_timeout,
     verdict,
 )
-from planner_pipeline.history.moments import bounded_span, moment_ms, span_between
-from planner_pipeline.sources.archives import FOLDER, SOURCE, ArchiveRecord, read_archive
-from planner_pipeline.sources.events import Dispatch, LoggedWorkcell, read_events
-from planner_pipeline.sources.files import subdirectories
+from planner_runtime.archives.files import subdirectories
+from planner_runtime.archives.moments import bounded_span, moment_ms, span_between
+from planner_runtime.archives.workcell_files import FOLDER, SOURCE, ArchiveRecord, read_archive
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, AttemptStatus, OutcomeStatus
 from planner_runtime.heuristic import SPECULATE
 

@@ -17,18 +17,18 @@ import msgspec
 
 from planner_pipeline.bench.executors.children import Child, last_words
 from planner_pipeline.bench.protocol import Case, HarnessError, Result, Unit
-from planner_pipeline.history.moments import bounded_span
-from planner_pipeline.history.worlds import WORLD_JOB, world_run
-from planner_pipeline.sources.files import Quarantine, read_json, subdirectories
 from planner_pipeline.sources.settings import UniverseRecord
-from planner_pipeline.sources.world_runs import (
+from planner_runtime.actions import NA, Action
+from planner_runtime.archives.files import Quarantine, read_json, subdirectories
+from planner_runtime.archives.moments import bounded_span
+from planner_runtime.archives.world_files import (
     FOLDER,
     SOURCE,
     Evolution,
     EvolveCandidate,
     read_world_run,
 )
-from planner_runtime.actions import NA, Action
+from planner_runtime.archives.worlds import WORLD_JOB, world_run
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX

@@ -30,7 +30,7 @@ from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, U
 from planner_pipeline.bench.sandbox import Sandbox, reap_orphans
 from planner_pipeline.bench.vote import Ballot, Vote, take_vote
 from planner_pipeline.bench.worktrees import Mirror, Worktree
-from planner_pipeline.sources.git_history import head_commit
+from planner_runtime.archives.git_history import head_commit
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
 from planner_runtime.contracts.run_summary import GateResult
 from planner_runtime.heuristic import SERIAL, SPECULATE

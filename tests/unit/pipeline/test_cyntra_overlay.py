@@ -18,8 +18,8 @@ from planner_pipeline.bench.executors.cyntra_overlay import (
     view_of_issue,
 )
 from planner_pipeline.sample.settings import config_yaml
-from planner_pipeline.sources.archives import RecordedPlan
 from planner_runtime.actions import Action, ActionSpace, executed_action
+from planner_runtime.archives.workcell_files import RecordedPlan
 from planner_runtime.contracts import ExecutedPlan
 from planner_runtime.heuristic import ActionRates, IssueView, dispatch_plan
 from planner_runtime.kernel_config import KernelConfig, kernel_config_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner_pipeline.history.runs import RunRecord, run_summary
+from planner_runtime.archives.runs import RunRecord, run_summary
 from planner_runtime.inputs import epoch_ms
 from tests.building import examples_of, runs_of
 

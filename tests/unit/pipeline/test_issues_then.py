@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.sources.git_history import commits_of, contents, object_ids
+from planner_pipeline.history.run_plan import timeline_of
 from planner_pipeline.sources.settings import read_settings_history
 from planner_pipeline.sources.workspace import issue_tables
+from planner_runtime.archives.beads import read_issues
+from planner_runtime.archives.git_history import commits_of, contents, object_ids
+from planner_runtime.archives.issues_then import IssueTimeline
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.keywords import REPAIR_MARKER
 from tests.building import examples_of, runs_of
@@ -56,7 +57,7 @@ class Repository:
         return self
 
     def timeline(self) -> IssueTimeline:
-        return IssueTimeline(*issue_tables(read_issues(self.root)))
+        return timeline_of(*issue_tables(read_issues(self.root)))
 
     def risk(self, at: int) -> str | None:
         state = self.timeline().at("7", day(at))
@@ -111,7 +112,7 @@ def test_without_git_only_the_stamp_tells(tmp_path: Path) -> None:
     path.write_text(json.dumps(issue("high", updated=5)) + "\n")
     read = read_issues(tmp_path)
     assert read.past == ()
-    timeline = IssueTimeline(*issue_tables(read))
+    timeline = timeline_of(*issue_tables(read))
     assert timeline.at("7", day(4)) is None
     state = timeline.at("7", day(5))
     assert state is not None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from planner_pipeline.history.runs import RunRecord, run_summary
-from planner_pipeline.sources.events import read_events
+from planner_runtime.archives.events import read_events
+from planner_runtime.archives.runs import RunRecord, run_summary
 from planner_runtime.inputs import epoch_ms
 from tests.building import examples_of, runs_of
 

@@ -3,8 +3,6 @@
 import polars as pl
 import pytest
 
-from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.history.moments import moment_ms
 from planner_pipeline.history.run_plan import (
     moment_months,
     plan_runs,
@@ -12,13 +10,12 @@ from planner_pipeline.history.run_plan import (
     world_month,
 )
 from planner_pipeline.sources.event_log import dispatch_table
-from planner_pipeline.sources.events import CreateFailure, Dispatch, LoggedWorkcell
-from planner_pipeline.tables import ISSUES, PAST_ISSUES, polars_schema
+from planner_runtime.archives.events import CreateFailure, Dispatch, LoggedWorkcell
+from planner_runtime.archives.issues_then import IssueTimeline
+from planner_runtime.archives.moments import moment_ms
 from planner_runtime.inputs import rfc3339
 
-NOTHING_KNOWN = IssueTimeline(
-    pl.DataFrame(schema=polars_schema(PAST_ISSUES)), pl.DataFrame(schema=polars_schema(ISSUES))
-)
+NOTHING_KNOWN = IssueTimeline(())
 
 
 def live(*names: str, note: str = "", sha: str = "a") -> pl.DataFrame:

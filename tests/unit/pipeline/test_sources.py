@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from planner_pipeline.sources.archives import ArchiveRecord, split_workcell_id
-from planner_pipeline.sources.beads import read_issues
-from planner_pipeline.sources.events import read_events
-from planner_pipeline.sources.files import Quarantine, SourceCount
 from planner_pipeline.sources.settings import read_kernel_config, read_universes
 from planner_pipeline.sources.store import ReaderOf, read_stored
 from planner_pipeline.sources.workspace import ARCHIVES, WORLD_RUNS, read_workspace
-from planner_pipeline.sources.world_runs import WorldRunRecord
+from planner_runtime.archives.beads import read_issues
+from planner_runtime.archives.events import read_events
+from planner_runtime.archives.files import Quarantine, SourceCount
+from planner_runtime.archives.workcell_files import ArchiveRecord, split_workcell_id
+from planner_runtime.archives.world_files import WorldRunRecord
 from planner_runtime.kernel_config import SHIPPED_CONFIG
 
 

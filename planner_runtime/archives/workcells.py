@@ -7,7 +7,8 @@ event log knows (``logged``), world runs (``worlds``).
 
 from typing import Any, Final
 
-from planner_pipeline.history.evidence import (
+from planner_runtime.archives.events import Dispatch, LoggedWorkcell
+from planner_runtime.archives.evidence import (
     EVENTS,
     MANIFEST,
     PROOF,
@@ -18,16 +19,15 @@ from planner_pipeline.history.evidence import (
     first_known,
     verdict,
 )
-from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.history.moments import bounded_span, moment_ms, span_between, stamp_ms
-from planner_pipeline.history.runs import RunRecord, action_of_plan
-from planner_pipeline.sources.archives import ArchiveRecord, RecordedPlan
-from planner_pipeline.sources.events import Dispatch, LoggedWorkcell
+from planner_runtime.archives.issues_then import IssueTimeline
+from planner_runtime.archives.moments import bounded_span, moment_ms, span_between, stamp_ms
+from planner_runtime.archives.runs import RunRecord, action_of_plan
+from planner_runtime.archives.workcell_files import ArchiveRecord, RecordedPlan
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import ActionExecuted
 from planner_runtime.heuristic import SERIAL, SPECULATE
-from planner_runtime.inputs import domain_of, issue_document, job_type_of
+from planner_runtime.inputs import domain_of, group_of, issue_document, job_type_of
 
 
 def executed_plan(recorded: RecordedPlan) -> ExecutedPlan:
@@ -119,7 +119,7 @@ def workcell_run(
         (world.started_ms if world else None, "runs"),
         (decided_ms, decided_from),
     )
-    group_id = archive.workcell_id if decided_ms is None else f"{archive.issue_id}@{decided_ms}"
+    group_id = archive.workcell_id if decided_ms is None else group_of(archive.issue_id, decided_ms)
     if decided_ms is None:
         decided_ms, decided_from = started_ms, started_from
     if decided_ms is not None and started_ms is not None:

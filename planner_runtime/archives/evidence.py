@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.history.gates import gate_results
-from planner_pipeline.history.moments import (
+from planner_runtime.archives.events import Dispatch, LoggedWorkcell
+from planner_runtime.archives.gates import gate_results
+from planner_runtime.archives.moments import (
     bounded_moment,
     bounded_span,
     moment_ms,
     span_between,
 )
-from planner_pipeline.history.runs import RunRecord
-from planner_pipeline.sources.archives import ArchiveRecord, Proof
-from planner_pipeline.sources.events import Dispatch, LoggedWorkcell
+from planner_runtime.archives.runs import RunRecord
+from planner_runtime.archives.workcell_files import ArchiveRecord, Proof
 from planner_runtime.contracts.run_summary import GateResult, Status
 
 PROOF: Final = "proof.json"

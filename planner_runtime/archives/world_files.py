@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.files import FolderReader, Quarantine
+from planner_runtime.archives.files import FolderReader, Quarantine
 
 SOURCE: Final = "world_runs"
 FOLDER: Final = ".cyntra/runs"

@@ -11,7 +11,6 @@ import msgspec
 from planner_runtime.actions import NA
 from planner_runtime.contracts.canonical import canonical_json
 from planner_runtime.contracts.executed_plan import ExecutedPlan
-from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import (
     ActionExecuted,
     Domain,
@@ -21,17 +20,12 @@ from planner_runtime.contracts.run_summary import (
     Runtime,
     Status,
 )
-from planner_runtime.shelf import group_number
+from planner_runtime.inputs import run_document
 
+VERSION: Final = "2"  # raised when the same records start to make other runs
 MAX_FAIL_CODES: Final = 8
 MAX_GATES: Final = 12
 
-COLUMNS: Final = (
-    "run_id", "kind", "group_id", "issue_id", "job_type", "domain", "toolchain", "decided_ms",
-    "started_ms", "ended_ms", "status", "duration_ms", "wall_ms", "cost_usd", "toolchain_version",
-    "world_id", "objective_id",
-)  # fmt: skip
-_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 RunKind = Literal["workcell", "world", "evolution"]
 
@@ -108,33 +102,9 @@ def run_summary(run: RunRecord) -> RunSummary | None:
     )
 
 
-def run_row(run: RunRecord, *, row_key: str) -> dict[str, Any]:
-    """A run as a row of the run table, with its plan and summary as they are asked for later.
-
-    What retrieval asks of a run stands in columns of its own, each term once.
-    """
-    summary = run_summary(run)
-    return {
-        **{name: getattr(run, name) for name in COLUMNS},
-        "group_number": group_number(run.group_id),
-        "tags": list(dict.fromkeys(run.issue.get("tags", ()))),
-        "keywords": list(dict.fromkeys(run.issue.get("keywords", ()))),
-        "fail_codes": list(dict.fromkeys(run.fail_codes[:MAX_FAIL_CODES])),
-        "row_key": row_key,
-        "plan_json": None if run.plan is None else _text(run.plan),
-        "summary_json": None if summary is None else summary_text(summary),
-        "record_json": _text(run),
-    }
-
-
 def summary_text(summary: RunSummary) -> str:
     """A summary as canonical JSON, as inputs show it."""
-    document = {"schema_version": summary.schema_version, **to_document(summary)}
-    return canonical_json(document).decode()
-
-
-def _text(value: msgspec.Struct) -> str:
-    return _ENCODER.encode(value).decode()
+    return canonical_json(run_document(summary)).decode()
 
 
 def action_of_plan(plan: ExecutedPlan) -> ActionExecuted:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Generic, TypeVar
 
 import msgspec
 
-from planner_pipeline.sources.files import Quarantine, decode, decoder_of, relative
+from planner_runtime.archives.files import Quarantine, decode, decoder_of, relative
 
 StructT = TypeVar("StructT")
 
@@ -44,9 +44,14 @@ def open_lines(root: Path, path: Path, source: str) -> BinaryIO | Quarantine | N
             source=source, file=name, reason="not_regular", detail="not a regular file"
         )
     try:
-        return path.open("rb")
+        return open(path, "rb", opener=_open_waiting_for_nobody)
     except OSError as error:
         return _unreadable(source, name, error)
+
+
+def _open_waiting_for_nobody(path: str, flags: int) -> int:
+    """No link is followed, and no pipe that took the file's place is waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _unreadable(source: str, name: str, error: OSError) -> Quarantine:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     FolderReader,
     Quarantine,
     as_text,

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     Quarantine,
     SourceCount,
     as_text,
     count_rows,
 )
-from planner_pipeline.sources.lines import read_json_lines
+from planner_runtime.archives.lines import read_json_lines
 
 SOURCE: Final = "events"
 LOG: Final = ".cyntra/logs/events.jsonl"
@@ -134,6 +134,10 @@ class DispatchReader:
             ),
             key=lambda one: one.dispatch.line,
         )
+
+    def current(self, issue_id: str | None) -> Dispatch | None:
+        """The dispatch of an issue that the last line about it belongs to."""
+        return None if issue_id is None else self._current.get(issue_id)
 
     def take(self, number: int, event: Event) -> None:
         """One line more, in their order."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.sources.files import (
+from planner_runtime.archives.files import (
     Quarantine,
     SourceCount,
     as_text,
@@ -18,8 +18,8 @@ from planner_pipeline.sources.files import (
     excerpt,
     relative,
 )
-from planner_pipeline.sources.git_history import commits_of, contents
-from planner_pipeline.sources.lines import read_json_lines
+from planner_runtime.archives.git_history import commits_of, contents
+from planner_runtime.archives.lines import read_json_lines
 
 SOURCE: Final = "issues"
 FILE: Final = ".beads/issues.jsonl"

@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 
-from planner_pipeline.history.evidence import EVENTS
-from planner_pipeline.history.issues_then import IssueTimeline
-from planner_pipeline.history.moments import moment_ms, span_between
-from planner_pipeline.history.runs import RunRecord
-from planner_pipeline.history.workcells import issue_at
-from planner_pipeline.sources.archives import split_workcell_id
-from planner_pipeline.sources.events import CreateFailure, Dispatch, LoggedWorkcell
+from planner_runtime.archives.events import CreateFailure, Dispatch, LoggedWorkcell
+from planner_runtime.archives.evidence import EVENTS
+from planner_runtime.archives.issues_then import IssueTimeline
+from planner_runtime.archives.moments import moment_ms, span_between
+from planner_runtime.archives.runs import RunRecord
+from planner_runtime.archives.workcell_files import split_workcell_id
+from planner_runtime.archives.workcells import issue_at
 from planner_runtime.contracts.run_summary import ActionExecuted
 from planner_runtime.heuristic import SERIAL, SPECULATE
 from planner_runtime.inputs import domain_of, job_type_of

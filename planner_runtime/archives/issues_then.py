@@ -4,13 +4,13 @@ Belongs here: dating a line. Does not: reading versions (``sources.beads``), wha
 its issue itself (``workcells``). Source: formats 1.3 (the kernel stamps ``updated`` on each write).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import polars as pl
 
-from planner_pipeline.history.moments import moment_ms
-from planner_pipeline.sources.beads import IssueRecord
+from planner_runtime.archives.beads import IssueRecord
+from planner_runtime.archives.moments import moment_ms
 from planner_runtime.contracts.canonical import sha256_hex
 
 
@@ -51,15 +51,14 @@ class IssueTimeline:
     """Every dated version of every issue; those of an issue are looked at when it is asked about.
 
     Args:
-        past: The table of versions that commits hold, in the order of the commits.
-        now: That of the file as it stands.
+        versions: Issue ids and ``IssueRecord`` as JSON: those that commits hold in the order of the
+            commits, then those of the file as it stands.
     """
 
-    def __init__(self, past: pl.DataFrame, now: pl.DataFrame) -> None:
-        self._texts: dict[str, list[str]] = {}
-        for table in (past, now):
-            for issue_id, text in table.select("issue_id", "record_json").iter_rows():
-                self._texts.setdefault(issue_id, []).append(text)
+    def __init__(self, versions: Iterable[tuple[str, str | bytes]]) -> None:
+        self._texts: dict[str, list[str | bytes]] = {}
+        for issue_id, text in versions:
+            self._texts.setdefault(issue_id, []).append(text)
         self._known: dict[str, list[IssueState]] = {}
         self._decoder = msgspec.json.Decoder(IssueRecord)
 

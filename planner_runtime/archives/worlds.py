@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import msgspec
 
-from planner_pipeline.history.evidence import first_known
-from planner_pipeline.history.gates import gate_results
-from planner_pipeline.history.moments import (
+from planner_runtime.archives.evidence import first_known
+from planner_runtime.archives.gates import gate_results
+from planner_runtime.archives.moments import (
     bounded_moment,
     bounded_span,
     moment_ms,
     span_between,
     stamp_ms,
 )
-from planner_pipeline.history.runs import RunRecord, action_of_plan
-from planner_pipeline.sources.world_runs import Stage, WorldRunRecord
+from planner_runtime.archives.runs import RunRecord, action_of_plan
+from planner_runtime.archives.world_files import Stage, WorldRunRecord
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.run_summary import ActionExecuted, GateResult, Status
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document

@@ -1,0 +1,129 @@
+"""A kernel's own history: built once, then grown with the archives that appear.
+
+Belongs here: one object for all threads of a kernel. Does not: which runs there are
+(``archives.run_book``), the index (``similar_runs``), the snapshot's format (``history_snapshot``).
+Source: formats 2 and 3, the same code that the pipeline reads by.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from planner_runtime.archives.files import Quarantine, SourceCount
+from planner_runtime.archives.run_book import RunBook
+from planner_runtime.archives.run_parts import Change
+from planner_runtime.contracts.run_summary import RunSummary
+from planner_runtime.history_snapshot import (
+    SnapshotError,
+    SnapshotHeader,
+    read_snapshot,
+    write_snapshot,
+)
+from planner_runtime.similar_runs import RunIndex
+from planner_runtime.similarity import DEFAULT_WEIGHTS, SimilarityWeights
+
+
+class KernelHistory:
+    """Every run that a workspace tells of, and an index of those that are over.
+
+    The first reading happens at once. Nothing that lies in a workspace stops it: what cannot be
+    used is in ``quarantined`` with file, line and reason, and is looked at again when it changes.
+
+    Args:
+        include_world: Whether world runs and evolutions are runs; inside a fab-world workcell they
+            are evidence in any case.
+        snapshot: A file of ``write_snapshot``; what is newer than it, or different, is read from
+            archives. One that cannot be used leaves a reason, and everything is read.
+        weights: Of similarity.
+        window: Of retrieval; None for all earlier runs.
+        clock: Seconds since the epoch, as the file system counts them.
+
+    Attributes:
+        index: Of the runs; a refresh changes it in one step.
+        snapshot_error: Why the snapshot was not used; None where it was, or none was given.
+    """
+
+    def __init__(
+        self,
+        repo_root: Path | str,
+        *,
+        include_world: bool = True,
+        snapshot: Path | str | None = None,
+        weights: SimilarityWeights = DEFAULT_WEIGHTS,
+        window: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._lock = threading.Lock()  # one refresh at a time; readers do not wait for it
+        self.snapshot_error: SnapshotError | None = None
+        kept = None
+        if snapshot is not None:
+            try:
+                kept = read_snapshot(Path(snapshot))
+            except SnapshotError as error:
+                self.snapshot_error = error
+        self._book = RunBook(Path(repo_root), include_world=include_world, kept=kept, clock=clock)
+        del kept
+        self.index = RunIndex(weights=weights, window=window)
+        self._ordered: tuple[RunSummary, ...] | None = None
+        self._quarantined: tuple[Quarantine, ...] = ()
+        self._counts: tuple[SourceCount, ...] = ()
+        self._book.refresh()
+        self._publish(Change(changed=self._book.runs))
+
+    def refresh(self, *, thorough: bool = False) -> int:
+        """Add what appeared, was completed or changed; how many archives and run directories are
+        new.
+
+        Cheap when nothing did: what is at rest is not read, nor even looked at, again.
+
+        Args:
+            thorough: Look at every part of every directory, for those that were written into long
+                after they were archived.
+        """
+        with self._lock:
+            change = self._book.refresh(thorough=thorough)
+            self._publish(change)
+            return change.n_new
+
+    def runs(self) -> list[RunSummary]:
+        """Every run with a known start and outcome, by (started_ms, run_id)."""
+        ordered = self._ordered
+        if ordered is None:
+            with self._lock:
+                runs = sorted(self._book.runs.values(), key=lambda r: (r.started_ms, r.run_id))
+                ordered = self._ordered = tuple(runs)
+        return list(ordered)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def quarantined(self) -> tuple[Quarantine, ...]:
+        """What could not be used; ``is_pending`` is what is still being written."""
+        return self._quarantined
+
+    @property
+    def counts(self) -> tuple[SourceCount, ...]:
+        """Of each source how many directories were met, and what became of them."""
+        return self._counts
+
+    def write_snapshot(self, path: Path | str) -> SnapshotHeader:
+        """Write what a later start goes on from, whole or not at all.
+
+        What is not at rest yet is left out: that start reads it again.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._lock:
+            return write_snapshot(self._book.kept(), Path(path), n_runs=len(self._book.runs))
+
+    def _publish(self, change: Change) -> None:
+        if change.is_quiet:
+            return
+        if change.changed or change.removed:
+            self.index.update(change.changed.values(), removed=change.removed)
+            self._ordered = None
+        self._quarantined = tuple(self._book.quarantined)
+        self._counts = self._book.counts
