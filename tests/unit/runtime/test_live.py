@@ -21,7 +21,7 @@ from planner_runtime.exploration import ExplorationBudget
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.outcome_policy import OutcomePolicy
 from tests.outcome_bundles import calibration_of, tiny_onnx, write_outcome_bundle
-from tests.unit.runtime.bundle_cases import QUESTIONS, write_imitation_bundle
+from tests.unit.runtime.bundle_cases import QUESTIONS, reseal, write_imitation_bundle
 
 
 class Counted:
@@ -288,9 +288,29 @@ def test_decisions_are_counted_on_from_bundle_to_bundle_of_an_epoch(tmp_path: Pa
     assert live.planner.exploration_counts[0] == decided + 1
 
 
-def test_another_kernel_configuration_starts_an_epoch_of_its_own(store: Store) -> None:
-    live = store.live(kernel_config=KernelConfig(), exploration_counts=(7, 1))
-    assert (live.plan(QUESTIONS[0]).reason or "").startswith("bundle_dir_not_found")
+def test_another_kernel_configuration_starts_an_epoch_of_its_own(tmp_path: Path) -> None:
+    write_outcome_bundle(tmp_path / "a", policy=CHANCE)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+    def slower(manifest: dict[str, Any]) -> None:
+        manifest["kernel_config"]["scheduling"]["max_concurrent_workcells"] += 1
+
+    reseal(tmp_path / "b", slower)
+    (tmp_path / "current").symlink_to("a")
+    own = LivePlanner(tmp_path / "current", poll_seconds=None, exploration_counts=(40, 3))
+    given = LivePlanner(
+        tmp_path / "current", poll_seconds=None, exploration_counts=(40, 3),
+        kernel_config=KernelConfig(),
+    )  # fmt: skip
+    for name, counts in (("b", (0, 0)), ("a", (40, 3))):
+        (tmp_path / "new").symlink_to(name)
+        os.replace(tmp_path / "new", tmp_path / "current")
+        assert own.check_now() is given.check_now() is True
+        assert own.planner.exploration_counts == counts
+        assert given.planner.exploration_counts == (40, 3)  # one configuration, one epoch
+
+
+def test_an_option_that_planners_do_not_have_is_a_mistake_of_the_caller(store: Store) -> None:
     with pytest.raises(TypeError):
         store.live(no_such_option=1)
 
