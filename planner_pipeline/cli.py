@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from planner_pipeline.bench_command import add_bench_arguments, run_bench
+from planner_pipeline.bundle_command import add_bundle_commands
 from planner_pipeline.command_parts import (
     OUTCOME,
     add_dataset_arguments,
@@ -227,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_select_command(commands)
     add_commands(commands)
+    add_bundle_commands(commands)
 
     demo = command("demo", "the whole way on a simulated workspace", run_demo)
     demo.add_argument("--out", type=Path, default=DEMO_DIR, metavar="DIR")

@@ -1,35 +1,74 @@
 """PlannerModelBundle: a directory checked against its manifest before anything in it is used.
 
-Belongs here: reading, verifying, and naming what is wrong with which file.
-Does not: writing one (``planner_pipeline.release``), deciding (``planner``).
+Belongs here: what the files of a bundle mean, and naming what is wrong with which file.
+Does not: getting at their bytes (``bundle_files``), older manifests (``bundle_protocol``), whose
+they are (``signature``), writing one (``planner_pipeline.release``), deciding (``planner``).
 Spec: section 11; reference/reliability.md 1 (loader order).
 """
 
-import os
-import stat
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from planner_runtime.actions import ActionSpace, action_space_of
+from planner_runtime.bundle_files import (
+    MANIFEST,
+    MODEL,
+    SIGNATURE,
+    BundleError,
+    Fault,
+    read_files,
+)
+from planner_runtime.bundle_protocol import (
+    PROTOCOL,
+    canonical_fault,
+    decode_member,
+    manifest_id,
+    parse_manifest,
+)
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleManifest
-from planner_runtime.contracts.canonical import canonical_json, document_hash, sha256_hex
+from planner_runtime.contracts.canonical import sha256_hex
 from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.contracts.planner_input import ActionSpaceDocument
-from planner_runtime.contracts.reading import ContractError, read_document, to_document
+from planner_runtime.contracts.reading import ContractError, read_document
 from planner_runtime.decode import output_widths, temperature_names
 from planner_runtime.features import feature_spec_hash
 from planner_runtime.kernel_config import KernelConfig
+from planner_runtime.onnx_graph import ALLOWED_OPS, GraphError, graph_faults, read_graph
 from planner_runtime.outcome_features import OUTCOME_FEATURES, outcome_spec_hash
 from planner_runtime.outcome_model import MODEL_OUTPUTS, OutcomeCalibration
 from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.signature import Trust, verify_signature
 from planner_runtime.tokenizer import vocab_hash
 from planner_runtime.track_record import TrackRecordState
 
-MANIFEST: Final = "manifest.json"
-MODEL: Final = "planner.onnx"
+__all__ = [
+    "ACTION_SPACE",
+    "CALIBRATION",
+    "GOLDEN",
+    "MANIFEST",
+    "MEMBERS",
+    "MODEL",
+    "OUTCOME_MEMBERS",
+    "POLICY",
+    "PROTOCOL",
+    "SIGNATURE",
+    "TRACK_RECORD",
+    "VOCAB",
+    "Bundle",
+    "BundleError",
+    "Fault",
+    "GoldenCase",
+    "OutcomeParts",
+    "Trust",
+    "action_space_file",
+    "manifest_id",
+    "members_of",
+    "read_bundle",
+]
+
 VOCAB: Final = "vocab.json"
 ACTION_SPACE: Final = "action_space.json"
 CALIBRATION: Final = "calibration.json"
@@ -39,30 +78,7 @@ TRACK_RECORD: Final = "track_record.json"
 MEMBERS: Final = (MODEL, VOCAB, ACTION_SPACE, CALIBRATION, GOLDEN)
 OUTCOME_MEMBERS: Final = (*MEMBERS, POLICY, TRACK_RECORD)
 ACTION_SPACE_VERSION: Final = "cyntra.action_space.v1"
-MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One thing wrong with a bundle: which file, a reason code, and the detail."""
-
-    file: str
-    reason: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.reason}: {self.detail}"
-
-
-class BundleError(Exception):
-    """A bundle must not be used.
-
-    Attributes:
-        faults: Everything found wrong, at least one.
-    """
-
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("; ".join(str(fault) for fault in faults))
-        self.faults = faults
+NO_TRUST: Final = Trust()
 
 
 class GoldenCase(msgspec.Struct, frozen=True):
@@ -90,6 +106,9 @@ class Bundle(msgspec.Struct, frozen=True):
     Attributes:
         calibration: None of an outcome bundle, which has its own in ``outcome``.
         outcome: None of a bundle that imitates.
+        protocol: The one it was written in.
+        identity: Device and inode of the directory it was read from.
+        is_signed: Whether its signature was checked.
     """
 
     path: str
@@ -100,6 +119,9 @@ class Bundle(msgspec.Struct, frozen=True):
     model: bytes
     golden: tuple[GoldenCase, ...]
     outcome: OutcomeParts | None = None
+    protocol: int = PROTOCOL
+    identity: tuple[int, int] = (0, 0)
+    is_signed: bool = False
 
 
 def members_of(decoding: str) -> tuple[str, ...]:
@@ -107,102 +129,47 @@ def members_of(decoding: str) -> tuple[str, ...]:
     return OUTCOME_MEMBERS if decoding == "outcome" else MEMBERS
 
 
-def manifest_id(manifest: BundleManifest) -> str:
-    """The id a manifest must carry: the first 16 hex digits of the hash of all the rest."""
-    rest = {k: v for k, v in to_document(manifest).items() if k != "bundle_id"}
-    return document_hash(rest)[:16]
-
-
 def action_space_file(space: ActionSpace) -> dict[str, Any]:
     """The document of ``action_space.json``. Source: formats 7.4."""
     return {"schema_version": ACTION_SPACE_VERSION, **space.to_document()}
 
 
-def _read_member(folder: Path, name: str) -> bytes | Fault:
-    """Bytes of one regular, singly linked file, read once."""
-    path = folder / name
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if path.is_symlink():
-            return Fault(name, "not_regular", "is a symbolic link")
-        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Fault(name, reason, error.strerror or str(error))
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            return Fault(name, "not_regular", "is not a regular file")
-        if info.st_nlink != 1:
-            return Fault(name, "hard_linked", f"has {info.st_nlink} links")
-        if info.st_size > MAX_FILE_BYTES:
-            return Fault(name, "too_large", f"{info.st_size} bytes, at most {MAX_FILE_BYTES}")
-        with os.fdopen(os.dup(fd), "rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        return Fault(name, "unreadable", error.strerror or str(error))
-    finally:
-        os.close(fd)
-
-
-def _printable(name: str) -> str:
-    """A file name that any terminal can show."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _read_manifest(folder: Path) -> BundleManifest:
-    data = _read_member(folder, MANIFEST)
-    if isinstance(data, Fault):
-        raise BundleError([data])
-    try:
-        manifest = read_document(data, BundleManifest)
-    except ContractError as error:
-        raise BundleError([Fault(MANIFEST, "malformed", f"{error.path}: {error.why}")]) from error
-    if manifest_id(manifest) != manifest.bundle_id:
-        detail = f"its content hashes to {manifest_id(manifest)}, it says {manifest.bundle_id}"
-        raise BundleError([Fault(MANIFEST, "altered", detail)])
-    if data != canonical_json(to_document(manifest)):
-        raise BundleError([Fault(MANIFEST, "altered", "it is not in canonical form")])
+def _checked_members(files: dict[str, bytes], manifest: BundleManifest) -> dict[str, bytes]:
+    """Every listed file's bytes, when all are as the manifest says and no other is there."""
     listed = sorted(file.path for file in manifest.files)
     if listed != sorted(members_of(manifest.model.decoding)):
         raise BundleError([Fault(MANIFEST, "file_set", f"it lists {listed}")])
-    return manifest
-
-
-def _read_members(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
-    """Every listed file's bytes, when all of them are as the manifest says."""
     faults: list[Fault] = []
-    members: dict[str, bytes] = {}
     for file in manifest.files:
-        data = _read_member(folder, file.path)
-        if isinstance(data, Fault):
-            faults.append(data)
+        data = files.get(file.path)
+        if data is None:
+            faults.append(Fault(file.path, "missing", "no such file"))
         elif len(data) != file.size:
             detail = f"{len(data)} bytes, the manifest says {file.size}"
             faults.append(Fault(file.path, "size_mismatch", detail))
         elif sha256_hex(data) != file.sha256:
-            faults.append(
-                Fault(file.path, "sha256_mismatch", "its content is not what was shipped")
-            )
-        else:
-            members[file.path] = data
-    known = {MANIFEST, *(file.path for file in manifest.files)}
-    for name in sorted(_printable(name) for name in set(os.listdir(folder)) - known):
+            detail = "its content is not what was shipped"
+            faults.append(Fault(file.path, "sha256_mismatch", detail))
+    for name in sorted(set(files) - {MANIFEST, SIGNATURE, *listed}):
         faults.append(Fault(name, "unexpected", "the manifest does not list it"))
     if faults:
         raise BundleError(faults)
-    return members
+    return {name: files[name] for name in listed}
 
 
 def _parse(name: str, data: bytes, contract: type[msgspec.Struct]) -> Any:
+    document = decode_member(name, data, contract)
     try:
-        return read_document(data, contract)
+        return read_document(document, contract)
     except ContractError as error:
         raise BundleError([Fault(name, "malformed", f"{error.path}: {error.why}")]) from error
 
 
 def _parse_action_space(data: bytes) -> ActionSpace:
+    raw = decode_member(ACTION_SPACE, data, ActionSpaceDocument)
     try:
-        raw = msgspec.json.decode(data, type=dict[str, Any])
+        if not isinstance(raw, dict):
+            raise ValueError("expected an object")
         if raw.pop("schema_version", None) != ACTION_SPACE_VERSION:
             raise ValueError(f"schema_version is not {ACTION_SPACE_VERSION}")
         space = msgspec.convert(raw, ActionSpaceDocument)
@@ -215,24 +182,29 @@ def _parse_golden(data: bytes) -> tuple[GoldenCase, ...]:
     cases = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            cases.append(msgspec.json.decode(line, type=GoldenCase))
+            raw = msgspec.json.decode(line)
+            cases.append(msgspec.convert(raw, GoldenCase))
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise BundleError([Fault(GOLDEN, "malformed", f"line {number}: {error}")]) from error
+        if (fault := canonical_fault(GOLDEN, line, raw)) is not None:
+            raise BundleError([fault])
     return tuple(cases)
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """The bundle in ``folder``, with every file checked against its manifest.
-
-    Raises:
-        BundleError: what is wrong, file by file.
-    """
+def _graph_faults(manifest: BundleManifest, model: bytes) -> list[Fault]:
+    """Operators of the model that are not allowed, or are not the recorded ones."""
     try:
-        if not folder.is_dir():
-            raise BundleError([Fault(str(folder), "missing", "no such directory")])
-        return _read_verified(folder.resolve())
-    except OSError as error:
-        raise BundleError([Fault(str(folder), "unreadable", str(error))]) from error
+        graph = read_graph(model)
+    except GraphError as error:
+        return [Fault(MODEL, "model_unreadable", str(error))]
+    faults = [Fault(MODEL, fault.reason, fault.detail) for fault in graph_faults(graph)]
+    recorded = manifest.model.op_types
+    others = [op for op in recorded if op not in ALLOWED_OPS]
+    if others:
+        faults.append(Fault(MANIFEST, "op_not_allowed", ", ".join(others)[:200]))
+    elif not faults and recorded and recorded != graph.op_types:
+        faults.append(Fault(MODEL, "ops_mismatch", "its operators are not the recorded ones"))
+    return faults
 
 
 def _model_faults(manifest: BundleManifest, space: ActionSpace) -> list[Fault]:
@@ -267,9 +239,16 @@ def _parse_outcome(members: dict[str, bytes]) -> OutcomeParts:
     return parts
 
 
-def _read_verified(folder: Path) -> Bundle:
-    manifest = _read_manifest(folder)
-    members = _read_members(folder, manifest)
+def read_bundle(folder: Path, *, trust: Trust = NO_TRUST) -> Bundle:
+    """The bundle in ``folder``, with every file checked against its manifest.
+
+    Raises:
+        BundleError: what is wrong, file by file.
+    """
+    files = read_files(folder)
+    is_signed = verify_signature(files.data, trust)
+    manifest, protocol = parse_manifest(files.data[MANIFEST])
+    members = _checked_members(files.data, manifest)
     space = _parse_action_space(members[ACTION_SPACE])
     calibration: Calibration | None = None
     outcome: OutcomeParts | None = None
@@ -291,6 +270,7 @@ def _read_verified(folder: Path) -> Bundle:
         if said != is_so:
             faults.append(Fault(name, "hash_mismatch", "the manifest names another one"))
     faults += _model_faults(manifest, space)
+    faults += _graph_faults(manifest, members[MODEL])
     try:
         kernel_config = msgspec.convert(manifest.kernel_config, KernelConfig)
     except msgspec.ValidationError as error:
@@ -300,5 +280,16 @@ def _read_verified(folder: Path) -> Bundle:
         faults.append(Fault(GOLDEN, "count_mismatch", detail))
     if faults:
         raise BundleError(faults)
-    model = members[MODEL]
-    return Bundle(str(folder), manifest, space, calibration, kernel_config, model, golden, outcome)
+    return Bundle(
+        files.path,
+        manifest,
+        space,
+        calibration,
+        kernel_config,
+        members[MODEL],
+        golden,
+        outcome,
+        protocol=protocol,
+        identity=files.identity,
+        is_signed=is_signed,
+    )

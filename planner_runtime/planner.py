@@ -13,7 +13,16 @@ import msgspec
 import numpy as np
 
 from planner_runtime.actions import HEADS, Action, choice_matrix, valid_actions
-from planner_runtime.bundle import GOLDEN, MODEL, Bundle, BundleError, Fault, read_bundle
+from planner_runtime.bundle import (
+    GOLDEN,
+    MODEL,
+    NO_TRUST,
+    Bundle,
+    BundleError,
+    Fault,
+    Trust,
+    read_bundle,
+)
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
@@ -140,14 +149,15 @@ class Planner:
         limits: Limits | None = None,
         exploration: ExplorationBudget | None = None,
         exploration_counts: tuple[int, int] = (0, 0),
+        trust: Trust = NO_TRUST,
     ) -> "Planner":
         """A planner on the bundle in ``folder``; on the baseline, with the reason, when it must not
-        be used. Never raises. Arguments as of the class.
+        be used. Never raises. Arguments as of the class; ``trust`` says whose bundles are opened.
         """
         if folder is None:
             return cls(None, None, kernel_config=kernel_config)
         try:
-            bundle, model = load_bundle(folder)
+            bundle, model = load_bundle(folder, trust=trust)
             return cls(
                 bundle,
                 model,
@@ -351,13 +361,13 @@ def golden_planner(bundle: Bundle, model: Model | OutcomeModel) -> Planner:
     return Planner(bundle, model, exploration=NO_EXPLORATION)
 
 
-def load_bundle(folder: Path) -> tuple[Bundle, Model | OutcomeModel]:
+def load_bundle(folder: Path, *, trust: Trust = NO_TRUST) -> tuple[Bundle, Model | OutcomeModel]:
     """A verified bundle and its model, with every golden case answered as it was when shipped.
 
     Raises:
         BundleError: a file, the model or a golden case is not as it should be.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, trust=trust)
     try:
         model = open_model(bundle)
     except (ModelError, ValueError) as error:
@@ -374,10 +384,10 @@ def load_bundle(folder: Path) -> tuple[Bundle, Model | OutcomeModel]:
     return bundle, model
 
 
-def verify_bundle(folder: Path) -> list[Fault]:
+def verify_bundle(folder: Path, *, trust: Trust = NO_TRUST) -> list[Fault]:
     """Everything wrong with a bundle; empty when it may serve."""
     try:
-        load_bundle(folder)
+        load_bundle(folder, trust=trust)
     except BundleError as error:
         return error.faults
     return []

@@ -39,6 +39,7 @@ from planner_runtime.contracts import (
 )
 from planner_runtime.inputs import build_planner_input, issue_document
 from planner_runtime.kernel_config import SHIPPED_CONFIG
+from planner_runtime.onnx_graph import read_graph
 from planner_runtime.outcome_features import CHOICES, OUTCOME_FEATURES, outcome_spec_hash
 from planner_runtime.outcome_model import (
     MODEL_OUTPUTS,
@@ -107,7 +108,7 @@ def an_outcome_bundle(
         track_record=track_record or TrackRecordState(priors=Priors()),
     )  # fmt: skip
     manifest = BundleManifest(
-        format_version=1, bundle_id="0123456789abcdef", data_until="2026-01-01T00:00:00Z",
+        format_version=2, bundle_id="0123456789abcdef", data_until="2026-01-01T00:00:00Z",
         dataset_hash=sha, files=(), vocab_hash=sha, action_space_hash=sha, calibration_hash=sha,
         n_golden=0, versions={"cyntra-planner": "test"},
         kernel_config=msgspec.to_builtins(SHIPPED_CONFIG),
@@ -115,6 +116,7 @@ def an_outcome_bundle(
             arch="outcome", input_kind="features", input_width=len(OUTCOME_FEATURES),
             input_spec_hash=outcome_spec_hash(), opset=20, output_names=MODEL_OUTPUTS,
             decoding="outcome", checkpoint_sha256=sha,
+            op_types=read_graph(model).op_types if model else (),
         ),
     )  # fmt: skip
     return Bundle("", manifest, space, None, SHIPPED_CONFIG, model, (), parts)

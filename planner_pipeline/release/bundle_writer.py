@@ -17,6 +17,7 @@ from planner_pipeline.artifacts import staged_directory
 from planner_pipeline.dataset.examples import Example
 from planner_pipeline.dataset.reader import Dataset
 from planner_pipeline.models.spec import ModelSpec
+from planner_pipeline.release.onnx_check import shipped_op_types
 from planner_pipeline.release.onnx_export import OPSET
 from planner_runtime.actions import HEADS, ActionSpace
 from planner_runtime.bundle import (
@@ -25,6 +26,7 @@ from planner_runtime.bundle import (
     GOLDEN,
     MANIFEST,
     MODEL,
+    PROTOCOL,
     VOCAB,
     Bundle,
     GoldenCase,
@@ -73,7 +75,7 @@ def _manifest(
     newest, budget = dataset.index["decided_ms"].max(), dataset.meta.settings["token_budget"]
     reads_tokens = spec.input_kind == "tokens"
     draft = BundleManifest(
-        format_version=1,
+        format_version=PROTOCOL,
         bundle_id="0" * 16,
         data_until=rfc3339(newest if isinstance(newest, int) else 0),
         dataset_hash=dataset.meta.dataset_hash,
@@ -91,6 +93,7 @@ def _manifest(
             decoding=spec.decoding,
             seq_len=budget["seq_len"],
             tokens_per_run=budget["per_run"],
+            op_types=shipped_op_types(members[MODEL]),
             checkpoint_sha256=sha256_hex(checkpoint),
         ),
         vocab_hash=sha256_hex(members[VOCAB]),
@@ -138,6 +141,7 @@ def write_bundle(
     """Write a bundle beside ``folder``, verify it, and move it there whole.
 
     Raises:
+        ModelNotShippableError: the model holds what no bundle may.
         BundleError: what was written does not verify; ``folder`` is then left as it was.
     """
     space = dataset.space

@@ -126,7 +126,11 @@ def _trees(model: TreeModel, names: list[str]) -> onnx.ModelProto:
 
 
 def strip(proto: onnx.ModelProto) -> None:
-    """Take away what nodes carry of the machine that exported them."""
+    """Take away what nodes carry of the machine that exported them, and domains nothing is of."""
+    used = {"", *(node.domain for node in proto.graph.node)}
+    kept = [opset for opset in proto.opset_import if opset.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
     del proto.metadata_props[:]
     for function in proto.functions:
         for node in function.node:

@@ -12,6 +12,7 @@ import msgspec
 
 from planner_pipeline.artifacts import staged_directory
 from planner_pipeline.release.bundle_writer import tool_versions
+from planner_pipeline.release.onnx_check import shipped_op_types
 from planner_pipeline.release.onnx_export import OPSET
 from planner_runtime.actions import ActionSpace
 from planner_runtime.bundle import (
@@ -21,6 +22,7 @@ from planner_runtime.bundle import (
     MANIFEST,
     MODEL,
     POLICY,
+    PROTOCOL,
     TRACK_RECORD,
     VOCAB,
     Bundle,
@@ -76,6 +78,7 @@ def write_outcome_bundle(
         questions: Planner inputs whose answers are kept as golden cases; the first few are used.
 
     Raises:
+        ModelNotShippableError: the model holds what no bundle may.
         BundleError: what was written does not verify; ``folder`` is then left as it was.
     """
     members: dict[str, bytes] = {
@@ -88,9 +91,11 @@ def write_outcome_bundle(
         GOLDEN: b"",
     }
 
+    op_types = shipped_op_types(onnx_bytes)
+
     def manifest() -> BundleManifest:
         draft = BundleManifest(
-            format_version=1,
+            format_version=PROTOCOL,
             bundle_id="0" * 16,
             data_until=rfc3339(provenance.data_until_ms),
             dataset_hash=provenance.dataset_hash,
@@ -106,6 +111,7 @@ def write_outcome_bundle(
                 opset=OPSET,
                 output_names=MODEL_OUTPUTS,
                 decoding="outcome",
+                op_types=op_types,
                 checkpoint_sha256=provenance.checkpoint_sha256,
             ),
             vocab_hash=sha256_hex(members[VOCAB]),

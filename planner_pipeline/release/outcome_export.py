@@ -139,7 +139,10 @@ def _trees(fitted: FittedOutcomes) -> onnx.ModelProto:
     before = [node("Shape", ["actions"], ["trees_n"], start=0, end=1)]
     if flat is None:
         before.append(node("Concat", ["trees_n", "trees_n_added"], ["trees_shape"], axis=0))
-        before.append(node("ConstantOfShape", ["trees_shape"], ["added"]))
+        graph.initializer.append(
+            onnx.numpy_helper.from_array(np.zeros((1, 1), np.float32), "trees_nothing")
+        )
+        before.append(node("Expand", ["trees_nothing", "trees_shape"], ["added"]))
     else:
         before += [
             node("Slice", ["actions", "trees_from", "trees_to", "trees_axis"], ["trees_choices"]),

@@ -1,6 +1,8 @@
-"""``bundle_manifest.v1``: what is in a PlannerModelBundle, with the hash of every file.
+"""``bundle_manifest.v2``: what is in a PlannerModelBundle, with the hash of every file.
 
-Belongs here: the shape. Does not: checking a directory against it (``bundle``). Spec: section 11.
+Belongs here: the shape, and that of version 1, which bundles that were shipped with it keep.
+Does not: from one to the other (``bundle_protocol``), checking a directory against it (``bundle``).
+Spec: section 11.
 """
 
 from typing import Annotated, Any, Literal
@@ -25,6 +27,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         decoding: ``outcome`` predicts what comes of every action; the others which action to take.
         seq_len, tokens_per_run: Limits of a token sequence, as in training.
+        op_types: Every operator of the file, sorted; those of another domain as ``domain:Op``.
+            Empty where the bundle is of a protocol that did not record them.
     """
 
     arch: str
@@ -36,6 +40,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     decoding: Literal["heads", "joint", "autoregressive", "outcome"] = "heads"
     seq_len: Annotated[int, msgspec.Meta(ge=5, le=2_048)] = 512
     tokens_per_run: Annotated[int, msgspec.Meta(ge=0, le=2_048)] = 64
+    op_types: tuple[str, ...] = ()
     checkpoint_sha256: Sha256
 
 
@@ -45,11 +50,15 @@ class BundleManifest(
     kw_only=True,
     forbid_unknown_fields=True,
     tag_field="schema_version",
-    tag="cyntra.bundle_manifest.v1",
+    tag="cyntra.bundle_manifest.v2",
 ):
-    """Index of a bundle. ``bundle_id`` hashes everything here but itself."""
+    """Index of a bundle. ``bundle_id`` hashes everything here but itself.
 
-    format_version: Literal[1]
+    Attributes:
+        format_version: The protocol a reader has to speak.
+    """
+
+    format_version: Literal[2]
     bundle_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
     data_until: Timestamp  # newest decision in the data; so the same work gives the same bundle
     dataset_hash: Sha256
@@ -61,3 +70,42 @@ class BundleManifest(
     n_golden: Annotated[int, msgspec.Meta(ge=0)]
     versions: dict[str, str]
     kernel_config: dict[str, Any]  # the baseline's configuration when this was trained
+
+
+class ModelCardV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the ONNX file computes, before its operators were recorded."""
+
+    arch: str
+    input_kind: Literal["features", "tokens"]
+    input_width: Annotated[int, msgspec.Meta(ge=1)]
+    input_spec_hash: Sha256
+    opset: Annotated[int, msgspec.Meta(ge=1)]
+    output_names: tuple[str, ...]
+    decoding: Literal["heads", "joint", "autoregressive", "outcome"] = "heads"
+    seq_len: Annotated[int, msgspec.Meta(ge=5, le=2_048)] = 512
+    tokens_per_run: Annotated[int, msgspec.Meta(ge=0, le=2_048)] = 64
+    checkpoint_sha256: Sha256
+
+
+class BundleManifestV1(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="schema_version",
+    tag="cyntra.bundle_manifest.v1",
+):
+    """Index of a bundle of protocol 1."""
+
+    format_version: Literal[1]
+    bundle_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+    data_until: Timestamp
+    dataset_hash: Sha256
+    files: tuple[BundleFile, ...]
+    model: ModelCardV1
+    vocab_hash: Sha256
+    action_space_hash: Sha256
+    calibration_hash: Sha256
+    n_golden: Annotated[int, msgspec.Meta(ge=0)]
+    versions: dict[str, str]
+    kernel_config: dict[str, Any]

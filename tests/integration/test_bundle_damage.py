@@ -66,7 +66,7 @@ def test_one_flipped_bit_is_named(bundle: Path, name: str, place: float) -> None
 
 def test_white_space_in_the_manifest_is_an_alteration(bundle: Path) -> None:
     (bundle / MANIFEST).write_bytes((bundle / MANIFEST).read_bytes() + b"\n")
-    assert refused(bundle) == [(MANIFEST, "altered")]
+    assert refused(bundle) == [(MANIFEST, "not_canonical")]
 
 
 def test_an_extra_file_is_named(bundle: Path) -> None:

@@ -32,7 +32,7 @@ def a_question(**issue: object) -> dict[str, object]:
 def a_bundle(threshold: float = 0.2, space: ActionSpace = SPACE) -> Bundle:
     sha = "0" * 64
     manifest = BundleManifest(
-        format_version=1, bundle_id="0123456789abcdef", data_until="2026-01-01T00:00:00Z",
+        format_version=2, bundle_id="0123456789abcdef", data_until="2026-01-01T00:00:00Z",
         dataset_hash=sha, files=(), vocab_hash=sha, action_space_hash=sha, calibration_hash=sha,
         n_golden=0, versions={"cyntra-planner": "test"},
         kernel_config=msgspec.to_builtins(SHIPPED_CONFIG),

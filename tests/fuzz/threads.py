@@ -1,0 +1,146 @@
+"""Eight threads across fifty reloads: the same answers as one thread.
+
+Belongs here: the run. Does not: what a live planner is (``planner_runtime.live``).
+Run: ``python -m tests.fuzz.threads --n 100000``; exit code 1 when an answer differs. Every answer is
+compared with that of a planner of its own, alone on the bundle that the answer says it is from.
+At the end decisions during reloads are timed against those outside of one.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from planner_runtime import LivePlanner, Planner, PlannerAction
+from tests.outcome_bundles import write_outcome_bundle
+from tests.unit.runtime.bundle_cases import QUESTIONS, write_imitation_bundle
+
+NAMES = ("a", "b", "c")
+
+
+class Worker(threading.Thread):
+    """Asks the same questions over and over, and compares."""
+
+    def __init__(
+        self, live: LivePlanner, alone: dict[tuple[str | None, int], PlannerAction], n: int
+    ) -> None:
+        super().__init__()
+        self.live, self.alone, self.n = live, alone, n
+        self.n_wrong = 0
+        self.n_done = 0
+        self.served: Counter[str | None] = Counter()
+
+    def run(self) -> None:
+        for number in range(self.n):
+            i = number % len(QUESTIONS)
+            decision = self.live.decide(QUESTIONS[i], now_ms=0)
+            self.served[decision.trace.bundle_id] += 1
+            self.n_wrong += decision.action != self.alone[decision.trace.bundle_id, i]
+            self.n_done += 1
+
+
+def run(
+    n: int, *, n_threads: int, n_reloads: int, folder: Path
+) -> tuple[int, int, Counter[str | None], int]:
+    """Answers given, wrong ones, answers by bundle, and reloads that took over."""
+    write_imitation_bundle(folder / "a")
+    write_imitation_bundle(folder / "b", seed=1)
+    write_outcome_bundle(folder / "c")
+    alone: dict[tuple[str | None, int], PlannerAction] = {}
+    for name in NAMES:
+        planner = Planner.open(folder / name)
+        assert planner.bundle is not None
+        for i, question in enumerate(QUESTIONS):
+            alone[planner.bundle.manifest.bundle_id, i] = planner.plan(question, now_ms=0)
+    (folder / "current").symlink_to("a")
+    total, took_over = n * n_threads, 0
+    with LivePlanner(folder / "current", poll_seconds=None) as live:
+        workers = [Worker(live, alone, n) for _ in range(n_threads)]
+        for worker in workers:
+            worker.start()
+        for number in range(1, n_reloads + 1):
+            while sum(w.n_done for w in workers) < total * number // (n_reloads + 1):
+                time.sleep(0.001)
+            (folder / "new").symlink_to(NAMES[number % len(NAMES)])
+            os.replace(folder / "new", folder / "current")
+            took_over += live.check_now()
+        for worker in workers:
+            worker.join()
+    served: Counter[str | None] = Counter()
+    for worker in workers:
+        served += worker.served
+    return sum(w.n_done for w in workers), sum(w.n_wrong for w in workers), served, took_over
+
+
+def time_reloads(folder: Path, *, n: int = 20_000) -> str:
+    """Medians and p99 of a decision, with and without a thread that reloads all the time."""
+    stop = threading.Event()
+
+    def reload_on() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            (folder / "new").symlink_to(NAMES[number % 2])
+            os.replace(folder / "new", folder / "current")
+            live.check_now()
+
+    def times() -> np.ndarray:
+        taken = np.empty(n)
+        for number in range(n):
+            started = time.perf_counter()
+            live.decide(QUESTIONS[number % len(QUESTIONS)], now_ms=0)
+            taken[number] = time.perf_counter() - started
+        return taken * 1e3
+
+    with LivePlanner(folder / "current", poll_seconds=None) as live:
+        steady = times()
+        reloader = threading.Thread(target=reload_on)
+        reloader.start()
+        reloading = times()
+        stop.set()
+        reloader.join()
+        n_loads = live.status().n_loads
+
+    def told(taken: np.ndarray) -> str:
+        return f"p50 {np.percentile(taken, 50):.2f} ms p99 {np.percentile(taken, 99):.2f} ms"
+
+    return f"decisions: steady {told(steady)}; under {n_loads} reloads on end {told(reloading)}"
+
+
+def main() -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description="threads across reloads: the same answers")
+    parser.add_argument("--n", type=int, default=100_000, help="decisions of each thread")
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--reloads", type=int, default=50)
+    arguments = parser.parse_args()
+    started, cpu = time.monotonic(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        done, wrong, served, took_over = run(
+            arguments.n,
+            n_threads=arguments.threads,
+            n_reloads=arguments.reloads,
+            folder=Path(folder),
+        )
+        print(time_reloads(Path(folder)))
+    for bundle_id, count in served.most_common():
+        print(f"{count:9}  answers of bundle {bundle_id}")
+    print(
+        f"fuzz threads: {arguments.threads} threads, {done} decisions, {took_over} reloads, "
+        f"{wrong} wrong, {time.monotonic() - started:.0f} s wall, "
+        f"{time.process_time() - cpu:.0f} s CPU, "
+        f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB"
+    )
+    is_good = not wrong and took_over == arguments.reloads and len(served) == len(NAMES)
+    return 0 if is_good and done == arguments.n * arguments.threads else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,426 @@
+"""A live planner: what is good takes over between decisions, what is bad is refused and told once."""
+
+import asyncio
+import gc
+import os
+import shutil
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner_runtime import LivePlanner, Planner
+from planner_runtime.bundle import CALIBRATION, MANIFEST, MODEL
+from planner_runtime.channels import bundle_folder, promote, rollback
+from planner_runtime.decision import Decision
+from planner_runtime.exploration import ExplorationBudget
+from planner_runtime.kernel_config import KernelConfig
+from planner_runtime.outcome_policy import OutcomePolicy
+from tests.outcome_bundles import calibration_of, tiny_onnx, write_outcome_bundle
+from tests.unit.runtime.bundle_cases import QUESTIONS, reseal, write_imitation_bundle
+
+
+class Counted:
+    """Metrics that keep what they are told."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.loads: list[tuple[bool, str | None]] = []
+
+    def observe_decision(self, decision: Decision, seconds: float) -> None:
+        assert seconds >= 0
+        self.decisions.append(decision)
+
+    def observe_load(self, ok: bool, reason: str | None) -> None:
+        self.loads.append((ok, reason))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bundles ``a`` and ``b`` that imitate, ``fails`` whose model answers NaN."""
+    folder = tmp_path_factory.mktemp("made")
+    write_imitation_bundle(folder / "a")
+    write_imitation_bundle(folder / "b", seed=1)
+    write_outcome_bundle(folder / "fails", model=tiny_onnx(nan=True))
+    return folder
+
+
+class Store:
+    """A store of bundles under their ids, and what was logged about it."""
+
+    def __init__(self, root: Path, made: Path) -> None:
+        self.root, self.made = root, made
+        self.pointer = root / "channels" / "current"
+        self.log: list[str] = []
+        self.counted = Counted()
+
+    def use(self, name: str) -> str:
+        planner = Planner.open(self.made / name)
+        assert planner.bundle is not None
+        bundle_id = planner.bundle.manifest.bundle_id
+        place = bundle_folder(self.root, bundle_id)
+        if not place.exists():
+            shutil.copytree(self.made / name, place)
+        promote(self.root, bundle_id, by="test", now_ms=0)
+        return bundle_id
+
+    def live(self, **options: Any) -> LivePlanner:
+        told: dict[str, Any] = {
+            "poll_seconds": None, "log": self.log.append, "metrics": self.counted, **options,
+        }  # fmt: skip
+        return LivePlanner(self.pointer, **told)
+
+
+@pytest.fixture
+def store(tmp_path: Path, made: Path) -> Store:
+    return Store(tmp_path / "store", made)
+
+
+def model_of(live: LivePlanner) -> str | None:
+    return live.decide(QUESTIONS[0]).trace.bundle_id
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(2_000):
+        if true():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it never became true")
+
+
+def test_a_moved_pointer_is_followed_between_two_decisions(store: Store) -> None:
+    a = store.use("a")
+    live = store.live()
+    assert model_of(live) == a
+    assert live.check_now() is False
+    b = store.use("b")
+    assert model_of(live) == a  # not before somebody looked
+    assert live.check_now() is True
+    assert model_of(live) == b
+    assert live.check_now() is False
+    rollback(store.root, by="test", now_ms=1)
+    assert live.check_now() is True
+    assert model_of(live) == a
+    assert store.counted.loads == [(True, None)] * 3
+    assert [line.split()[:2] for line in store.log] == [["bundle", x] for x in (a, b, a)]
+    assert live.status().n_loads == 3
+
+
+def test_answers_are_those_of_a_planner_on_the_same_bundle(store: Store, made: Path) -> None:
+    store.use("a")
+    live, plain = store.live(), Planner.open(made / "a")
+    for question in QUESTIONS:
+        assert live.plan(question, now_ms=5) == plain.plan(question, now_ms=5)
+    assert len(store.counted.decisions) == len(QUESTIONS)
+
+
+def test_a_replaced_folder_and_a_moved_link_are_seen(tmp_path: Path, made: Path) -> None:
+    shutil.copytree(made / "a", tmp_path / "bundle")
+    (tmp_path / "current").symlink_to(tmp_path / "bundle")
+    in_folder = LivePlanner(tmp_path / "bundle", poll_seconds=None)
+    by_link = LivePlanner(tmp_path / "current", poll_seconds=None)
+    before = model_of(in_folder)
+    shutil.copytree(made / "b", tmp_path / "other")
+    (tmp_path / "new").symlink_to(tmp_path / "other")
+    os.replace(tmp_path / "new", tmp_path / "current")
+    assert (by_link.check_now(), in_folder.check_now()) == (True, False)
+    os.rename(tmp_path / "bundle", tmp_path / "old")
+    assert in_folder.check_now() is False
+    assert model_of(in_folder) == before  # its folder is gone, it serves on
+    shutil.copytree(made / "b", tmp_path / "bundle")
+    assert in_folder.check_now() is True
+    assert model_of(in_folder) == model_of(by_link) != before
+
+
+def flip(folder: Path) -> None:
+    data = bytearray((folder / MODEL).read_bytes())
+    data[99] ^= 4
+    (folder / MODEL).write_bytes(data)
+
+
+def test_a_bad_bundle_is_refused_told_once_and_the_last_good_one_serves_on(store: Store) -> None:
+    a = store.use("a")
+    live = store.live()
+    b = store.use("b")
+    flip(bundle_folder(store.root, b))
+    for _ in range(5):
+        assert live.check_now() is False
+        assert model_of(live) == a
+    assert store.counted.loads == [(True, None), (False, "sha256_mismatch")]
+    assert len(store.log) == 2
+    assert store.log[1].startswith(f"bundle refused, {a} serves on: sha256_mismatch: planner.onnx")
+    status = live.status()
+    assert (status.bundle_id, status.n_refused) == (a, 1)
+    assert (status.last_refusal or "").startswith("sha256_mismatch")
+    store.use("a")
+    assert live.check_now() is False  # what serves is what is wanted again
+    assert live.status().last_refusal is None
+    store.use("b")
+    live.check_now()
+    assert store.counted.loads[2:] == [(False, "sha256_mismatch")]  # a new event is told anew
+
+
+def test_a_copy_that_goes_on_unseen_is_tried_again(tmp_path: Path, made: Path) -> None:
+    shutil.copytree(made / "a", tmp_path / "bundle")
+    whole = (tmp_path / "bundle" / CALIBRATION).read_bytes()
+    (tmp_path / "bundle" / CALIBRATION).write_bytes(whole[:50])
+    log: list[str] = []
+    with LivePlanner(tmp_path / "bundle", poll_seconds=0.01, log=log.append) as live:
+        assert live.planner.bundle is None
+        (tmp_path / "bundle" / CALIBRATION).write_bytes(whole)  # neither folder nor manifest change
+        wait_until(lambda: live.planner.bundle is not None)
+    assert len(log) == 2
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"bundle_id":"x"}', b"\xff" * 9_000])
+def test_a_pointer_that_is_none_is_refused_with_its_reason(store: Store, text: bytes) -> None:
+    a = store.use("a")
+    live = store.live()
+    store.pointer.write_bytes(text)
+    assert live.check_now() is False
+    assert model_of(live) == a
+    assert store.counted.loads[-1] == (False, "pointer_malformed")
+    store.pointer.unlink()
+    assert live.check_now() is False
+    assert (model_of(live), store.counted.loads[-1]) == (a, (False, "missing"))
+
+
+def test_without_a_good_bundle_the_baseline_answers_until_there_is_one(store: Store) -> None:
+    live = store.live()
+    reason = live.plan(QUESTIONS[0]).reason
+    assert reason == f"bundle_dir_not_found:{store.pointer}"
+    b = store.use("b")
+    flip(bundle_folder(store.root, b))
+    live.check_now()
+    assert (live.plan(QUESTIONS[0]).reason or "").startswith("bundle_load_failed:planner.onnx: sha")
+    a = store.use("a")
+    assert live.check_now() is True
+    assert model_of(live) == a
+    assert live.status().is_on_trial is False  # there is nothing to go back to
+
+
+def test_a_required_signature_is_required_of_every_bundle(store: Store) -> None:
+    store.use("a")
+    live = store.live(require_signature=True)
+    assert (live.plan(QUESTIONS[0]).reason or "").startswith("bundle_load_failed:manifest.sig")
+    assert store.counted.loads == [(False, "signature_no_key")]
+
+
+def test_a_bundle_that_fails_too_often_goes_back_by_itself(store: Store) -> None:
+    a = store.use("a")
+    live = store.live(trial_decisions=20, trial_failure_ratio=0.1)
+    bad = store.use("fails")
+    assert live.check_now() is True
+    assert live.status().is_on_trial is True
+    reasons = [live.plan(QUESTIONS[i]).reason for i in range(3)]  # 2 of 20 may fail, 3 not
+    assert all((reason or "").startswith("inference_failed") for reason in reasons)
+    assert model_of(live) == a
+    assert live.status().n_rollbacks == 1
+    assert store.counted.loads == [(True, None), (True, None), (False, "rolled_back")]
+    assert store.log[-1].startswith(f"bundle {bad} rolled back to {a}: too many of its first 20")
+    assert live.check_now() is False
+    store.use("a")
+    live.check_now()
+    store.use("fails")
+    assert live.check_now() is False  # it had its chance
+    assert store.counted.loads[-1] == (False, "rolled_back")
+    assert model_of(live) == a
+
+
+def test_a_trial_that_is_passed_lets_the_old_bundle_go(store: Store) -> None:
+    store.use("a")
+    live = store.live(trial_decisions=5)
+    old = weakref.ref(live.planner)
+    store.use("b")
+    live.check_now()
+    for number in range(5):
+        assert live.status().is_on_trial is True
+        live.plan(QUESTIONS[number])
+    assert live.status().is_on_trial is False
+    gc.collect()
+    assert old() is None
+
+
+def test_a_bundle_on_trial_is_nothing_to_go_back_to(store: Store) -> None:
+    a = store.use("a")
+    live = store.live(trial_decisions=50)
+    store.use("b")
+    live.check_now()
+    model_of(live)
+    store.use("fails")
+    live.check_now()
+    for question in QUESTIONS[:6]:
+        live.plan(question)
+    assert model_of(live) == a
+
+
+CHANCE = OutcomePolicy(exploration=ExplorationBudget(epsilon=1.0, seed="x", budget_share=1.0))
+
+
+def test_decisions_are_counted_on_from_bundle_to_bundle_of_an_epoch(tmp_path: Path) -> None:
+    for name, level in (("a", 0.5), ("b", 0.6)):
+        write_outcome_bundle(
+            tmp_path / name, policy=CHANCE, calibration=calibration_of(confidence_threshold=level)
+        )
+    write_imitation_bundle(tmp_path / "imitates")
+    (tmp_path / "current").symlink_to("a")
+
+    def use(name: str) -> None:
+        (tmp_path / "new").symlink_to(name)
+        os.replace(tmp_path / "new", tmp_path / "current")
+        assert live.check_now() is True
+
+    live = LivePlanner(tmp_path / "current", poll_seconds=None, exploration_counts=(40, 3))
+    for question in QUESTIONS[:4]:
+        live.plan(question)
+    decided, explored = live.planner.exploration_counts
+    assert decided == 44
+    assert explored > 3
+    use("imitates")
+    live.plan(QUESTIONS[0])
+    use("b")
+    assert live.planner.exploration_counts == (decided, explored)
+    live.plan(QUESTIONS[5])
+    assert live.planner.exploration_counts[0] == decided + 1
+
+
+def test_another_kernel_configuration_starts_an_epoch_of_its_own(tmp_path: Path) -> None:
+    write_outcome_bundle(tmp_path / "a", policy=CHANCE)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+    def slower(manifest: dict[str, Any]) -> None:
+        manifest["kernel_config"]["scheduling"]["max_concurrent_workcells"] += 1
+
+    reseal(tmp_path / "b", slower)
+    (tmp_path / "current").symlink_to("a")
+    own = LivePlanner(tmp_path / "current", poll_seconds=None, exploration_counts=(40, 3))
+    given = LivePlanner(
+        tmp_path / "current", poll_seconds=None, exploration_counts=(40, 3),
+        kernel_config=KernelConfig(),
+    )  # fmt: skip
+    for name, counts in (("b", (0, 0)), ("a", (40, 3))):
+        (tmp_path / "new").symlink_to(name)
+        os.replace(tmp_path / "new", tmp_path / "current")
+        assert own.check_now() is given.check_now() is True
+        assert own.planner.exploration_counts == counts
+        assert given.planner.exploration_counts == (40, 3)  # one configuration, one epoch
+
+
+def test_an_option_that_planners_do_not_have_is_a_mistake_of_the_caller(store: Store) -> None:
+    with pytest.raises(TypeError):
+        store.live(no_such_option=1)
+
+
+def test_neither_a_broken_log_nor_broken_metrics_stop_a_decision(store: Store) -> None:
+    class Broken:
+        def observe_decision(self, decision: Decision, seconds: float) -> None:
+            raise RuntimeError("full")
+
+        def observe_load(self, ok: bool, reason: str | None) -> None:
+            raise RuntimeError("full")
+
+    def broken(text: str) -> None:
+        raise OSError("no space")
+
+    a = store.use("a")
+    live = store.live(log=broken, metrics=Broken())
+    assert model_of(live) == a
+    store.use("b")
+    assert live.check_now() is True
+    live.plan(QUESTIONS[0])
+
+
+def test_a_thread_looks_by_itself_until_it_is_closed(store: Store) -> None:
+    store.use("a")
+    with store.live(poll_seconds=0.01) as live:
+        b = store.use("b")
+        wait_until(lambda: model_of(live) == b)
+    store.use("a")
+    time.sleep(0.05)
+    assert model_of(live) == b
+    assert not [t for t in threading.enumerate() if t.name == "planner-bundle"]
+
+
+def test_a_planner_that_nobody_has_any_more_is_not_looked_after(store: Store) -> None:
+    store.use("a")
+    live: LivePlanner | None = store.live(poll_seconds=0.01)
+    assert live is not None
+    thread, gone = live._thread, weakref.ref(live)
+    live = None
+    gc.collect()
+    assert thread is not None
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert gone() is None
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_decides_and_follows_on(store: Store) -> None:
+    store.use("a")
+    with store.live(poll_seconds=0.01) as live:
+        live._swap_lock.acquire()  # as if another thread held it at the moment of the fork
+        pid = os.fork()
+        if pid == 0:
+            try:
+                b = store.use("b")
+                wait_until(lambda: model_of(live) == b)
+                live.status()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        live._swap_lock.release()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_decision_in_an_event_loop_does_not_wait_for_a_load(store: Store) -> None:
+    async def both() -> list[str | None]:
+        with store.live(poll_seconds=0.005) as live:
+            seen = []
+            for number in range(40):
+                store.use("b" if number % 2 else "a")
+                seen.append(model_of(live))
+                await asyncio.sleep(0.003)
+            return seen
+
+    a = store.use("a")
+    b = store.use("b")
+    assert set(asyncio.run(both())) <= {a, b}
+
+
+def test_threads_get_the_answers_of_one_thread_across_reloads(store: Store, made: Path) -> None:
+    """Short of ``tests.fuzz.threads``, which takes 8 x 100,000 decisions across 50 reloads."""
+    ids = {name: store.use(name) for name in ("a", "b")}
+    alone = {
+        (ids[name], i): Planner.open(made / name).plan(question, now_ms=0)
+        for name in ids
+        for i, question in enumerate(QUESTIONS)
+    }
+    wrong: list[Any] = []
+    served: set[str | None] = set()
+    stop = threading.Event()
+
+    def decide(live: LivePlanner) -> None:
+        while not stop.is_set():
+            for i, question in enumerate(QUESTIONS):
+                decision = live.decide(question, now_ms=0)
+                served.add(decision.trace.bundle_id)
+                if decision.action != alone[str(decision.trace.bundle_id), i]:
+                    wrong.append(decision)
+
+    live = store.live(metrics=None)
+    threads = [threading.Thread(target=decide, args=(live,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(10):
+        store.use("ab"[number % 2])
+        assert live.check_now() is True
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert served == set(ids.values())
+    assert (made / "a" / MANIFEST).exists()
