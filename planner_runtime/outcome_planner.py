@@ -8,8 +8,7 @@ its trace tells. Does not: the parts themselves (``track_record``, ``outcome_mod
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +27,7 @@ from planner_runtime.contracts.policy_trace import (
     Exploration,
     Stability,
 )
+from planner_runtime.deadline import NEVER, Deadline, DeadlineError
 from planner_runtime.decision import (
     BASELINE_ID,
     Asked,
@@ -35,10 +35,11 @@ from planner_runtime.decision import (
     NoAnswerError,
     budgets_of,
     choice_of,
+    told_briefly,
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
-from planner_runtime.heuristic import baseline_action, issue_view, serial_plan
+from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
 from planner_runtime.objective import Outlook
@@ -47,6 +48,7 @@ from planner_runtime.outcome_model import (
     OutcomeCalibration,
     OutcomeError,
     OutcomeModel,
+    RawOutcomes,
     outlook_of,
 )
 from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides, objective_hash
@@ -57,7 +59,8 @@ from planner_runtime.policy import (
     prefer,
     preferred_without_limits,
 )
-from planner_runtime.session import ModelError
+from planner_runtime.remembering import remembered
+from planner_runtime.session import ModelError, StoppableOutcomeModel
 from planner_runtime.track_record import (
     Record,
     TrackRecordState,
@@ -100,7 +103,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     unconstrained: int | None
 
 
-@lru_cache(maxsize=256)
+@remembered
 def known_actions(space: ActionSpace, offered: ActionSpace, job_type: str) -> KnownActions:
     """The bundle's actions that the caller offers, in the bundle's order."""
     actions = cyntra_actions(space, job_type)
@@ -165,7 +168,12 @@ class OutcomePlanner:
         overrides: PolicyOverrides,
         exploration_counts: tuple[int, int],
     ) -> None:
-        self._bundle, self._parts, self._model = bundle, parts, model
+        self._bundle, self._parts = bundle, parts
+        self._outcomes: Callable[[np.ndarray, np.ndarray, Deadline], RawOutcomes]
+        if isinstance(model, StoppableOutcomeModel):
+            self._outcomes = model.outcomes_by
+        else:
+            self._outcomes = lambda features, actions, deadline: model.outcomes(features, actions)
         self._config = kernel_config or bundle.kernel_config
         self._stability = stability
         self._policy: OutcomePolicy = overrides.applied_to(parts.policy)
@@ -183,20 +191,21 @@ class OutcomePlanner:
         with self._lock:
             return self._n_decided, self._n_explored
 
-    def decide(self, asked: Asked) -> Decision:
+    def decide(self, asked: Asked, baseline: Action, deadline: Deadline = NEVER) -> Decision:
         """The action for one question together with its record.
 
-        Raises:
-            ValueError: the question's own action space has no valid action.
+        Args:
+            baseline: The kernel's own action for it.
+            deadline: After which the baseline, held to the caps, is the answer.
         """
         question = asked.question
-        baseline = baseline_action(asked.offered, question, self._config)
         known = known_actions(self._bundle.action_space, asked.offered, question.job_type)
         fallback = None
         try:
             fallback = self._fallback_row(known, baseline)
-            forecast = self._forecast(question, known, known.rows[baseline])
-        except NoAnswerError as error:
+            forecast = self._forecast(question, known, known.rows[baseline], deadline)
+            deadline.check()
+        except (NoAnswerError, DeadlineError) as error:
             kept = baseline if fallback is None else known.action(fallback)
             return self._unanswered(asked, baseline, kept, str(error))
         reason = self._abstain_reason(forecast)
@@ -218,12 +227,19 @@ class OutcomePlanner:
             raise NoAnswerError("no_action_open:the caps leave nothing of the baseline")
         return held
 
-    def _forecast(self, question: PlannerInput, known: KnownActions, baseline: int) -> Forecast:
+    def _forecast(
+        self, question: PlannerInput, known: KnownActions, baseline: int, deadline: Deadline
+    ) -> Forecast:
         policy = self._policy
         try:
             record = record_of_question(question, self._parts.track_record, self._config)
-            raw = self._model.outcomes(outcome_features(record, question), known.numbers)
+            features = outcome_features(record, question)
+            deadline.check()
+            raw = self._outcomes(features, known.numbers, deadline)
+            deadline.check()
             outlook = outlook_of(raw, self._parts.calibration)
+        except DeadlineError:
+            raise
         except (ModelError, OutcomeError) as error:
             raise NoAnswerError(f"inference_failed:{error}") from error
         except Exception as error:  # whatever the model or its numbers do
@@ -357,7 +373,7 @@ class OutcomePlanner:
             budgets=budgets_of(kept),
             confidence=0.0,
             abstain_to_default=True,
-            reason=reason,
+            reason=told_briefly(reason),
             model=ModelId(checkpoint_id=BASELINE_ID),
             input_hash=asked.input_hash,
         )

@@ -51,7 +51,8 @@ def a_bundle(threshold: float = 0.2, space: ActionSpace = SPACE) -> Bundle:
 
 
 def a_planner(logits: list[list[float]] = SURE_OF_SPECULATION, **bundle: object) -> Planner:
-    return Planner(a_bundle(**bundle), FixedModel(logits))  # type: ignore[arg-type]
+    model = FixedModel(logits)
+    return Planner(a_bundle(**bundle), model, deadline_ms=None)  # type: ignore[arg-type]
 
 
 def test_a_sure_model_decides() -> None:
