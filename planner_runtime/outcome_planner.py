@@ -8,14 +8,13 @@ its trace tells. Does not: the parts themselves (``track_record``, ``outcome_mod
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from planner_runtime.action_set import ActionSet, cyntra_actions
-from planner_runtime.actions import Action, ActionSpace, valid_actions
+from planner_runtime.actions import Action
 from planner_runtime.bundle import Bundle, OutcomeParts
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
@@ -42,8 +41,9 @@ from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
 from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
-from planner_runtime.objective import Outlook
-from planner_runtime.outcome_features import action_numbers, outcome_features
+from planner_runtime.known_actions import KnownActions, known_actions
+from planner_runtime.objective import Outlook, Scores
+from planner_runtime.outcome_features import outcome_features
 from planner_runtime.outcome_model import (
     OutcomeCalibration,
     OutcomeError,
@@ -53,13 +53,14 @@ from planner_runtime.outcome_model import (
 )
 from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides, objective_hash
 from planner_runtime.policy import (
+    Bound,
     NothingOpenError,
     Preference,
+    closed_by_limits,
     held_to_caps,
     prefer,
     preferred_without_limits,
 )
-from planner_runtime.remembering import remembered
 from planner_runtime.session import ModelError, StoppableOutcomeModel
 from planner_runtime.track_record import (
     Record,
@@ -73,21 +74,7 @@ _MAY_EXPLORE: Final = ("not_certified", "low_confidence")
 _TOLD_DECIMALS: Final = 6  # what a model that computes in float32 can tell
 
 
-class KnownActions(msgspec.Struct, frozen=True):
-    """The actions that both the bundle and the caller know, in the forms a decision asks for.
-
-    Attributes:
-        numbers: (A, 2 + C) float32, what the model reads of them; read-only.
-        rows: Where each action stands.
-    """
-
-    actions: ActionSet
-    numbers: np.ndarray
-    rows: Mapping[Action, int]
-
-    def action(self, row: int) -> Action:
-        """The action of a row."""
-        return Action(*self.actions.rows[row])  # type: ignore[arg-type]
+Closed = tuple[Bound | None, ...]
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,20 +88,6 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     novelty: float
     preference: Preference
     unconstrained: int | None
-
-
-@remembered
-def known_actions(space: ActionSpace, offered: ActionSpace, job_type: str) -> KnownActions:
-    """The bundle's actions that the caller offers, in the bundle's order."""
-    actions = cyntra_actions(space, job_type)
-    allowed = set(valid_actions(offered, job_type))
-    kept = tuple(row for row in actions.rows if row in allowed)
-    if len(kept) < len(actions):
-        actions = msgspec.structs.replace(actions, rows=kept)
-    numbers = action_numbers(actions)
-    numbers.flags.writeable = False
-    rows = {Action(*row): i for i, row in enumerate(actions.rows)}  # type: ignore[arg-type]
-    return KnownActions(actions, numbers, rows)
 
 
 def toolchain_of(question: PlannerInput, config: KernelConfig) -> str:
@@ -184,6 +157,7 @@ class OutcomePlanner:
         self._epoch = config_differences(bundle.kernel_config, self._config)
         self._lock = threading.Lock()
         self._n_decided, self._n_explored = exploration_counts
+        self._closed: tuple[KnownActions | None, dict[int, Closed]] = (None, {})
 
     @property
     def exploration_counts(self) -> tuple[int, int]:
@@ -244,14 +218,16 @@ class OutcomePlanner:
             raise NoAnswerError(f"inference_failed:{error}") from error
         except Exception as error:  # whatever the model or its numbers do
             raise NoAnswerError(f"inference_failed:{type(error).__name__}: {error}") from error
+        scores = Scores(outlook, policy.objective)
         try:
             preference = prefer(
                 outlook,
                 policy.objective,
                 known.actions,
                 baseline,
-                limits=policy.limits,
                 risk=question.issue.dk_risk,
+                closed=self._closed_by_limits(known, baseline),
+                scores=scores,
             )
         except NothingOpenError as error:
             raise NoAnswerError(f"no_action_open:{', '.join(sorted(set(error.bounds)))}") from error
@@ -259,8 +235,23 @@ class OutcomePlanner:
             outlook=outlook,
             novelty=raw.novelty,
             preference=preference,
-            unconstrained=preferred_without_limits(outlook, policy.objective, baseline),
+            unconstrained=preferred_without_limits(
+                outlook, policy.objective, baseline, scores=scores
+            ),
         )
+
+    def _closed_by_limits(self, known: KnownActions, baseline: int) -> Closed:
+        """What the policy's limits close of the actions; of the last that were asked about, known
+        already: a kernel asks about the same ones all day.
+        """
+        held, closed = self._closed
+        if held is not known:
+            closed = {}
+            self._closed = (known, closed)
+        if baseline not in closed:
+            limits = self._policy.limits
+            closed[baseline] = tuple(closed_by_limits(known.actions, baseline, limits))
+        return closed[baseline]
 
     def _abstain_reason(self, forecast: Forecast) -> str | None:
         """Why the preferred action is not done; None when it is."""
@@ -338,15 +329,17 @@ class OutcomePlanner:
             exploration=Exploration(enabled=drawn.epsilon > 0, epsilon=drawn.epsilon, u=drawn.u),
         )
         free = forecast.unconstrained
+        rows = {drawn.chosen, preference.baseline, preference.chosen}
+        told = {row: _expected(forecast, row) for row in rows}
         trace = msgspec.structs.replace(
             trace,
             fallback_reason=reason,
             objective=self._policy.objective.name,
             objective_hash=self._objective_hash,
             expected=Expected(
-                chosen=_expected(forecast, drawn.chosen),
-                baseline=_expected(forecast, preference.baseline),
-                preferred=_expected(forecast, preference.chosen),
+                chosen=told[drawn.chosen],
+                baseline=told[preference.baseline],
+                preferred=told[preference.chosen],
             ),
             preferred=choice_of(known.action(preference.chosen)),
             bounds=dict(sorted(Counter(b for b in preference.bounds if b is not None).items())),
@@ -396,13 +389,17 @@ def _number(value: float) -> float | None:
     return round(float(value), _TOLD_DECIMALS) if math.isfinite(value) else None
 
 
+def _mean(values: np.ndarray) -> float | None:
+    return _number(float(np.add.reduce(values)) / len(values))
+
+
 def _expected(forecast: Forecast, row: int) -> ExpectedOutcome:
     outlook, preference = forecast.outlook, forecast.preference
     return ExpectedOutcome(
-        p_pass=_number(outlook.p_pass[:, row].mean()),
-        p_timeout=_number(outlook.p_timeout[:, row].mean()),
-        minutes=_number(outlook.minutes[:, row].mean()),
-        cost_usd=_number(outlook.cost_usd[:, row].mean()),
+        p_pass=_mean(outlook.p_pass[:, row]),
+        p_timeout=_mean(outlook.p_timeout[:, row]),
+        minutes=_mean(outlook.minutes[:, row]),
+        cost_usd=_mean(outlook.cost_usd[:, row]),
         utility=_number(preference.utility[row]),
         lower=_number(preference.lower[row]),
     )
