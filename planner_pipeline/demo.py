@@ -111,7 +111,9 @@ def run_demo(folder: Path, *, n_runs: int, seed: int, say: Callable[[str], None]
     say(f"   {done['verdict']}")
     run_policy(repo, out, seed=seed, say=say)
     document, issue_id = open_question(repo, out)
-    told = explain(Planner.open(out / "bundle"), document, title=f"issue {issue_id}")
+    told = explain(
+        Planner.open(out / "bundle", deadline_ms=None), document, title=f"issue {issue_id}"
+    )
     issue = told.issue
     say(f"3. A decision about the open issue {issue_id}: {issue['title']}")
     say(

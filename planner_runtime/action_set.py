@@ -9,13 +9,13 @@ head of names and no budgets is an ``ActionSet`` too.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import msgspec
 import numpy as np
 
 from planner_runtime.actions import HEADS, NA, ActionSpace, valid_actions
 from planner_runtime.contracts.bins import Bin
+from planner_runtime.remembering import remembered
 
 Row = tuple[Bin | str, ...]
 
@@ -86,7 +86,7 @@ def named_actions(names: Sequence[str]) -> ActionSet:
     return ActionSet(heads=("action",), rows=tuple((name,) for name in names))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def cyntra_actions(space: ActionSpace, job_type: str) -> ActionSet:
     """The valid actions of Cyntra's four heads, in the order of ``valid_actions``."""
     return ActionSet(

@@ -5,7 +5,6 @@ Spec: section 4; formats 7.4 (order, counts).
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +14,7 @@ from planner_runtime.contracts.bins import Bin
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_input import ActionSpaceDocument
+from planner_runtime.remembering import remembered
 
 NA: Final = "NA"
 HEADS: Final = ("swarm_id", "max_candidates_bin", "max_minutes_bin", "max_iterations_bin")
@@ -144,7 +144,7 @@ def is_valid_action(action: Action, *, job_type: str) -> bool:
     return all(rule.allows(values) for rule in VALIDITY_RULES)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
     """VALID_ACTIONS (spec 4.3): swarm, candidates, minutes, iterations, each in the space's order.
 
@@ -161,13 +161,13 @@ def valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
     return tuple(action for action in every if is_valid_action(action, job_type=job_type))
 
 
-@lru_cache(maxsize=256)
+@remembered
 def candidate_set_hash(space: ActionSpace, job_type: str) -> str:
     """sha256 of VALID_ACTIONS in order: equal when two decisions had the same candidates."""
     return document_hash([list(action) for action in valid_actions(space, job_type)])
 
 
-@lru_cache(maxsize=256)
+@remembered
 def choice_matrix(space: ActionSpace, job_type: str) -> np.ndarray:
     """(A, H) int64: for every valid action the index of its choice in every head; read-only."""
     rows = [action_to_indices(space, action) for action in valid_actions(space, job_type)]
@@ -176,7 +176,7 @@ def choice_matrix(space: ActionSpace, job_type: str) -> np.ndarray:
     return matrix
 
 
-@lru_cache(maxsize=256)
+@remembered
 def head_masks(space: ActionSpace, job_type: str) -> tuple[np.ndarray, ...]:
     """For each head a (C,) bool array: True where some valid action makes that choice."""
     return masks_of(space, choice_matrix(space, job_type))

@@ -17,6 +17,7 @@ from planner_runtime.actions import (
     valid_actions,
 )
 from planner_runtime.contracts.canonical import input_hash
+from planner_runtime.contracts.plain import MAX_CHARS, PlainError, plain_document
 from planner_runtime.contracts.planner_action import Budgets, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.policy_trace import (
@@ -30,7 +31,7 @@ from planner_runtime.contracts.reading import (
     ContractError,
     contract_name,
     decode_json,
-    read_document,
+    read_checked,
 )
 from planner_runtime.heuristic import baseline_action
 from planner_runtime.inputs import epoch_ms
@@ -38,6 +39,7 @@ from planner_runtime.kernel_config import KernelConfig
 
 Question = Mapping[str, Any] | bytes | str
 BASELINE_ID: Final = "baseline_heuristic_v0"
+LONGEST_REASON: Final = 400  # characters
 NO_EXPLORATION_MADE: Final = Exploration(enabled=False, epsilon=0.0)
 
 
@@ -99,18 +101,32 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_question(planner_input: Question) -> tuple[PlannerInput, str]:
-    """A planner input and its hash. Raises ``ContractError``."""
-    raw = (
-        decode_json(planner_input, PlannerInput)
-        if isinstance(planner_input, bytes | str)
-        else planner_input
-    )
-    question = read_document(raw, PlannerInput)
+    """A planner input and its hash.
+
+    Raises:
+        ContractError: it is no planner input, or larger than any can be.
+    """
+    name = contract_name(PlannerInput)
+    raw: Any = planner_input
+    if isinstance(planner_input, bytes | str):
+        if len(planner_input) > MAX_CHARS:
+            raise ContractError(name, "$", f"longer than {MAX_CHARS} bytes")
+        raw = decode_json(planner_input, PlannerInput)
+    if not isinstance(raw, dict):
+        raise ContractError(name, "$", "expected an object")
+    try:
+        raw, is_simple = plain_document(raw)
+    except PlainError as error:
+        raise ContractError(name, error.path, error.why) from error
+    question = read_checked(raw, PlannerInput)
     try:
         epoch_ms(question.created_at)
     except (ValueError, OverflowError) as error:
-        raise ContractError(contract_name(PlannerInput), "$.created_at", str(error)) from error
-    return question, input_hash(raw)
+        raise ContractError(name, "$.created_at", str(error)) from error
+    try:
+        return question, input_hash(raw, is_simple=is_simple)
+    except (TypeError, ValueError) as error:  # keys of two kinds, a lone surrogate, a huge number
+        raise ContractError(name, "$", str(error)) from error
 
 
 def asked_of(
@@ -140,14 +156,18 @@ def baseline_of(asked: Asked, config: KernelConfig) -> Action:
 
 def budgets_of(action: Action) -> Budgets:
     """The budget choices of an action."""
-    return msgspec.convert(
-        {
-            "max_minutes_bin": action.max_minutes_bin,
-            "max_candidates_bin": action.max_candidates_bin,
-            "max_iterations_bin": action.max_iterations_bin,
-        },
-        Budgets,
+    return Budgets(
+        max_minutes_bin=action.max_minutes_bin,  # type: ignore[arg-type]
+        max_candidates_bin=action.max_candidates_bin,  # type: ignore[arg-type]
+        max_iterations_bin=action.max_iterations_bin,  # type: ignore[arg-type]
     )
+
+
+def told_briefly(reason: str) -> str:
+    """A reason as any record can hold it, whatever a caller or a library put into it."""
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[:LONGEST_REASON]}..."
+    return reason if reason.isascii() else reason.encode("utf-8", "backslashreplace").decode()
 
 
 def choice_of(action: Action) -> ActionChoice:

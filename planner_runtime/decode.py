@@ -14,16 +14,17 @@ A valid actions, U actions valid for some job.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 import numpy as np
 
 from planner_runtime.actions import HEADS, ActionSpace, choice_matrix, masks_of
+from planner_runtime.remembering import remembered
 
 Decoding = Literal["heads", "joint", "autoregressive"]
 JOINT: Final = "joint"
+_ADDED_IN_TURN: Final = 8  # numpy sums fewer numbers than these one after another
 ANY_JOB: Final = "any"  # no rule speaks of it, so whatever is valid for some job is valid for it
 
 
@@ -65,6 +66,9 @@ class ActionTable(msgspec.Struct, frozen=True):
         columns: (A,) int64, where an action stands in a joint output.
         prefixes: (A, H) int64, which choices of the heads before a head an action makes.
         step_masks: Per head (P, C) bool, what may follow a prefix.
+        grid: (H, W) bool, ``masks`` one under the other, W the widest head's choices; None where
+            that is 8 or more: numpy then adds in another order than head by head.
+        places: (H, A) int64, where an action's choice of a head stands in the flat grid.
     """
 
     choices: np.ndarray
@@ -72,6 +76,8 @@ class ActionTable(msgspec.Struct, frozen=True):
     columns: np.ndarray
     prefixes: np.ndarray
     step_masks: tuple[np.ndarray, ...]
+    grid: np.ndarray | None
+    places: np.ndarray
 
     def column_of(self, labels: np.ndarray) -> np.ndarray:
         """(N,) rows of the table that (N, H) choices are.
@@ -127,7 +133,7 @@ def temperature_names(decoding: Decoding) -> tuple[str, ...]:
     return (JOINT,) if decoding == JOINT else HEADS
 
 
-@lru_cache(maxsize=256)
+@remembered
 def action_table(space: ActionSpace, job_type: str) -> ActionTable:
     """VALID_ACTIONS of a job type."""
     return table_of(space, choice_matrix(space, job_type))
@@ -143,12 +149,19 @@ def table_of(space: ActionSpace, choices: np.ndarray) -> ActionTable:
         mask = np.zeros((count, width), dtype=bool)
         mask[prefixes[:, head], choices[:, head]] = True
         step_masks.append(mask)
+    masks = masks_of(space, choices)
+    widest = max(widths)
+    grid = np.zeros((len(widths), widest), dtype=bool)
+    for head, mask in enumerate(masks):
+        grid[head, : len(mask)] = mask
     return ActionTable(
         choices,
-        masks_of(space, choices),
+        masks,
         np.searchsorted(every, np.ravel_multi_index(tuple(choices.T), widths)),
         prefixes,
         tuple(step_masks),
+        grid if widest < _ADDED_IN_TURN else None,
+        choices.T + np.arange(len(widths))[:, np.newaxis] * widest,
     )
 
 
@@ -211,6 +224,37 @@ def _refuse_non_finite(values: np.ndarray, output: int) -> None:
         raise NonFiniteLogitsError(output)
 
 
+def _decode_heads(
+    outputs: Sequence[np.ndarray], temperatures: Mapping[str, float], table: ActionTable
+) -> JointDecision | None:
+    """``decode`` of independent heads, all at once: to the last bit what head by head gives.
+
+    None where that is not so, or where something is not finite.
+    """
+    grid = table.grid
+    if grid is None or not len(table.choices):
+        return None
+    scores = np.zeros(grid.shape)
+    for head, name in enumerate(HEADS):
+        output = outputs[head]
+        scores[head, : len(output)] = output
+        scores[head] /= temperatures[name]
+    masked = np.where(grid, scores, -np.inf)  # (H, W)
+    masked -= masked.max(axis=1, keepdims=True)
+    masked -= np.log(np.exp(masked).sum(axis=1, keepdims=True))
+    steps = masked.take(table.places)  # (H, A)
+    joint = steps[0] + steps[1] + steps[2] + steps[3]
+    joint -= joint.max()
+    joint -= np.log(np.exp(joint).sum())
+    chances = np.exp(joint)
+    if not np.isfinite(joint).all():
+        return None
+    index = int(joint.argmax())
+    heads = np.exp(masked)
+    told = tuple(row[: len(mask)] for row, mask in zip(heads, table.masks, strict=True))
+    return JointDecision(index, float(chances[index]), chances, told)
+
+
 def decode(
     outputs: Sequence[np.ndarray],
     temperatures: Mapping[str, float],
@@ -225,6 +269,11 @@ def decode(
     Raises:
         NonFiniteLogitsError, ValueError: as ``action_log_probs``.
     """
+    if decoding == "heads":
+        with np.errstate(all="ignore"):  # what is not finite is looked at head by head
+            decision = _decode_heads(outputs, temperatures, table)
+        if decision is not None:
+            return decision
     rows = [np.asarray(output)[np.newaxis] for output in outputs]
     log_probs = action_log_probs(rows, temperatures, table, decoding)[0]
     joint = np.exp(log_probs)

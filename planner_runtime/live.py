@@ -22,7 +22,7 @@ import msgspec
 
 from planner_runtime.bundle import Bundle, BundleError, Trust
 from planner_runtime.contracts.planner_action import PlannerAction
-from planner_runtime.decision import Decision, Question
+from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.outcome_model import OutcomeModel
 from planner_runtime.place import Place, Sight
 from planner_runtime.planner import Planner, load_bundle
@@ -175,11 +175,17 @@ class LivePlanner:
         """The action for one planner input. Never raises."""
         return self.decide(planner_input, now_ms=now_ms).action
 
-    def decide(self, planner_input: Question, *, now_ms: int | None = None) -> Decision:
+    def decide(
+        self,
+        planner_input: Question,
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
         """The action for one planner input together with its record. Never raises."""
         serving = self._serving
         started = time.perf_counter()
-        decision = serving.planner.decide(planner_input, now_ms=now_ms)
+        decision = serving.planner.decide(planner_input, now_ms=now_ms, situation=situation)
         seconds = time.perf_counter() - started
         if serving.trial is not None:
             self._count(serving, decision)

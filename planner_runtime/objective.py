@@ -11,6 +11,7 @@ the price does so on training data.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -224,8 +225,12 @@ def cautious(values: np.ndarray, caution: float, goal: Goal = "max") -> np.ndarr
     Args:
         values: (M, A).
     """
-    spread = caution * values.std(axis=0)
-    bound: np.ndarray = values.mean(axis=0) + (-spread if goal == "max" else spread)
+    n = len(values)
+    mean = np.add.reduce(values, axis=0) / n
+    off = values - mean
+    off *= off
+    spread = caution * np.sqrt(np.add.reduce(off, axis=0) / n)  # as values.std(axis=0), bit for bit
+    bound: np.ndarray = mean + (-spread if goal == "max" else spread)
     return bound
 
 
@@ -292,12 +297,36 @@ def lower_bounds(values: np.ndarray, caution: float, reference: int) -> np.ndarr
     return bound
 
 
+class Scores:
+    """What an objective makes of an outlook, worked out once however often actions are ranked."""
+
+    def __init__(self, outlook: Outlook, objective: Objective) -> None:
+        self.outlook, self.objective = outlook, objective
+
+    @cached_property
+    def utility(self) -> np.ndarray:
+        """(M, A) expected utility."""
+        return utility(self.outlook, self.objective.weights)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that the outlook can tell of."""
+        return steps_of(self.objective, self.outlook)
+
+    @cached_property
+    def signed(self) -> np.ndarray:
+        """(S, A) cautious values of the steps, the higher the better."""
+        return _signed(self.outlook, self.steps, self.objective.caution)
+
+
 def ranked(
     outlook: Outlook,
     objective: Objective,
     allowed: np.ndarray,
     reference: int,
     n: int | None = None,
+    *,
+    scores: Scores | None = None,
 ) -> np.ndarray:
     """Indices of the allowed actions, best first; equal ones in their order.
 
@@ -308,6 +337,7 @@ def ranked(
         allowed: (A,) bool.
         reference: As in ``lower_bounds``.
         n: How many are asked for; further ones may be missing. None for all.
+        scores: Of this outlook and objective, where somebody has them.
 
     Raises:
         ValueError: the rule is ``constrained`` without a price, or the utility of an allowed
@@ -315,32 +345,31 @@ def ranked(
     """
     if objective.rule == "constrained":
         raise ValueError("a constrained objective needs its price first")
+    scores = scores or Scores(outlook, objective)
     left = np.flatnonzero(allowed)
     if objective.rule == "lexicographic":
-        return _lexicographic(outlook, objective, left, len(left) if n is None else n)
-    values = utility(outlook, objective.weights)
-    lower = lower_bounds(values, objective.caution, reference)[left]
+        return _lexicographic(scores, left, len(left) if n is None else n)
+    lower = lower_bounds(scores.utility, objective.caution, reference)[left]
     if np.isnan(lower).any():
         raise ValueError("a weighted outcome is not known of every action")
     order = _best_first(lower)
     if objective.rule == "pareto":
-        steps = steps_of(objective, outlook)
-        margins = np.array([step.within for step in steps])
-        front = pareto_front(_signed(outlook, steps, objective.caution)[:, left], margins)
+        margins = np.array([step.within for step in scores.steps])
+        front = pareto_front(scores.signed[:, left], margins)
         order = np.concatenate([order[front[order]], order[~front[order]]])
     best_first: np.ndarray = left[order]
     return best_first
 
 
-def _lexicographic(outlook: Outlook, objective: Objective, left: np.ndarray, n: int) -> np.ndarray:
-    steps = steps_of(objective, outlook)
-    values = _signed(outlook, steps, objective.caution)
+def _lexicographic(scores: Scores, left: np.ndarray, n: int) -> np.ndarray:
     ordered: list[int] = []
     rest = left
     while len(rest) and len(ordered) < n:
         tied = rest
-        for row, step in zip(values, steps, strict=True):
-            tied = tied[row[tied] >= row[tied].max() - step.within - _tie(row[tied])]
+        for row, step in zip(scores.signed, scores.steps, strict=True):
+            seen = row[tied]
+            tied = tied[seen >= seen.max() - step.within - _tie(seen)]
         ordered.extend(tied.tolist())
-        rest = rest[~np.isin(rest, tied)]
+        if len(ordered) < n:
+            rest = rest[~np.isin(rest, tied)]
     return np.array(ordered, dtype=np.int64)

@@ -14,10 +14,8 @@ from planner_runtime.action_set import ActionSet
 from planner_runtime.actions import NA
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.contracts.reading import read_document
-from planner_runtime.features import plain_features
+from planner_runtime.features import PLAIN_NAMES, plain_features
 from planner_runtime.heuristic import SERIAL, SPECULATE
-from planner_runtime.inputs import blank_planner_input
 from planner_runtime.track_record import Record, mean_chance
 
 RECORD_FEATURES: Final = (
@@ -55,21 +53,15 @@ def record_features(record: Record) -> np.ndarray:
 
 def outcome_features(record: Record, planner_input: PlannerInput) -> np.ndarray:
     """(F,) float32 in the order of ``OUTCOME_FEATURES``: the track record, then the decision."""
-    plain = [value for _, value in plain_features(planner_input)]
-    return np.concatenate([record_features(record), np.array(plain, dtype=np.float32)])
+    return np.concatenate([record_features(record), plain_vector(planner_input)])
 
 
 def plain_vector(planner_input: PlannerInput) -> np.ndarray:
     """(F0,) float32: the part of ``outcome_features`` that needs no record."""
-    return np.array([value for _, value in plain_features(planner_input)], dtype=np.float32)
+    return np.array(plain_features(planner_input), dtype=np.float32)
 
 
-def _outcome_feature_names() -> tuple[str, ...]:
-    blank = read_document(blank_planner_input(), PlannerInput)
-    return (*RECORD_FEATURES, *(name for name, _ in plain_features(blank)))
-
-
-OUTCOME_FEATURES: Final = _outcome_feature_names()
+OUTCOME_FEATURES: Final = (*RECORD_FEATURES, *PLAIN_NAMES)
 
 
 def action_numbers(actions: ActionSet) -> np.ndarray:

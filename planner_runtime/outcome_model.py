@@ -6,6 +6,7 @@ Spec: section 7.4. Shapes: F features, A actions, C choices of an action, R rows
 ensemble and the doubt in the evidence give, equally likely.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Protocol, runtime_checkable
 
@@ -147,15 +148,16 @@ def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
         raise OutcomeError(f"{name} has shape {array.shape}, not {shape}")
     if name == "cost_usd" and np.isnan(array).all():
         return array
-    if not np.isfinite(array).all():
+    least, most = float(array.min()), float(array.max())  # NaN where anything is
+    if not (math.isfinite(least) and math.isfinite(most)):
         raise OutcomeError(f"{name} is not finite")
-    if array.min() < -_CHANCE_SLACK:
+    if least < -_CHANCE_SLACK:
         raise OutcomeError(f"{name} is negative")
     if name in ("p_pass", "p_timeout"):
-        if array.max() > 1 + _CHANCE_SLACK:
+        if most > 1 + _CHANCE_SLACK:
             raise OutcomeError(f"{name} is above 1")
-        return np.clip(array, 0.0, 1.0)
-    return np.maximum(array, 0.0)
+        return array if least > 0 and most <= 1 else np.clip(array, 0.0, 1.0)
+    return array if least > 0 else np.maximum(array, 0.0)
 
 
 def outlook_of(raw: RawOutcomes, calibration: OutcomeCalibration) -> Outlook:

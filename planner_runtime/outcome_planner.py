@@ -8,15 +8,13 @@ its trace tells. Does not: the parts themselves (``track_record``, ``outcome_mod
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from planner_runtime.action_set import ActionSet, cyntra_actions
-from planner_runtime.actions import Action, ActionSpace, valid_actions
+from planner_runtime.actions import Action
 from planner_runtime.bundle import Bundle, OutcomeParts
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
@@ -28,37 +26,42 @@ from planner_runtime.contracts.policy_trace import (
     Exploration,
     Stability,
 )
+from planner_runtime.deadline import NEVER, Deadline, DeadlineError
 from planner_runtime.decision import (
     BASELINE_ID,
     Asked,
     Decision,
     NoAnswerError,
-    baseline_of,
     budgets_of,
     choice_of,
+    told_briefly,
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
 from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
-from planner_runtime.objective import Outlook
-from planner_runtime.outcome_features import action_numbers, outcome_features
+from planner_runtime.known_actions import KnownActions, known_actions
+from planner_runtime.objective import Outlook, Scores
+from planner_runtime.outcome_features import outcome_features
 from planner_runtime.outcome_model import (
     OutcomeCalibration,
     OutcomeError,
     OutcomeModel,
+    RawOutcomes,
     outlook_of,
 )
 from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides, objective_hash
 from planner_runtime.policy import (
+    Bound,
     NothingOpenError,
     Preference,
+    closed_by_limits,
     held_to_caps,
     prefer,
     preferred_without_limits,
 )
-from planner_runtime.session import ModelError
+from planner_runtime.session import ModelError, StoppableOutcomeModel
 from planner_runtime.track_record import (
     Record,
     TrackRecordState,
@@ -71,27 +74,7 @@ _MAY_EXPLORE: Final = ("not_certified", "low_confidence")
 _TOLD_DECIMALS: Final = 6  # what a model that computes in float32 can tell
 
 
-class KnownActions(msgspec.Struct, frozen=True):
-    """The actions that both the bundle and the caller know, in the forms a decision asks for.
-
-    Attributes:
-        numbers: (A, 2 + C) float32, what the model reads of them; read-only.
-        rows: Where each action stands.
-    """
-
-    actions: ActionSet
-    numbers: np.ndarray
-    rows: Mapping[Action, int]
-
-    def action(self, row: int) -> Action:
-        """The action of a row."""
-        return Action(*self.actions.rows[row])  # type: ignore[arg-type]
-
-    def enforceable(self, allowed: frozenset[Action] | None) -> np.ndarray | None:
-        """(A,) bool: the kernel would enforce the action; None: it did not say."""
-        if allowed is None:
-            return None
-        return np.array([row in allowed for row in self.actions.rows])
+Closed = tuple[Bound | None, ...]
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,20 +88,6 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     novelty: float
     preference: Preference
     unconstrained: int | None
-
-
-@lru_cache(maxsize=256)
-def known_actions(space: ActionSpace, offered: ActionSpace, job_type: str) -> KnownActions:
-    """The bundle's actions that the caller offers, in the bundle's order."""
-    actions = cyntra_actions(space, job_type)
-    allowed = set(valid_actions(offered, job_type))
-    kept = tuple(row for row in actions.rows if row in allowed)
-    if len(kept) < len(actions):
-        actions = msgspec.structs.replace(actions, rows=kept)
-    numbers = action_numbers(actions)
-    numbers.flags.writeable = False
-    rows = {Action(*row): i for i, row in enumerate(actions.rows)}  # type: ignore[arg-type]
-    return KnownActions(actions, numbers, rows)
 
 
 def toolchain_of(question: PlannerInput, config: KernelConfig) -> str:
@@ -172,7 +141,12 @@ class OutcomePlanner:
         overrides: PolicyOverrides,
         exploration_counts: tuple[int, int],
     ) -> None:
-        self._bundle, self._parts, self._model = bundle, parts, model
+        self._bundle, self._parts = bundle, parts
+        self._outcomes: Callable[[np.ndarray, np.ndarray, Deadline], RawOutcomes]
+        if isinstance(model, StoppableOutcomeModel):
+            self._outcomes = model.outcomes_by
+        else:
+            self._outcomes = lambda features, actions, deadline: model.outcomes(features, actions)
         self._config = kernel_config or bundle.kernel_config
         self._stability = stability
         self._policy: OutcomePolicy = overrides.applied_to(parts.policy)
@@ -183,6 +157,7 @@ class OutcomePlanner:
         self._epoch = config_differences(bundle.kernel_config, self._config)
         self._lock = threading.Lock()
         self._n_decided, self._n_explored = exploration_counts
+        self._closed: tuple[KnownActions | None, dict[int, Closed]] = (None, {})
 
     @property
     def exploration_counts(self) -> tuple[int, int]:
@@ -190,20 +165,21 @@ class OutcomePlanner:
         with self._lock:
             return self._n_decided, self._n_explored
 
-    def decide(self, asked: Asked) -> Decision:
+    def decide(self, asked: Asked, baseline: Action, deadline: Deadline = NEVER) -> Decision:
         """The action for one question together with its record.
 
-        Raises:
-            ValueError: the question's own action space has no valid action.
+        Args:
+            baseline: The kernel's own action for it.
+            deadline: After which the baseline, held to the caps, is the answer.
         """
         question = asked.question
-        baseline = baseline_of(asked, self._config)
         known = known_actions(self._bundle.action_space, asked.offered, question.job_type)
         fallback = None
         try:
             fallback = self._fallback_row(known, baseline)
-            forecast = self._forecast(asked, known, known.rows[baseline])
-        except NoAnswerError as error:
+            forecast = self._forecast(asked, known, known.rows[baseline], deadline)
+            deadline.check()
+        except (NoAnswerError, DeadlineError) as error:
             kept = baseline if fallback is None else known.action(fallback)
             return self._unanswered(asked, baseline, kept, str(error))
         reason = self._abstain_reason(forecast, asked.situation.confidence_threshold)
@@ -225,25 +201,34 @@ class OutcomePlanner:
             raise NoAnswerError("no_action_open:the caps leave nothing of the baseline")
         return held
 
-    def _forecast(self, asked: Asked, known: KnownActions, baseline: int) -> Forecast:
+    def _forecast(
+        self, asked: Asked, known: KnownActions, baseline: int, deadline: Deadline
+    ) -> Forecast:
         policy, question = self._policy, asked.question
         try:
             record = record_of_question(question, self._parts.track_record, self._config)
-            raw = self._model.outcomes(outcome_features(record, question), known.numbers)
+            features = outcome_features(record, question)
+            deadline.check()
+            raw = self._outcomes(features, known.numbers, deadline)
+            deadline.check()
             outlook = outlook_of(raw, self._parts.calibration)
+        except DeadlineError:
+            raise
         except (ModelError, OutcomeError) as error:
             raise NoAnswerError(f"inference_failed:{error}") from error
         except Exception as error:  # whatever the model or its numbers do
             raise NoAnswerError(f"inference_failed:{type(error).__name__}: {error}") from error
+        scores = Scores(outlook, policy.objective)
         try:
             preference = prefer(
                 outlook,
                 policy.objective,
                 known.actions,
                 baseline,
-                limits=policy.limits,
                 risk=question.issue.dk_risk,
                 enforceable=known.enforceable(asked.situation.enforceable),
+                closed=self._closed_by_limits(known, baseline),
+                scores=scores,
             )
         except NothingOpenError as error:
             raise NoAnswerError(f"no_action_open:{', '.join(sorted(set(error.bounds)))}") from error
@@ -251,8 +236,23 @@ class OutcomePlanner:
             outlook=outlook,
             novelty=raw.novelty,
             preference=preference,
-            unconstrained=preferred_without_limits(outlook, policy.objective, baseline),
+            unconstrained=preferred_without_limits(
+                outlook, policy.objective, baseline, scores=scores
+            ),
         )
+
+    def _closed_by_limits(self, known: KnownActions, baseline: int) -> Closed:
+        """What the policy's limits close of the actions; of the last that were asked about, known
+        already: a kernel asks about the same ones all day.
+        """
+        held, closed = self._closed
+        if held is not known:
+            closed = {}
+            self._closed = (known, closed)
+        if baseline not in closed:
+            limits = self._policy.limits
+            closed[baseline] = tuple(closed_by_limits(known.actions, baseline, limits))
+        return closed[baseline]
 
     def _abstain_reason(self, forecast: Forecast, least: float) -> str | None:
         """Why the preferred action is not done; None when it is.
@@ -336,15 +336,17 @@ class OutcomePlanner:
             exploration=Exploration(enabled=drawn.epsilon > 0, epsilon=drawn.epsilon, u=drawn.u),
         )
         free = forecast.unconstrained
+        rows = {drawn.chosen, preference.baseline, preference.chosen}
+        told = {row: _expected(forecast, row) for row in rows}
         trace = msgspec.structs.replace(
             trace,
             fallback_reason=reason,
             objective=self._policy.objective.name,
             objective_hash=self._objective_hash,
             expected=Expected(
-                chosen=_expected(forecast, drawn.chosen),
-                baseline=_expected(forecast, preference.baseline),
-                preferred=_expected(forecast, preference.chosen),
+                chosen=told[drawn.chosen],
+                baseline=told[preference.baseline],
+                preferred=told[preference.chosen],
             ),
             preferred=choice_of(known.action(preference.chosen)),
             bounds=dict(sorted(Counter(b for b in preference.bounds if b is not None).items())),
@@ -371,7 +373,7 @@ class OutcomePlanner:
             budgets=budgets_of(kept),
             confidence=0.0,
             abstain_to_default=True,
-            reason=reason,
+            reason=told_briefly(reason),
             model=ModelId(checkpoint_id=BASELINE_ID),
             input_hash=asked.input_hash,
         )
@@ -394,13 +396,17 @@ def _number(value: float) -> float | None:
     return round(float(value), _TOLD_DECIMALS) if math.isfinite(value) else None
 
 
+def _mean(values: np.ndarray) -> float | None:
+    return _number(float(np.add.reduce(values)) / len(values))
+
+
 def _expected(forecast: Forecast, row: int) -> ExpectedOutcome:
     outlook, preference = forecast.outlook, forecast.preference
     return ExpectedOutcome(
-        p_pass=_number(outlook.p_pass[:, row].mean()),
-        p_timeout=_number(outlook.p_timeout[:, row].mean()),
-        minutes=_number(outlook.minutes[:, row].mean()),
-        cost_usd=_number(outlook.cost_usd[:, row].mean()),
+        p_pass=_mean(outlook.p_pass[:, row]),
+        p_timeout=_mean(outlook.p_timeout[:, row]),
+        minutes=_mean(outlook.minutes[:, row]),
+        cost_usd=_mean(outlook.cost_usd[:, row]),
         utility=_number(preference.utility[row]),
         lower=_number(preference.lower[row]),
     )

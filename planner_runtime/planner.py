@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
 
-from planner_runtime.actions import HEADS, Action, choice_matrix, valid_actions
+from planner_runtime.actions import Action, valid_actions
 from planner_runtime.bundle import (
     GOLDEN,
     MODEL,
@@ -23,12 +22,18 @@ from planner_runtime.bundle import (
     Trust,
     read_bundle,
 )
-from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.policy_trace import Stability
 from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.deadline import (
+    DEFAULT_DEADLINE_MS,
+    NEVER,
+    Deadline,
+    DeadlineError,
+    checked_ms,
+)
 from planner_runtime.decision import (
     BASELINE_ID,
     NO_SITUATION,
@@ -42,18 +47,12 @@ from planner_runtime.decision import (
     baseline_of,
     budgets_of,
     read_question,
+    told_briefly,
     trace_of,
 )
-from planner_runtime.decode import (
-    JointDecision,
-    NonFiniteLogitsError,
-    action_table,
-    decode,
-    output_widths,
-    table_of,
-)
+from planner_runtime.decode import output_widths
 from planner_runtime.exploration import NO_EXPLORATION, ExplorationBudget
-from planner_runtime.features import feature_vector
+from planner_runtime.imitation import Imitator, Verdict
 from planner_runtime.inputs import blank_planner_input, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
 from planner_runtime.objective import Objective
@@ -62,7 +61,6 @@ from planner_runtime.outcome_planner import OutcomePlanner
 from planner_runtime.outcome_policy import PolicyOverrides
 from planner_runtime.policy import Limits
 from planner_runtime.session import Model, ModelError, OnnxModel, OnnxOutcomeModel
-from planner_runtime.tokenizer import TokenBudget, tokenize
 
 __all__ = [
     "BASELINE_ID",
@@ -80,17 +78,7 @@ GOLDEN_TOLERANCE: Final = 1e-4
 
 # what is answered when a question cannot be read
 _BLANK: Final = read_document(blank_planner_input(), PlannerInput)
-
-
-class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model that imitates said, on the actions both it and the caller know."""
-
-    action: Action
-    confidence: float
-    calibration: Calibration
-    probs: dict[str, tuple[float, ...]]
-    alternatives: tuple[tuple[Action, float], ...]
-    model_id: ModelId
+_BASELINE_MODEL: Final = ModelId(checkpoint_id=BASELINE_ID)
 
 
 class Planner:
@@ -101,6 +89,11 @@ class Planner:
             outcomes is not followed where its bundle's differs.
         objective, limits, exploration: In the place of an outcome bundle's own.
         exploration_counts: Decisions of this epoch so far, and those that were drawn by chance.
+        deadline_ms: What takes longer is answered by the baseline with the reason ``deadline``;
+            None: whatever it takes.
+
+    Raises:
+        ValueError: ``deadline_ms`` is not above 0.
     """
 
     def __init__(
@@ -114,9 +107,14 @@ class Planner:
         limits: Limits | None = None,
         exploration: ExplorationBudget | None = None,
         exploration_counts: tuple[int, int] = (0, 0),
+        deadline_ms: float | None = DEFAULT_DEADLINE_MS,
     ) -> None:
         self._bundle = bundle
-        self._model = None if isinstance(model, OutcomeModel) else model
+        self._bundle_id = None if bundle is None else bundle.manifest.bundle_id
+        self._imitator = None
+        if bundle is not None and model is not None and not isinstance(model, OutcomeModel):
+            self._imitator = Imitator(bundle, model)
+        self._deadline_ms = None if deadline_ms is None else checked_ms(deadline_ms)
         self._no_model_reason = no_model_reason
         own = SHIPPED_CONFIG if bundle is None else bundle.kernel_config
         self._config = kernel_config or own
@@ -150,6 +148,7 @@ class Planner:
         exploration: ExplorationBudget | None = None,
         exploration_counts: tuple[int, int] = (0, 0),
         trust: Trust = NO_TRUST,
+        deadline_ms: float | None = DEFAULT_DEADLINE_MS,
     ) -> "Planner":
         """A planner on the bundle in ``folder``; on the baseline, with the reason, when it must not
         be used. Never raises. Arguments as of the class; ``trust`` says whose bundles are opened.
@@ -166,6 +165,7 @@ class Planner:
                 limits=limits,
                 exploration=exploration,
                 exploration_counts=exploration_counts,
+                deadline_ms=deadline_ms,
             )
         except BundleError as error:
             reason = f"bundle_load_failed:{error}"
@@ -207,73 +207,46 @@ class Planner:
             situation: What the kernel knows of its dispatch; None: nothing beyond the input.
         """
         created_at, situation = _timestamp(now_ms), situation or NO_SITUATION
+        deadline = NEVER if self._deadline_ms is None else Deadline(self._deadline_ms)
         try:
             question, digest = read_question(planner_input)
         except ContractError as error:
-            reason = f"invalid_input:{error.path}: {error.why}"
-            return self._baseline_decision(asked_of(_BLANK, None, created_at, situation), reason)
+            return self._unread(created_at, situation, f"{error.path}: {error.why}")
         except Exception as error:  # whatever a caller's mapping does when it is read
-            reason = f"invalid_input:$: {type(error).__name__}: {error}"
-            return self._baseline_decision(asked_of(_BLANK, None, created_at, situation), reason)
+            return self._unread(created_at, situation, f"$: {type(error).__name__}: {error}")
         asked = asked_of(question, digest, created_at, situation)
         if not valid_actions(asked.offered, question.job_type):
             reason = f"no_valid_action:the input offers none for {question.job_type!r}"
-            return self._baseline_decision(asked_of(_BLANK, digest, created_at, situation), reason)
+            return self._blank(created_at, situation, reason, digest)
+        baseline = baseline_of(asked, self._config)
         try:
+            deadline.check()
             if self._outcomes is not None:
-                return self._outcomes.decide(asked)
-            verdict = self._ask_model(asked)
-        except NoAnswerError as error:
-            return self._baseline_decision(asked, str(error))
+                return self._outcomes.decide(asked, baseline, deadline)
+            if self._imitator is None:
+                raise NoAnswerError(self._no_model_reason)
+            verdict = self._imitator.ask(asked, deadline)
+        except (NoAnswerError, DeadlineError) as error:
+            return self._baseline_decision(asked, baseline, str(error))
         except Exception as error:
             reason = f"inference_failed:{type(error).__name__}: {error}"
-            return self._baseline_decision(asked, reason)
+            return self._baseline_decision(asked, baseline, reason)
         if not verdict.calibration.follows(verdict.confidence):
-            return self._baseline_decision(asked, _abstain_reason(verdict), verdict=verdict)
-        return self._model_decision(asked, verdict)
+            return self._baseline_decision(asked, baseline, _abstain_reason(verdict), verdict)
+        return self._model_decision(asked, baseline, verdict)
 
-    def _ask_model(self, asked: Asked) -> _Verdict:
-        if self._bundle is None or self._model is None:
-            raise NoAnswerError(self._no_model_reason)
-        question, offered = asked.question, asked.offered
-        space, calibration = self._bundle.action_space, self._bundle.calibration
-        card = self._bundle.manifest.model
-        if calibration is None or card.decoding == "outcome":
-            raise NoAnswerError("inference_failed:an outcome bundle without a model of outcomes")
-        known = valid_actions(space, question.job_type)
-        allowed = set(valid_actions(offered, question.job_type))
-        rows = [row for row, action in enumerate(known) if action in allowed]
-        if not rows:
-            raise NoAnswerError("no_valid_action:the bundle knows none of the offered actions")
-        table = action_table(space, question.job_type)
-        if len(rows) < len(known):
-            table = table_of(space, choice_matrix(space, question.job_type)[rows])
-        if card.input_kind == "features":
-            row = feature_vector(question)
-        else:
-            budget = TokenBudget(seq_len=card.seq_len, per_run=card.tokens_per_run)
-            row = np.asarray(tokenize(question, budget=budget), dtype=np.int64)
-        try:
-            decision = decode(
-                self._model.logits(row), calibration.temperatures, table, card.decoding
-            )
-        except (ModelError, NonFiniteLogitsError) as error:
-            raise NoAnswerError(f"inference_failed:{error}") from error
-        actions = [known[row] for row in rows]
-        best = np.argsort(-decision.joint_probs, kind="stable")[:5]
-        return _Verdict(
-            action=actions[decision.index],
-            confidence=min(1.0, decision.confidence),
-            calibration=calibration,
-            probs=_probs(decision),
-            alternatives=tuple((actions[i], float(decision.joint_probs[i])) for i in best),
-            model_id=ModelId(
-                checkpoint_id=self._bundle.manifest.bundle_id,
-                version=self._bundle.manifest.versions.get("cyntra-planner"),
-            ),
-        )
+    def _unread(self, created_at: str, situation: Situation, why: str) -> Decision:
+        return self._blank(created_at, situation, f"invalid_input:{why}", None)
 
-    def _model_decision(self, asked: Asked, verdict: _Verdict) -> Decision:
+    def _blank(
+        self, created_at: str, situation: Situation, reason: str, digest: str | None
+    ) -> Decision:
+        """The answer to a question of which nothing can be used."""
+        asked = asked_of(_BLANK, digest, created_at, situation)
+        baseline = baseline_of(asked, self._config)
+        return self._baseline_decision(asked, baseline, reason)
+
+    def _model_decision(self, asked: Asked, baseline: Action, verdict: Verdict) -> Decision:
         action = PlannerAction(
             created_at=asked.created_at,
             swarm_id=verdict.action.swarm_id,
@@ -284,12 +257,11 @@ class Planner:
             model=verdict.model_id,
             input_hash=asked.input_hash,
         )
-        return self._recorded(asked, action, verdict)
+        return self._recorded(asked, action, baseline, verdict)
 
     def _baseline_decision(
-        self, asked: Asked, reason: str, *, verdict: _Verdict | None = None
+        self, asked: Asked, baseline: Action, reason: str, verdict: Verdict | None = None
     ) -> Decision:
-        baseline = baseline_of(asked, self._config)
         action = PlannerAction(
             created_at=asked.created_at,
             swarm_id=baseline.swarm_id,
@@ -297,28 +269,29 @@ class Planner:
             probs=None if verdict is None else verdict.probs,
             confidence=0.0 if verdict is None else verdict.confidence,
             abstain_to_default=True,
-            reason=reason,
-            model=ModelId(checkpoint_id=BASELINE_ID) if verdict is None else verdict.model_id,
+            reason=told_briefly(reason),
+            model=_BASELINE_MODEL if verdict is None else verdict.model_id,
             input_hash=asked.input_hash,
         )
-        return self._recorded(asked, action, verdict)
+        return self._recorded(asked, action, baseline, verdict)
 
-    def _recorded(self, asked: Asked, action: PlannerAction, verdict: _Verdict | None) -> Decision:
-        baseline = baseline_of(asked, self._config)
+    def _recorded(
+        self, asked: Asked, action: PlannerAction, baseline: Action, verdict: Verdict | None
+    ) -> Decision:
         trace = trace_of(
             asked,
             action,
             baseline,
             decided_by="baseline" if action.abstain_to_default else "model",
             stability=self._stability,
-            bundle_id=None if self._bundle is None else self._bundle.manifest.bundle_id,
+            bundle_id=self._bundle_id,
         )
         if verdict is None:
             return Decision(action, trace, baseline, None, ())
         return Decision(action, trace, baseline, verdict.action, verdict.alternatives)
 
 
-def _abstain_reason(verdict: _Verdict) -> str:
+def _abstain_reason(verdict: Verdict) -> str:
     if verdict.calibration.always_abstains:
         return "not_certified:no confidence is known to keep its promise"
     threshold = verdict.calibration.confidence_threshold
@@ -332,13 +305,6 @@ def _timestamp(now_ms: int | None) -> str:
     except (TypeError, ValueError):
         pass
     return rfc3339(time.time_ns() // 1_000_000)
-
-
-def _probs(decision: JointDecision) -> dict[str, tuple[float, ...]]:
-    return {
-        head: tuple(float(p) for p in np.clip(probs, 0.0, 1.0))
-        for head, probs in zip(HEADS, decision.head_probs, strict=True)
-    }
 
 
 def open_model(bundle: Bundle) -> OnnxModel | OnnxOutcomeModel:
@@ -356,9 +322,9 @@ def open_model(bundle: Bundle) -> OnnxModel | OnnxOutcomeModel:
 
 def golden_planner(bundle: Bundle, model: Model | OutcomeModel) -> Planner:
     """The planner that golden cases are written with and checked with: nothing is left to chance,
-    so that a case does not depend on those before it.
+    so that a case does not depend on those before it, nor on how busy the machine is.
     """
-    return Planner(bundle, model, exploration=NO_EXPLORATION)
+    return Planner(bundle, model, exploration=NO_EXPLORATION, deadline_ms=None)
 
 
 def load_bundle(folder: Path, *, trust: Trust = NO_TRUST) -> tuple[Bundle, Model | OutcomeModel]:

@@ -8,6 +8,7 @@ A actions.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -20,10 +21,10 @@ from planner_runtime.objective import (
     Guardrail,
     Objective,
     Outlook,
+    Scores,
     cautious,
     lower_bounds,
     ranked,
-    utility,
 )
 
 Bound = Literal[
@@ -198,17 +199,21 @@ def _known(outlook: Outlook, values: np.ndarray) -> np.ndarray:
     return known
 
 
-def preferred_without_limits(outlook: Outlook, objective: Objective, baseline: int) -> int | None:
+def preferred_without_limits(
+    outlook: Outlook, objective: Objective, baseline: int, *, scores: Scores | None = None
+) -> int | None:
     """Row of the action that an objective would take were every action open; what its bound says is
     which constraint a decision felt. None: nothing is known of any.
 
     Raises:
         ValueError: the objective is ``constrained`` and has no price.
     """
-    known = _known(outlook, utility(outlook, objective.weights))
+    scores = scores or Scores(outlook, objective)
+    known = _known(outlook, scores.utility)
     if not known.any():
         return None
-    return int(ranked(outlook, objective, known, _reference(known, baseline), n=1)[0])
+    reference = _reference(known, baseline)
+    return int(ranked(outlook, objective, known, reference, n=1, scores=scores)[0])
 
 
 def _reference(open_: np.ndarray, baseline: int) -> int:
@@ -227,6 +232,8 @@ def prefer(
     limits: Limits = SAFE_LIMITS,
     risk: Risk | None = None,
     enforceable: np.ndarray | None = None,
+    closed: Sequence[Bound | None] | None = None,
+    scores: Scores | None = None,
 ) -> Preference:
     """The action an objective prefers among those that limits and guardrails leave open.
 
@@ -234,6 +241,8 @@ def prefer(
         baseline: Row of the action that would be taken without a model.
         enforceable: (A,) bool, what the kernel would enforce; its baseline it does in any case.
         risk: The decision's risk class; a class without a guardrail, and None, asks for nothing.
+        closed: What ``closed_by_limits`` says, where somebody has it.
+        scores: Of this outlook and objective, likewise.
 
     Raises:
         NothingOpenError: every action is closed.
@@ -242,13 +251,14 @@ def prefer(
     """
     if outlook.p_pass.shape[1] != len(actions):
         raise ValueError(f"an outlook on {outlook.p_pass.shape[1]} of {len(actions)} actions")
-    bounds = closed_by_limits(actions, baseline, limits)
-    values = utility(outlook, objective.weights)
-    known = _known(outlook, values)
+    bounds = list(closed_by_limits(actions, baseline, limits) if closed is None else closed)
+    scores = scores or Scores(outlook, objective)
+    values = scores.utility
+    known = _known(outlook, values).tolist()
     guard = objective.guardrails.get(risk) if risk is not None else None
-    keeps = saves = np.ones(len(actions), dtype=bool)
+    keeps = saves = [True] * len(actions)
     if guard is not None:
-        keeps, saves = _guarded(outlook, objective, guard, baseline)
+        keeps, saves = (passes.tolist() for passes in _guarded(outlook, objective, guard, baseline))
     for row in range(len(actions)):
         if bounds[row] is not None:
             continue
@@ -264,7 +274,7 @@ def prefer(
     if not open_.any():
         raise NothingOpenError(tuple(bound for bound in bounds if bound is not None))
     reference = _reference(open_, baseline)
-    chosen = int(ranked(outlook, objective, open_, reference, n=1)[0])
+    chosen = int(ranked(outlook, objective, open_, reference, n=1, scores=scores)[0])
     gains = values[:, chosen] - values[:, baseline]
     return Preference(
         chosen=chosen,

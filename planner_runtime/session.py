@@ -5,10 +5,11 @@ Does not: checking files (``bundle``), choosing (``decode``). Source: reference/
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from planner_runtime.deadline import NEVER, WATCHDOG, Deadline, DeadlineError
 from planner_runtime.outcome_features import CHOICES
 from planner_runtime.outcome_model import MODEL_OUTPUTS, OUTCOMES, RawOutcomes
 from planner_runtime.tokenizer import fold
@@ -32,6 +33,26 @@ class Model(Protocol):
         Returns:
             Per output (width,) float32, as ``decode.output_widths`` says.
         """
+        ...
+
+
+@runtime_checkable
+class StoppableModel(Protocol):
+    """A model that gives up when its time is over; of any other a late answer is not used."""
+
+    def logits_by(self, row: np.ndarray, deadline: Deadline) -> list[np.ndarray]:
+        """As ``Model.logits``; raises ``DeadlineError`` at the deadline."""
+        ...
+
+
+@runtime_checkable
+class StoppableOutcomeModel(Protocol):
+    """The same of a model of outcomes."""
+
+    def outcomes_by(
+        self, features: np.ndarray, actions: np.ndarray, deadline: Deadline
+    ) -> RawOutcomes:
+        """As ``OutcomeModel.outcomes``; raises ``DeadlineError`` at the deadline."""
         ...
 
 
@@ -66,6 +87,43 @@ def _session_of(model: bytes) -> Any:
         raise ModelError(f"onnxruntime refuses the model: {error}") from error
 
 
+class _Session:
+    """A session that runs until a deadline.
+
+    Raises:
+        ModelError: onnxruntime is missing or refuses the model.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        session = _session_of(model)
+        self.inputs, self.outputs = session.get_inputs(), session.get_outputs()
+        self._names = [node.name for node in self.outputs]
+        self._run = session.run
+        self._options: Any = _run_options()
+
+    def run(self, feed: Mapping[str, np.ndarray], deadline: Deadline) -> list[Any]:
+        """Every output. Raises ``ModelError`` when the session fails, or ``DeadlineError``."""
+        try:
+            if deadline.is_never:
+                return list(self._run(self._names, feed))
+            deadline.check()
+            options = self._options()
+
+            def stop() -> None:
+                options.terminate = True
+
+            WATCHDOG.watch(deadline, stop)
+            try:
+                return list(self._run(self._names, feed, options))
+            finally:
+                WATCHDOG.forget(stop)
+        except DeadlineError:
+            raise
+        except Exception as error:  # onnxruntime's own exceptions share no public base
+            deadline.check()
+            raise ModelError(f"inference failed: {error}") from error
+
+
 class OnnxModel:
     """A session on the CPU, one thread, from bytes that were just hashed.
 
@@ -86,12 +144,12 @@ class OnnxModel:
         input_width: int,
         output_widths: Mapping[str, int],
     ) -> None:
-        self._session = _session_of(model)
+        self._session = _Session(model)
         is_dense = input_kind == "features"
         names = ("features",) if is_dense else TOKEN_INPUTS
         said = [*((name, input_width if is_dense else None) for name in names)]
         said += output_widths.items()
-        nodes = (*self._session.get_inputs(), *self._session.get_outputs())
+        nodes = (*self._session.inputs, *self._session.outputs)
         found = [
             (node.name, node.shape[-1] if isinstance(node.shape[-1], int) else None)
             for node in nodes
@@ -102,16 +160,17 @@ class OnnxModel:
 
     def logits(self, row: np.ndarray) -> list[np.ndarray]:
         """Logits of one example; raises ``ModelError`` when the session fails."""
+        return self.logits_by(row, NEVER)
+
+    def logits_by(self, row: np.ndarray, deadline: Deadline) -> list[np.ndarray]:
+        """The same, but for ``DeadlineError`` at the deadline."""
         batch = row[np.newaxis]
         if self._input_kind == "features":
-            feed: dict[str, np.ndarray] = {"features": batch.astype(np.float32)}
+            feed: dict[str, np.ndarray] = {"features": batch.astype(np.float32, copy=False)}
         else:
-            values, keys = (part[np.newaxis] for part in fold(row.astype(np.int64)))
+            values, keys = (part[np.newaxis] for part in fold(row.astype(np.int64, copy=False)))
             feed = dict(zip(TOKEN_INPUTS, (values, keys, np.ones_like(values)), strict=True))
-        try:
-            return [np.asarray(head)[0] for head in self._session.run(None, feed)]
-        except Exception as error:
-            raise ModelError(f"inference failed: {error}") from error
+        return [np.asarray(head)[0] for head in self._session.run(feed, deadline)]
 
 
 class OnnxOutcomeModel:
@@ -126,8 +185,8 @@ class OnnxOutcomeModel:
     """
 
     def __init__(self, model: bytes, *, input_width: int) -> None:
-        self._session = _session_of(model)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._session = _Session(model)
+        inputs, outputs = self._session.inputs, self._session.outputs
         widths = {"features": input_width, "actions": 2 + len(CHOICES)}
         found = {node.name: _places(node)[-1:] for node in inputs}
         if found != {name: [width] for name, width in widths.items()}:
@@ -142,14 +201,17 @@ class OnnxOutcomeModel:
 
     def outcomes(self, features: np.ndarray, actions: np.ndarray) -> RawOutcomes:
         """Outcomes of every action; raises ``ModelError`` when the session fails."""
+        return self.outcomes_by(features, actions, NEVER)
+
+    def outcomes_by(
+        self, features: np.ndarray, actions: np.ndarray, deadline: Deadline
+    ) -> RawOutcomes:
+        """The same, but for ``DeadlineError`` at the deadline."""
         feed = {
             "features": np.asarray(features, dtype=np.float32)[np.newaxis],
             "actions": np.asarray(actions, dtype=np.float32),
         }
-        try:
-            *parts, novelty = (np.asarray(o) for o in self._session.run(None, feed))
-        except Exception as error:
-            raise ModelError(f"inference failed: {error}") from error
+        *parts, novelty = (np.asarray(o) for o in self._session.run(feed, deadline))
         if any(part.ndim != 2 or part.shape[1] != len(actions) for part in parts):
             raise ModelError(f"outcomes of shapes {[part.shape for part in parts]}")
         if novelty.size != 1:
@@ -157,6 +219,15 @@ class OnnxOutcomeModel:
         return RawOutcomes(
             **dict(zip(OUTCOMES, parts, strict=True)), novelty=float(novelty.reshape(()))
         )
+
+
+def _run_options() -> Any:
+    """The class of options of one run. Raises ``ModelError``."""
+    try:
+        from onnxruntime import RunOptions
+    except ImportError as error:
+        raise ModelError(f"onnxruntime cannot be imported: {error}") from error
+    return RunOptions
 
 
 def _places(node: Any) -> list[int | str | None]:

@@ -358,7 +358,7 @@ def model_choices(bundle: Path | None, cases: Iterable[Case]) -> dict[str, Actio
     """What a bundle would have decided in every case, by case id; nothing without a bundle."""
     if bundle is None:
         return {}
-    planner = Planner.open(bundle)
+    planner = Planner.open(bundle, deadline_ms=None)
     return {case.case_id: action_of(planner.decide(case.planner_input).action) for case in cases}
 
 

@@ -126,7 +126,7 @@ def bundle_evidence(folder: Path, outcomes: pl.DataFrame, config: KernelConfig) 
         BundleError: it is no whole bundle.
     """
     bundle, model = load_bundle(folder)
-    planner = Planner(bundle, model, kernel_config=config)
+    planner = Planner(bundle, model, kernel_config=config, deadline_ms=None)
     return evidence_of(planner, bundle, benched_cases(outcomes))
 
 
@@ -330,7 +330,7 @@ def what_if_best_known(
     if outcomes is not None:
         bundle, model = load_bundle(folder)
         assert isinstance(model, OutcomeModel)
-        planner = Planner(bundle, model, kernel_config=config)
+        planner = Planner(bundle, model, kernel_config=config, deadline_ms=None)
         evidence = evidence_of(planner, bundle, benched_cases(outcomes))
         page = what_if_of_bench(bundle, evidence, config, imitation)
         if page is not None:

@@ -309,7 +309,7 @@ def replay_bundle(
         decided = decide_by_outcomes(bundle, model, outcomes, study, wanted, carried=True)
         later = decide_by_outcomes(bundle, model, outcomes, study, wanted, carried=False)
     else:
-        decided = decide_by_imitation(Planner(bundle, model), study)
+        decided = decide_by_imitation(Planner(bundle, model, deadline_ms=None), study)
     scores = _Scores(outcomes, study.cases["issue_id"].to_list(), wanted)
     fixed = int(np.nanmean(scores.utility, axis=0).argmax())
     every = np.ones(study.cases.height, dtype=bool)

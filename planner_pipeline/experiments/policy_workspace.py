@@ -299,7 +299,7 @@ def what_if_of_bundle(
     bundle, model = load_bundle(folder)
     assert isinstance(model, OutcomeModel)
     asked = later_decisions(dataset, runs, fitted, config)
-    decisions = decide_later(Planner(bundle, model, kernel_config=config), asked)
+    decisions = decide_later(Planner(bundle, model, kernel_config=config, deadline_ms=None), asked)
     page = what_if_of(bundle, model, asked, decisions, imitation)
     if page is not None:
         return page

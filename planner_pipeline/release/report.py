@@ -201,7 +201,7 @@ def report_document(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
     Args:
         folder: The output directory, whose bundle answers the three decisions.
     """
-    planner = Planner.open(folder / "bundle")
+    planner = Planner.open(folder / "bundle", deadline_ms=None)
     document: dict[str, Any] = msgspec.to_builtins(
         {
             "schema_version": "cyntra.planner_report.v1",

@@ -88,15 +88,25 @@ def read_document(
     raw = decode_json(document, contract) if isinstance(document, bytes | str) else document
     if not isinstance(raw, Mapping):
         raise ContractError(contract_name(contract), "$", "expected an object")
+    value = read_checked(raw, contract)
+    # JSON text cannot hold NaN; of a mapping, the C encoder tells without a walk in Python
+    if raw is document:
+        _refuse_what_json_cannot_say(raw, contract)
+    return value
+
+
+def read_checked(raw: Mapping[str, Any], contract: type[ContractT]) -> ContractT:
+    """A mapping as its contract, where somebody has seen to it that it holds no NaN.
+
+    Raises:
+        ContractError: wrong version, unknown field or bin, wrong type.
+    """
     tag_field = contract.__struct_config__.tag_field
     if tag_field is not None and tag_field not in raw:
         # msgspec checks a tag only when it is there; a contract without its version is no contract
         raise ContractError(contract_name(contract), f"$.{tag_field}", "required and missing")
     try:
-        value = msgspec.convert(raw, contract)
-        # JSON text cannot hold NaN; of a mapping, the C encoder tells without a walk in Python
-        if raw is document:
-            json.dumps(raw, allow_nan=False)
+        return msgspec.convert(raw, contract)
     except msgspec.ValidationError as error:
         raise _contract_error(contract, str(error)) from error
     except RecursionError as error:
@@ -104,10 +114,24 @@ def read_document(
     except UnicodeError as error:
         raise ContractError(contract_name(contract), "$", f"not valid text: {error}") from error
     except (TypeError, ValueError) as error:
-        path = first_non_finite(raw)
-        why = str(error) if path is None else "number is not finite"
-        raise ContractError(contract_name(contract), path or "$", why) from error
-    return value
+        raise _no_json(raw, contract, error) from error
+
+
+def _refuse_what_json_cannot_say(raw: Mapping[str, Any], contract: type[msgspec.Struct]) -> None:
+    try:
+        json.dumps(raw, allow_nan=False)
+    except RecursionError as error:
+        raise ContractError(contract_name(contract), "$", "nested too deeply") from error
+    except (TypeError, ValueError) as error:
+        raise _no_json(raw, contract, error) from error
+
+
+def _no_json(
+    raw: Mapping[str, Any], contract: type[msgspec.Struct], error: Exception
+) -> ContractError:
+    path = first_non_finite(raw)
+    why = str(error) if path is None else "number is not finite"
+    return ContractError(contract_name(contract), path or "$", why)
 
 
 def to_document(value: msgspec.Struct) -> dict[str, Any]:

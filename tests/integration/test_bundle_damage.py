@@ -20,9 +20,9 @@ def bundle(built: Path, tmp_path: Path) -> Path:
 
 def refused(bundle: Path) -> list[tuple[str, str]]:
     faults = verify_bundle(bundle)
-    action = Planner.open(bundle).plan({})
+    action = Planner.open(bundle, deadline_ms=None).plan({})
     assert action.abstain_to_default is True
-    planner = Planner.open(bundle)
+    planner = Planner.open(bundle, deadline_ms=None)
     assert planner.bundle is None
     return [(fault.file, fault.reason) for fault in faults]
 
@@ -31,7 +31,7 @@ def answer_reason(bundle: Path, built: Path) -> str:
     import json
 
     line = (built / "bundle" / "golden.jsonl").read_text().splitlines()[0]
-    action = Planner.open(bundle).plan(json.loads(line)["planner_input"])
+    action = Planner.open(bundle, deadline_ms=None).plan(json.loads(line)["planner_input"])
     assert action.model is not None
     assert action.model.checkpoint_id == "baseline_heuristic_v0"
     return action.reason or ""

@@ -46,7 +46,7 @@ def test_every_promised_file_is_there(built: Path) -> None:
 
 def test_the_bundle_verifies_and_answers_every_example(built: Path) -> None:
     assert verify_bundle(built / "bundle") == []
-    planner = Planner.open(built / "bundle")
+    planner = Planner.open(built / "bundle", deadline_ms=None)
     for example in examples_of(built):
         action = planner.plan(example.planner_input)
         assert is_valid_action(action_of(action), job_type=example.job_type)
@@ -55,7 +55,7 @@ def test_the_bundle_verifies_and_answers_every_example(built: Path) -> None:
 
 
 def test_predictions_are_what_the_served_bundle_says(built: Path) -> None:
-    planner = Planner.open(built / "bundle")
+    planner = Planner.open(built / "bundle", deadline_ms=None)
     by_id = {e.example_id: e for e in examples_of(built)}
     predictions = pl.read_parquet(built / "assets" / "predictions.parquet")
     served = predictions.filter(predictor="served")
@@ -267,7 +267,7 @@ def test_a_bundle_of_any_architecture_answers_as_its_predictions(
     settings = {"arch": arch, "decoding": decoding, "epochs": 2}
     materialize(workspace, tmp_path, instance=instance, **settings)
     assert verify_bundle(tmp_path / "bundle") == []
-    planner = Planner.open(tmp_path / "bundle")
+    planner = Planner.open(tmp_path / "bundle", deadline_ms=None)
     by_id = {e.example_id: e for e in examples_of(tmp_path)}
     predictions = pl.read_parquet(tmp_path / "assets" / "predictions.parquet")
     for row in predictions.filter(predictor="model").iter_rows(named=True):

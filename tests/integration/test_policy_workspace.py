@@ -121,7 +121,9 @@ def test_the_bundle_serves_the_kernels_plan_until_something_is_certified(
     assert opened.outcome.calibration.always_abstains
     assert "no promise" in opened.outcome.calibration.notes[0]
     asked = later_decisions(*data, fitted, SHIPPED_CONFIG)
-    decisions = decide_later(Planner(opened, model, kernel_config=SHIPPED_CONFIG), asked)
+    decisions = decide_later(
+        Planner(opened, model, kernel_config=SHIPPED_CONFIG, deadline_ms=None), asked
+    )
     for decision in decisions:
         assert decision.trace.expected is not None
         assert decision.model_choice == decision.baseline or decision.action.abstain_to_default

@@ -38,7 +38,9 @@ def asked(
     table: pl.DataFrame, *, model: OutcomeModel | None = None, **bundle: Any
 ) -> tuple[Bundle, Evidence]:
     made = an_outcome_bundle(**({"calibration": ABSTAINS} | bundle))
-    return made, evidence_of(Planner(made, model or flat()), made, benched_cases(table))
+    return made, evidence_of(
+        Planner(made, model or flat(), deadline_ms=None), made, benched_cases(table)
+    )
 
 
 def certified(table: pl.DataFrame) -> tuple[Bundle, list[Compared], tuple[str, ...]]:
@@ -89,7 +91,7 @@ def test_enough_decisions_that_are_not_worse_certify_a_threshold() -> None:
         f"certified: {LEAST} decisions of the bench about {LEAST} issues differ from the baseline "
         "and have outcomes of both actions, 0 of them worse",
     )
-    decision = Planner(bundle, flat()).decide(a_question(id="new"), now_ms=0)
+    decision = Planner(bundle, flat(), deadline_ms=None).decide(a_question(id="new"), now_ms=0)
     assert decision.action.budgets.max_minutes_bin == 15
     assert not decision.action.abstain_to_default
 
@@ -102,7 +104,7 @@ def test_too_few_decisions_certify_nothing_and_say_how_many_are_needed() -> None
         "no promise: 20 decisions of the bench about 20 issues differ from the baseline and have "
         "outcomes of both actions, 1 of them worse; 46 are needed, of which one may be worse",
     )
-    decision = Planner(bundle, flat()).decide(a_question(id="new"), now_ms=0)
+    decision = Planner(bundle, flat(), deadline_ms=None).decide(a_question(id="new"), now_ms=0)
     assert (decision.trace.fallback_reason or "").startswith("not_certified")
 
 

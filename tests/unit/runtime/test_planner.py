@@ -1,11 +1,14 @@
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+import planner_runtime
 from planner_runtime.actions import ActionSpace
 from planner_runtime.bundle import Bundle
 from planner_runtime.calibration import Calibration
@@ -51,7 +54,8 @@ def a_bundle(threshold: float = 0.2, space: ActionSpace = SPACE) -> Bundle:
 
 
 def a_planner(logits: list[list[float]] = SURE_OF_SPECULATION, **bundle: object) -> Planner:
-    return Planner(a_bundle(**bundle), FixedModel(logits))  # type: ignore[arg-type]
+    model = FixedModel(logits)
+    return Planner(a_bundle(**bundle), model, deadline_ms=None)  # type: ignore[arg-type]
 
 
 def test_a_sure_model_decides() -> None:
@@ -197,3 +201,32 @@ def test_the_runtime_imports_without_anything_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_a_public_name_is_imported_when_it_is_asked_for() -> None:
+    code = (
+        "import sys, planner_runtime\n"
+        "assert not {'numpy', 'msgspec', 'onnxruntime'} & sys.modules.keys()\n"
+        "assert set(planner_runtime.__all__) <= set(dir(planner_runtime))\n"
+        "from planner_runtime import *\n"
+        "assert Planner is sys.modules['planner_runtime.planner'].Planner\n"
+        "assert all(getattr(planner_runtime, name) for name in planner_runtime.__all__)\n"
+        "assert 'numpy' in sys.modules and 'onnxruntime' not in sys.modules\n"
+        "try: planner_runtime.unheard_of\n"
+        "except AttributeError: print('fine')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_a_type_checker_is_told_of_the_same_names() -> None:
+    tree = ast.parse(Path(planner_runtime.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    told = {
+        alias.name: (node.module or "").removeprefix("planner_runtime.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == planner_runtime._HOMES
+    assert sorted(told) == planner_runtime.__all__
