@@ -99,6 +99,18 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     preference: Preference
     unconstrained: int | None
 
+    def expected(self, row: int) -> ExpectedOutcome:
+        """What is expected of one action, as a trace writes it."""
+        outlook, preference = self.outlook, self.preference
+        return ExpectedOutcome(
+            p_pass=_number(outlook.p_pass[:, row].mean()),
+            p_timeout=_number(outlook.p_timeout[:, row].mean()),
+            minutes=_number(outlook.minutes[:, row].mean()),
+            cost_usd=_number(outlook.cost_usd[:, row].mean()),
+            utility=_number(preference.utility[row]),
+            lower=_number(preference.lower[row]),
+        )
+
 
 @lru_cache(maxsize=256)
 def known_actions(space: ActionSpace, offered: ActionSpace, job_type: str) -> KnownActions:
@@ -202,6 +214,19 @@ class OutcomePlanner:
         reason = self._abstain_reason(forecast)
         greedy = forecast.preference.chosen if reason is None else fallback
         return self._answered(asked, baseline, known, forecast, greedy, reason)
+
+    def forecast(self, asked: Asked) -> tuple[KnownActions, Forecast]:
+        """What a decision about a question rests on: for people, no decision is counted.
+
+        Raises:
+            NoAnswerError: there is none; its text is the fallback reason.
+            ValueError: as of ``decide``.
+        """
+        question = asked.question
+        baseline = baseline_action(asked.offered, question, self._config)
+        known = known_actions(self._bundle.action_space, asked.offered, question.job_type)
+        self._fallback_row(known, baseline)
+        return known, self._forecast(question, known, known.rows[baseline])
 
     def _fallback_row(self, known: KnownActions, baseline: Action) -> int:
         """What is done where the model is not followed: the baseline, held to the caps."""
@@ -328,9 +353,9 @@ class OutcomePlanner:
             objective=self._policy.objective.name,
             objective_hash=self._objective_hash,
             expected=Expected(
-                chosen=_expected(forecast, drawn.chosen),
-                baseline=_expected(forecast, preference.baseline),
-                preferred=_expected(forecast, preference.chosen),
+                chosen=forecast.expected(drawn.chosen),
+                baseline=forecast.expected(preference.baseline),
+                preferred=forecast.expected(preference.chosen),
             ),
             preferred=choice_of(known.action(preference.chosen)),
             bounds=dict(sorted(Counter(b for b in preference.bounds if b is not None).items())),
@@ -378,15 +403,3 @@ class OutcomePlanner:
 def _number(value: float) -> float | None:
     """A number as JSON can say it, the same on every machine; None for what is none."""
     return round(float(value), _TOLD_DECIMALS) if math.isfinite(value) else None
-
-
-def _expected(forecast: Forecast, row: int) -> ExpectedOutcome:
-    outlook, preference = forecast.outlook, forecast.preference
-    return ExpectedOutcome(
-        p_pass=_number(outlook.p_pass[:, row].mean()),
-        p_timeout=_number(outlook.p_timeout[:, row].mean()),
-        minutes=_number(outlook.minutes[:, row].mean()),
-        cost_usd=_number(outlook.cost_usd[:, row].mean()),
-        utility=_number(preference.utility[row]),
-        lower=_number(preference.lower[row]),
-    )
