@@ -61,7 +61,9 @@ def reason_words(action: PlannerAction, trace: PolicyTrace | None, baseline: Act
     if decided_by == "baseline":
         reason = action.reason or "no reason is recorded"
         meaning = FALLBACK_REASONS.get(reason_code(reason))
-        return f"The baseline answers: {meaning + ' ' if meaning else ''}({reason})."
+        is_held = baseline is not None and action_of(action) != baseline
+        who = "The baseline, held to the caps, answers" if is_held else "The baseline answers"
+        return f"{who}: {meaning + ' ' if meaning else ''}({reason})."
     if decided_by == "exploration":
         odds = "" if trace is None else f", with a chance of {trace.propensity:.3g}"
         return f"Chance chose among the open actions{odds}."
