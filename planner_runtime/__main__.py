@@ -1,4 +1,4 @@
-"""``python -m planner_runtime plan|verify``: serving without the pipeline.
+"""``python -m planner_runtime plan|verify|explain|serve``: serving without the pipeline.
 
 Belongs here: the parser. Does not: the commands (``commands``).
 """
@@ -6,7 +6,8 @@ Belongs here: the parser. Does not: the commands (``commands``).
 import argparse
 import sys
 
-from planner_runtime.commands import CommandError, add_commands
+from planner_runtime.command_error import CommandError
+from planner_runtime.commands import add_commands
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,27 +1,32 @@
 """The serving commands, shared by ``python -m planner_runtime`` and ``cyntra-planner``.
 
-Belongs here: ``plan`` and ``verify``, with no dependency beyond the runtime's own.
-Does not: anything that trains. Exit codes: 0 done, 1 the work failed, 2 wrong use.
+Belongs here: ``plan``, ``verify`` and ``explain``, with no dependency beyond the runtime's own.
+Does not: ``serve`` (``serve_command``), anything that trains. Exit codes: 0 done, 1 the work
+failed, 2 wrong use.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from planner_runtime.bundle import BundleError
+from planner_runtime.command_error import CommandError
 from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.contracts.reading import ContractError, decode_json, read_document
+from planner_runtime.explanation import Explanation, Record, explain_question, explain_record
+from planner_runtime.explanation_text import explanation_text
 from planner_runtime.objective import Objective, read_objective
-from planner_runtime.planner import Planner, verify_bundle
+from planner_runtime.planner import Planner, load_bundle
+from planner_runtime.serve_command import add_serve
 
-
-class CommandError(Exception):
-    """A command could not do its work; the text is the one line a person reads."""
+__all__ = ["CommandError", "add_commands", "run_explain", "run_plan", "run_verify"]
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``plan`` and ``verify`` to a parser."""
+    """Add ``plan``, ``verify``, ``explain`` and ``serve`` to a parser."""
     plan = commands.add_parser("plan", help="answer one planner input from a bundle")
     plan.add_argument("--bundle", type=Path, required=True, metavar="DIR")
     plan.add_argument("--input", required=True, metavar="FILE|-", help="planner_input.v1 JSON")
@@ -36,6 +41,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verify = commands.add_parser("verify", help="check every file of a bundle")
     verify.add_argument("dir", type=Path, metavar="DIR")
     verify.set_defaults(run=run_verify)
+    explain = commands.add_parser("explain", help="why a bundle decides so, or why it was so")
+    source = explain.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", type=Path, metavar="DIR", help="with --input")
+    source.add_argument(
+        "--trace",
+        metavar="FILE|-",
+        help='a recorded decision: a run\'s manifest.json, or its "planner" object alone',
+    )
+    explain.add_argument("--input", metavar="FILE|-", help="planner_input.v1 JSON")
+    explain.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    explain.set_defaults(run=run_explain)
+    add_serve(commands)
 
 
 def _objective(path: Path | None) -> Objective | None:
@@ -49,16 +66,19 @@ def _objective(path: Path | None) -> Objective | None:
         raise CommandError(f"{path}: {error}") from error
 
 
+def _read(source: str) -> bytes:
+    """A file's bytes, or those of the standard input where its name is ``-``."""
+    try:
+        return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{source}: {error.strerror}") from error
+
+
 def run_plan(arguments: argparse.Namespace) -> int:
     """Print a ``planner_action.v1``; a bad bundle gives the baseline, a bad input is refused."""
+    text = _read(arguments.input)
     try:
-        if arguments.input == "-":
-            text = sys.stdin.buffer.read()
-        else:
-            text = Path(arguments.input).read_bytes()
         read_document(text, PlannerInput)
-    except OSError as error:
-        raise CommandError(f"{arguments.input}: {error.strerror}") from error
     except ContractError as error:
         raise CommandError(str(error)) from error
     objective = _objective(arguments.objective)
@@ -73,10 +93,54 @@ def run_plan(arguments: argparse.Namespace) -> int:
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    """Print one line for everything wrong with a bundle; 0 when nothing is."""
-    faults = verify_bundle(arguments.dir)
-    for fault in faults:
-        print(f"FAULT {fault}")
-    if not faults:
-        print(f"ok {arguments.dir}")
-    return 1 if faults else 0
+    """Print one line for everything wrong with a bundle, or what is right; 0 when nothing is."""
+    try:
+        bundle, _ = load_bundle(arguments.dir)
+    except BundleError as error:
+        for fault in error.faults:
+            print(f"FAULT {fault}")
+        return 1
+    print(f"ok {arguments.dir}")
+    manifest = bundle.manifest
+    print(f"bundle {manifest.bundle_id}: {manifest.model.arch}, decoding {manifest.model.decoding}")
+    print(f"golden {manifest.n_golden} of {manifest.n_golden} answered as shipped")
+    print(f"dataset {manifest.dataset_hash}")
+    print(f"data until {manifest.data_until}")
+    return 0
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """Print why a bundle decides as it does, or why a recorded decision came out as it did."""
+    try:
+        told = _record_told(arguments) if arguments.trace else _question_told(arguments)
+    except (ContractError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    if arguments.json:
+        print(msgspec.json.encode(told).decode())
+    else:
+        print(explanation_text(told), end="")
+    return 0
+
+
+def _question_told(arguments: argparse.Namespace) -> Explanation:
+    if arguments.input is None:
+        raise CommandError("--bundle needs --input")
+    question = _read(arguments.input)
+    try:
+        bundle, model = load_bundle(arguments.bundle)
+    except BundleError as error:
+        raise CommandError(f"{arguments.bundle}: {error}") from error
+    return explain_question(question, bundle, model)
+
+
+def _record_told(arguments: argparse.Namespace) -> Explanation:
+    if arguments.input is not None:
+        raise CommandError("--trace brings its own input")
+    manifest: Any = decode_json(_read(arguments.trace), Record)
+    if isinstance(manifest, dict) and isinstance(manifest.get("planner"), dict):
+        manifest = manifest["planner"]
+    try:
+        record = msgspec.convert(manifest, Record)
+    except msgspec.ValidationError as error:
+        raise CommandError(f"{arguments.trace}: no recorded decision: {error}") from error
+    return explain_record(record)

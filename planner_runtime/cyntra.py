@@ -6,7 +6,6 @@ from), training and benches (``cyntra-planner``).
 Source: reference/cyntra-formats.md 7.1 and 7.4.
 """
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from planner_runtime.actions import (
     valid_actions,
 )
 from planner_runtime.actions import is_valid_action as _is_valid
-from planner_runtime.asking import N_SIMILAR, KernelQuestion, build_question
+from planner_runtime.asking import N_SIMILAR
 from planner_runtime.contracts.bins import Bin
 from planner_runtime.contracts.canonical import input_hash as hash_planner_input
 from planner_runtime.contracts.reading import to_document
@@ -33,6 +32,12 @@ from planner_runtime.kernel_answers import action_document
 from planner_runtime.kernel_answers import executed_plan_document as build_executed_plan_v1
 from planner_runtime.kernel_history import KernelHistory
 from planner_runtime.kernel_planner import KernelPlanner, PlannerSelection
+from planner_runtime.kernel_question import (
+    Histories,
+    History,
+    HistoryCandidates,
+    KernelQuestion,
+)
 from planner_runtime.metrics import Metrics
 from planner_runtime.modes import Caps
 from planner_runtime.planner import Planner, load_bundle
@@ -46,6 +51,7 @@ __all__ = [
     "BudgetBin",
     "Caps",
     "InferenceError",
+    "KernelHistory",
     "KernelPlanner",
     "Metrics",
     "OnnxPlanner",
@@ -70,6 +76,7 @@ __all__ = [
 BudgetBin = Bin
 _LOAD_EDGES: Final = ((0, "0"), (2, "1_2"), (5, "3_5"))
 # reasons of a planner that was asked and could not answer: a kernel's own planner raised there
+_histories = Histories()
 _NO_ANSWER: Final = ("inference_failed", "deadline", "invalid_input", "no_valid_action")
 
 
@@ -98,7 +105,7 @@ def build_planner_input_v1(
     universe_id: str,
     universe_defaults: Mapping[str, str | None],
     action_space: ActionSpace,
-    history_candidates: Sequence[Mapping[str, Any]],
+    history_candidates: History,
     system_state: Mapping[str, Any] | None,
     now_ms: int | None = None,
     n_similar: int = N_SIMILAR,
@@ -107,8 +114,8 @@ def build_planner_input_v1(
 
     Args:
         issue: The kernel's own issue, or a mapping with its fields.
-        history_candidates: ``run_summary.v1`` documents; only runs that had ended by ``now_ms``
-            are shown.
+        history_candidates: ``run_summary.v1`` documents, or a ``KernelHistory``; only runs that had
+            ended by ``now_ms`` are shown.
         now_ms: The moment of the decision, Unix epoch in milliseconds; None takes the clock.
 
     Raises:
@@ -123,7 +130,8 @@ def build_planner_input_v1(
         system_state=system_state,
         now_ms=_now_ms() if now_ms is None else now_ms,
     )
-    return build_question(asked, history_candidates, n_similar=n_similar)
+    question, _ = _histories.question(asked, history_candidates, n_similar=n_similar)
+    return question
 
 
 def build_planner_action_v1(
@@ -175,22 +183,22 @@ def planner_manifest_bundle(
 
 
 @lru_cache(maxsize=8)
-def _history_of(repo_root: Path, include_world: bool) -> tuple[KernelHistory, threading.Lock]:
-    return KernelHistory(repo_root, include_world=include_world), threading.Lock()
+def _history_of(repo_root: Path, include_world: bool) -> KernelHistory:
+    return KernelHistory(repo_root, include_world=include_world)
 
 
 def collect_history_candidates(
     *, repo_root: Path | str, include_world: bool = True
-) -> Sequence[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Every finished run of a workspace as a ``run_summary.v1``, by (started_ms, run_id).
 
     The first call of a process reads all archives, later ones those that are new. What cannot be
-    read is left out and kept in quarantine, never raised.
+    read is left out and kept in quarantine, never raised. A kernel that keeps a ``KernelHistory``
+    of its own saves the documents.
     """
-    history, lock = _history_of(Path(repo_root).resolve(), include_world)
-    with lock:
-        history.refresh()
-        return history.candidates()
+    history = _history_of(Path(repo_root).resolve(), include_world)
+    history.refresh()
+    return HistoryCandidates(history)
 
 
 def system_state_snapshot(

@@ -86,14 +86,21 @@ class KernelHistory:
             self._publish(change)
             return change.n_new
 
-    def runs(self) -> list[RunSummary]:
-        """Every run with a known start and outcome, by (started_ms, run_id)."""
+    @property
+    def ordered(self) -> tuple[RunSummary, ...]:
+        """Every run with a known start and outcome, by (started_ms, run_id); the same object until
+        a refresh finds another.
+        """
         ordered = self._ordered
         if ordered is None:
             with self._lock:
                 runs = sorted(self._book.runs.values(), key=lambda r: (r.started_ms, r.run_id))
                 ordered = self._ordered = tuple(runs)
-        return list(ordered)
+        return ordered
+
+    def runs(self) -> list[RunSummary]:
+        """``ordered``, as a list of one's own."""
+        return list(self.ordered)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -6,17 +6,18 @@ whatever it is given: the kernel's baseline stands in, with the reason. Does not
 Spec: section 10; formats 7.3.
 """
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from planner_runtime.actions import Action, ActionSpace
-from planner_runtime.asking import KernelQuestion, build_question
 from planner_runtime.contracts.policy_trace import PolicyTrace
 from planner_runtime.contracts.reading import to_document
+from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.decision import BASELINE_ID, Decision, Situation
 from planner_runtime.exploration import NO_EXPLORATION
 from planner_runtime.inputs import blank_planner_input, rfc3339
@@ -28,6 +29,7 @@ from planner_runtime.kernel_answers import (
     trace_as_run,
 )
 from planner_runtime.kernel_config import KernelConfig, kernel_config_of
+from planner_runtime.kernel_question import Histories, History, KernelQuestion
 from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
 from planner_runtime.modes import (
@@ -41,6 +43,7 @@ from planner_runtime.modes import (
 )
 from planner_runtime.planner_settings import PlannerSettings, planner_settings_of
 from planner_runtime.policy import Limits
+from planner_runtime.running_record import RunningRecord
 
 
 class PlannerSelection(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,9 @@ class KernelPlanner:
     ) -> None:
         self.settings, self.metrics = settings, metrics or Metrics()
         self._log = log or (lambda line: None)
+        self._config = kernel_config
+        self._histories, self._lock = Histories(), threading.Lock()
+        self._record: tuple[str, RunningRecord] | None = None  # of the bundle that serves
         self._live: LivePlanner | None = None
         self._planner = planner
         for line in settings.refused:
@@ -190,7 +196,7 @@ class KernelPlanner:
         universe_id: str,
         universe_defaults: Mapping[str, str | None],
         action_space: ActionSpace,
-        history_candidates: Sequence[Mapping[str, Any]],
+        history_candidates: History,
         system_state: Mapping[str, Any] | None,
         now_ms: int | None = None,
         baseline_swarm_id: str,
@@ -243,11 +249,12 @@ class KernelPlanner:
     def _dispatch(
         self,
         asked: KernelQuestion,
-        history: Sequence[Mapping[str, Any]],
+        history: History,
         baseline: KernelBaseline,
     ) -> _Dispatch:
+        question, runs = self._histories.question(asked, history)
         return _Dispatch(
-            question=build_question(asked, history),
+            question=self._with_record(question, runs, asked.now_ms),
             space=asked.action_space,
             job_type=asked.job_type,
             baseline=baseline,
@@ -255,6 +262,20 @@ class KernelPlanner:
             created_at=rfc3339(asked.now_ms),
             now_ms=asked.now_ms,
         )
+
+    def _with_record(
+        self, question: dict[str, Any], runs: tuple[RunSummary, ...], now_ms: int
+    ) -> dict[str, Any]:
+        """The question as a model of outcomes was trained on it: with all that runs have told."""
+        bundle = None if self._live is None else self._live.planner.bundle
+        if bundle is None or bundle.outcome is None:
+            return question
+        config = self._config or bundle.kernel_config
+        with self._lock:
+            if self._record is None or self._record[0] != bundle.manifest.bundle_id:
+                state = bundle.outcome.track_record
+                self._record = bundle.manifest.bundle_id, RunningRecord(state)
+            return self._record[1].told_with(question, runs, now_ms, config)
 
     def _ask(self, dispatch: _Dispatch) -> _Answer:
         planner, question = self._planner, dispatch.question

@@ -5,7 +5,6 @@ its trace tells. Does not: the parts themselves (``track_record``, ``outcome_mod
 ``exploration``), reading questions (``decision``). Spec: sections 7.4 and 10.3.
 """
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from planner_runtime.contracts.policy_trace import (
     Binding,
     DecidedBy,
     Expected,
-    ExpectedOutcome,
     Exploration,
     Stability,
 )
@@ -32,17 +30,19 @@ from planner_runtime.decision import (
     Asked,
     Decision,
     NoAnswerError,
+    baseline_of,
     budgets_of,
     choice_of,
     told_briefly,
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
+from planner_runtime.forecast import Forecast, number_told
 from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
 from planner_runtime.known_actions import KnownActions, known_actions
-from planner_runtime.objective import Outlook, Scores
+from planner_runtime.objective import Scores
 from planner_runtime.outcome_features import outcome_features
 from planner_runtime.outcome_model import (
     OutcomeCalibration,
@@ -55,7 +55,6 @@ from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides, objec
 from planner_runtime.policy import (
     Bound,
     NothingOpenError,
-    Preference,
     closed_by_limits,
     held_to_caps,
     prefer,
@@ -71,23 +70,9 @@ from planner_runtime.track_record import (
 
 # reasons that say the model is not sure enough, rather than that it must not be asked
 _MAY_EXPLORE: Final = ("not_certified", "low_confidence")
-_TOLD_DECIMALS: Final = 6  # what a model that computes in float32 can tell
 
 
 Closed = tuple[Bound | None, ...]
-
-
-class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model expects of the actions of one decision, and what follows for the policy.
-
-    Attributes:
-        unconstrained: Row the objective would take were every action open; None: nothing is known.
-    """
-
-    outlook: Outlook
-    novelty: float
-    preference: Preference
-    unconstrained: int | None
 
 
 def toolchain_of(question: PlannerInput, config: KernelConfig) -> str:
@@ -185,6 +170,18 @@ class OutcomePlanner:
         reason = self._abstain_reason(forecast, asked.situation.confidence_threshold)
         greedy = forecast.preference.chosen if reason is None else fallback
         return self._answered(asked, baseline, known, forecast, greedy, reason)
+
+    def forecast(self, asked: Asked) -> tuple[KnownActions, Forecast]:
+        """What a decision about a question rests on: for people, no decision is counted.
+
+        Raises:
+            NoAnswerError: there is none; its text is the fallback reason.
+            ValueError: as of ``decide``.
+        """
+        baseline, job_type = baseline_of(asked, self._config), asked.question.job_type
+        known = known_actions(self._bundle.action_space, asked.offered, job_type)
+        self._fallback_row(known, baseline)
+        return known, self._forecast(asked, known, known.rows[baseline], NEVER)
 
     def _fallback_row(self, known: KnownActions, baseline: Action) -> int:
         """What is done where the model is not followed: the baseline, held to the caps."""
@@ -337,7 +334,7 @@ class OutcomePlanner:
         )
         free = forecast.unconstrained
         rows = {drawn.chosen, preference.baseline, preference.chosen}
-        told = {row: _expected(forecast, row) for row in rows}
+        told = {row: forecast.expected(row) for row in rows}
         trace = msgspec.structs.replace(
             trace,
             fallback_reason=reason,
@@ -353,7 +350,7 @@ class OutcomePlanner:
             binding=None
             if free is None
             else Binding(action=choice_of(known.action(free)), bound=preference.binding(free)),
-            novelty=_number(forecast.novelty),
+            novelty=number_told(forecast.novelty),
             confidence=preference.confidence,
             n_open=int(is_open.sum()) + int(not is_open[greedy]),
         )
@@ -389,24 +386,3 @@ class OutcomePlanner:
             trace, objective=self._policy.objective.name, objective_hash=self._objective_hash
         )
         return Decision(action, trace, baseline, None, ())
-
-
-def _number(value: float) -> float | None:
-    """A number as JSON can say it, the same on every machine; None for what is none."""
-    return round(float(value), _TOLD_DECIMALS) if math.isfinite(value) else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return _number(float(np.add.reduce(values)) / len(values))
-
-
-def _expected(forecast: Forecast, row: int) -> ExpectedOutcome:
-    outlook, preference = forecast.outlook, forecast.preference
-    return ExpectedOutcome(
-        p_pass=_mean(outlook.p_pass[:, row]),
-        p_timeout=_mean(outlook.p_timeout[:, row]),
-        minutes=_mean(outlook.minutes[:, row]),
-        cost_usd=_mean(outlook.cost_usd[:, row]),
-        utility=_number(preference.utility[row]),
-        lower=_number(preference.lower[row]),
-    )

@@ -39,7 +39,6 @@ from planner_pipeline.training.outcome_workspace import (
     RUN_COLUMNS,
     WorkspaceOutcomes,
     outcome_runs,
-    with_record,
     workspace_outcomes,
 )
 from planner_runtime.action_set import cyntra_actions
@@ -53,6 +52,7 @@ from planner_runtime.outcome_features import action_numbers, outcome_features
 from planner_runtime.outcome_model import OutcomeModel, outlook_of
 from planner_runtime.outcome_planner import toolchain_of
 from planner_runtime.planner import Planner, load_bundle
+from planner_runtime.running_record import with_record
 from planner_runtime.track_record import Record, TrackRecord
 
 N_SHOWN: Final = 200

@@ -12,17 +12,9 @@ from planner_pipeline.dataset.examples import Example
 from planner_runtime.actions import Action
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document, to_document
+from planner_runtime.decision_words import action_words, reason_words
+from planner_runtime.explanation import ExplainedRun, explained_runs
 from planner_runtime.planner import Decision, Planner, action_of
-
-
-class SimilarRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run the decision could see."""
-
-    run_id: str
-    status: str
-    swarm_id: str | None
-    minutes: float | None
-    is_same_issue: bool
 
 
 class ExplainedDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,36 +29,8 @@ class ExplainedDecision(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None
     reason: str
     alternatives: list[tuple[str, float]]
-    similar_runs: list[SimilarRun]
+    similar_runs: list[ExplainedRun]
     action: dict[str, Any]
-
-
-def action_words(action: Action) -> str:
-    """An action as a person would say it.
-
-    >>> action_words(Action("speculate_vote", 2, 60, "NA"))
-    'speculate_vote, 2 candidates, 60 minutes'
-    """
-    words = [action.swarm_id]
-    for choice, unit in (
-        (action.max_candidates_bin, "candidate"),
-        (action.max_minutes_bin, "minute"),
-        (action.max_iterations_bin, "iteration"),
-    ):
-        if choice != "NA":
-            words.append(f"{choice} {unit}{'' if choice == 1 else 's'}")
-    return ", ".join(words)
-
-
-def reason_words(decision: Decision) -> str:
-    """Why this action, in one sentence."""
-    action = decision.action
-    if action.abstain_to_default:
-        return f"The baseline answers: {action.reason}."
-    share = f"{(action.confidence or 0.0):.0%} of the model's probability over valid actions"
-    if action_of(action) == decision.baseline:
-        return f"Model and baseline agree; {share}."
-    return f"The model prefers this to the baseline; {share}."
 
 
 def explain(
@@ -76,18 +40,6 @@ def explain(
     decision = planner.decide(document, now_ms=0)
     question = read_document(document, PlannerInput)
     issue = to_document(question.issue)
-    runs = [
-        SimilarRun(
-            run_id=run.run_id,
-            status=run.outcome.status,
-            swarm_id=run.action_executed.swarm_id,
-            minutes=None
-            if run.runtime.duration_ms is None
-            else round(run.runtime.duration_ms / 60_000, 1),
-            is_same_issue=run.issue_id == question.issue.issue_id,
-        )
-        for run in question.history.last_n_similar_runs
-    ]
     return ExplainedDecision(
         title=title,
         issue=issue,
@@ -96,9 +48,9 @@ def explain(
         executed=None if executed is None else action_words(executed),
         decided_by=decision.trace.decided_by,
         confidence=decision.action.confidence,
-        reason=reason_words(decision),
+        reason=reason_words(decision.action, decision.trace, decision.baseline),
         alternatives=[(action_words(a), p) for a, p in decision.alternatives[:4]],
-        similar_runs=runs,
+        similar_runs=explained_runs(question),
         action=to_document(decision.action),
     )
 

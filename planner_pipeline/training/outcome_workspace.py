@@ -24,7 +24,6 @@ from planner_runtime.actions import HEADS
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.outcome_features import action_numbers, plain_vector
-from planner_runtime.track_record import Record, record_document
 
 RUN_COLUMNS: Final = (
     "run_id", "group_id", "issue_id", "job_type", "toolchain", "status", "duration_ms",
@@ -137,9 +136,3 @@ def _scored(
         np.array(minutes, dtype=np.float32),
         np.array(ratio),
     )
-
-
-def with_record(question: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """A planner input that carries a track record, so that its decision needs nothing else."""
-    state = question.get("system_state") or {}
-    return {**question, "system_state": {**state, "track_record": record_document(record)}}
