@@ -78,6 +78,7 @@ class DispatchLog:
         self._reader = DispatchReader(kept.begun)
         self._packed: dict[int, bytes] = {}
         self._line_of: dict[str, int] = {}
+        self._unsure: set[str] = set()
         self._latest: dict[str, int] = {}  # by issue, its newest dispatch with failures
         self.failing: dict[int, str | None] = {}
         self.refused: list[Quarantine] = list(kept.refused)
@@ -86,6 +87,7 @@ class DispatchLog:
             self.failing[dispatch.line] = next_at
             if dispatch.line in kept.without_successor:
                 self._latest[dispatch.issue_id] = dispatch.line
+        self._unsure = set(self._line_of)  # a later dispatch, not kept, may tell of them
         for one in kept.begun:
             self._take(one.dispatch)
         self._reader.dispatches.clear()
@@ -93,7 +95,7 @@ class DispatchLog:
     def line_of(self, workcell_id: str) -> int | None:
         """Where the last dispatch begins that tells of a workcell."""
         line = self._line_of.get(workcell_id)
-        if line is None and self._is_partial:
+        if self._is_partial and (line is None or workcell_id in self._unsure):
             self._read_whole()
             line = self._line_of.get(workcell_id)
         return line
@@ -204,6 +206,7 @@ class DispatchLog:
         for one in dispatch.workcells:
             line = self._line_of.get(one.workcell_id, 0)
             self._line_of[one.workcell_id] = max(line, dispatch.line)
+            self._unsure.discard(one.workcell_id)
 
     def _begins_so(self, file: BinaryIO) -> bool:
         """Whether a log still begins with what was read."""

@@ -119,7 +119,7 @@ def test_half_of_an_archive_waits_until_it_is_whole(workspace: Workspace) -> Non
 
 def test_what_can_never_be_used_is_quarantined_and_counted(workspace: Workspace) -> None:
     good = workspace.archive(1)
-    (workspace.archive(2) / "proof.json").write_text('{"status": [}')
+    (workspace.archive(2) / "proof.json").write_text('{"status": nothing}')
     odd = workspace.archives / "wc-8-20260105T090000Z"
     odd.mkdir()
     (odd / "manifest.json").write_bytes(b'\xff\xfe{"workcell_id": 3}')
