@@ -411,7 +411,7 @@ def test_threads_get_the_answers_of_one_thread_across_reloads(store: Store, made
                 if decision.action != alone[str(decision.trace.bundle_id), i]:
                     wrong.append(decision)
 
-    live = store.live(metrics=None)
+    live = store.live(metrics=None, deadline_ms=None)
     threads = [threading.Thread(target=decide, args=(live,)) for _ in range(4)]
     for thread in threads:
         thread.start()

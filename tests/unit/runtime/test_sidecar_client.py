@@ -278,7 +278,7 @@ def test_what_is_no_question_does_not_stop_the_next(running: Served, question: A
 def test_a_question_that_is_too_long_is_told_so(running: Served) -> None:
     client = SidecarPlanner(running.path, PATIENT_MS)
     action = client.predict_action(a_question() | {"universe_id": "x" * 5_000_000})
-    assert action["reason"].startswith("sidecar_unavailable:the sidecar says too_large")
+    assert action["reason"] == "invalid_input:$: more than 1048576 characters"
     assert client._backoff > 0
     client.close()
 
