@@ -36,6 +36,7 @@ from planner_runtime.contracts import (
 from planner_runtime.decode import output_widths
 from planner_runtime.features import N_FEATURES, feature_spec_hash
 from planner_runtime.kernel_config import SHIPPED_CONFIG
+from planner_runtime.onnx_graph import read_graph
 from planner_runtime.planner import golden_planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document
 from tests.outcome_bundles import a_question
@@ -90,10 +91,10 @@ def write_imitation_bundle(
     card = ModelCard(
         arch="fixed", input_kind="features", input_width=N_FEATURES,
         input_spec_hash=feature_spec_hash(), opset=20, output_names=names, decoding="heads",
-        checkpoint_sha256=sha,
+        checkpoint_sha256=sha, op_types=read_graph(files[MODEL]).op_types,
     )  # fmt: skip
     manifest = BundleManifest(
-        format_version=1, bundle_id="0" * 16, data_until="2026-01-01T00:00:00Z", dataset_hash=sha,
+        format_version=2, bundle_id="0" * 16, data_until="2026-01-01T00:00:00Z", dataset_hash=sha,
         files=(), vocab_hash=sha256_hex(files[VOCAB]),
         action_space_hash=sha256_hex(files[ACTION_SPACE]),
         calibration_hash=sha256_hex(files[CALIBRATION]), n_golden=0,
