@@ -44,7 +44,7 @@ from planner_runtime.known_actions import KnownActions
 from planner_runtime.outcome_model import OutcomeCalibration, OutcomeModel
 from planner_runtime.outcome_planner import OutcomePlanner
 from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides
-from planner_runtime.planner import Planner
+from planner_runtime.planner import Planner, golden_planner
 from planner_runtime.session import Model
 from planner_runtime.similarity import DEFAULT_WEIGHTS, Query, run_keys, score_parts
 
@@ -176,9 +176,10 @@ def explain_question(
         ContractError: the question does not keep its contract.
     """
     question, digest = read_question(planner_input)
-    planner = Planner(
-        bundle, model, exploration=NO_EXPLORATION, no_model_reason=reason or "bundle_dir_missing"
-    )
+    if bundle is None or model is None:
+        planner = Planner(None, None, no_model_reason=reason or "bundle_dir_missing")
+    else:
+        planner = golden_planner(bundle, model)
     decision = planner.decide(planner_input, now_ms=epoch_ms(question.created_at))
     asked = asked_of(question, digest, decision.action.created_at)
     forecast = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_runtime.__main__ import main
@@ -217,6 +217,7 @@ def test_another_size_of_head_goes_by_number(imitation: Path) -> None:
     assert [name for name, _ in minutes.probabilities] == [f"#{n}" for n in range(len(SURE[2]))]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_name_can_move_a_cursor(name: str) -> None:
     question = a_question(title=name, similar_runs=(a_run(name, tags=["ui", name]),))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import planner_runtime
@@ -20,10 +20,13 @@ from planner_runtime.planner import Planner
 from planner_runtime.policy import Bound
 from planner_runtime.prometheus_text import Family, Sample, exposition
 from planner_runtime.reasons import BOUND_REASONS, FALLBACK_REASONS, LOAD_REASONS, reason_code
+from planner_runtime.sidecar_counts import SidecarCounts
+from planner_runtime.sidecar_protocol import SIDECAR_ERRORS
 from tests.outcome_bundles import a_question, an_outcome_planner
 from tests.prometheus_reader import Exposed, read_exposition
 
 RUNTIME = Path(planner_runtime.__file__).parent
+ROOT = Path(__file__).parents[3]
 
 
 def a_decision(reason: str | None = None, *, model_spoke: bool = False) -> Decision:
@@ -80,6 +83,7 @@ def test_loads_are_counted_and_the_serving_bundle_is_named_once() -> None:
     assert [dict(labels) for _, labels, _ in info.samples] == [{"bundle_id": 'se"co\\nd\n'}]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=30))
 def test_no_reason_can_make_labels_without_end(reasons: list[str]) -> None:
     metrics = Metrics()
@@ -92,6 +96,7 @@ def test_no_reason_can_make_labels_without_end(reasons: list[str]) -> None:
     assert sum(counts["fallbacks"].values()) == counts["decisions"]["baseline"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(), max_size=40))
 def test_a_histogram_counts_every_time_in_its_bucket(times: list[float]) -> None:
     metrics, decision = Metrics(), a_decision()
@@ -136,6 +141,7 @@ def test_every_family_has_its_help_and_type_before_its_samples() -> None:
     assert all(exposed.told for exposed in found.values())
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_label_value_and_help_survive_the_format(value: str, told: str) -> None:
     text = exposition([Family("x", "gauge", told, (Sample(1.5, (("label", value),)),))])
@@ -202,3 +208,15 @@ def test_the_counts_are_json() -> None:
     metrics.observe_decision(a_decision("deadline"), 0.1)
     assert msgspec.json.decode(msgspec.json.encode(metrics.snapshot())) == metrics.snapshot()
     assert to_document(a_decision().trace)["decided_by"] == "model"
+
+
+def test_the_page_lists_every_reason_error_and_metric() -> None:
+    page = (ROOT / "docs" / "sidecar.md").read_text()
+    for table in (FALLBACK_REASONS, LOAD_REASONS, SIDECAR_ERRORS):
+        for code, meaning in table.items():
+            assert f"| `{code}` | {meaning} |" in page
+    families = [*Metrics().families(), *SidecarCounts().families()]
+    for family in families:
+        assert f"| `{family.name}` | {family.kind} |" in page
+    example = (ROOT / "tests/golden/explanation_by_outcomes.txt").read_text()
+    assert f"```\n{example}```" in page

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_runtime.contracts import to_document
@@ -133,7 +133,7 @@ def test_an_error_carries_the_id_of_its_request(running: Served) -> None:
         assert caller.ask(id=7, kind="plan")["id"] == 7
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_any_bytes_leave_the_server_answering(running: Served, parts: list[bytes]) -> None:
     with Caller(running.path) as caller:
