@@ -48,10 +48,13 @@ def followed_page() -> ModuleType:
 class StubKernel(SimulatedKernel):
     """A kernel at work in ``repo``, with the planner section of its configuration."""
 
-    def __init__(self, repo: Path, planner_section: dict[str, Any] | None, *, seed: int = 3) -> None:
+    def __init__(
+        self, repo: Path, planner_section: dict[str, Any] | None, *, seed: int = 3
+    ) -> None:
         super().__init__(seed)
         self.page, self.lines = followed_page(), list[str]()
         self.selections: dict[str, Any] = {}  # of the running dispatch of each issue
+        self.archived_ms: dict[str, int] = {}  # by workcell: from then on it can be known
         document = yaml.safe_load(config_yaml())
         if planner_section is not None:
             document["planner"] = planner_section
@@ -74,9 +77,7 @@ class StubKernel(SimulatedKernel):
         self.page.begin_cycle(self.runner)
         return super()._cycle()
 
-    def _plan(
-        self, issue: SimIssue, available: list[str], n_active: int
-    ) -> HeuristicPlan | None:
+    def _plan(self, issue: SimIssue, available: list[str], n_active: int) -> HeuristicPlan | None:
         """What the runner does: routing, then the planner, then one of two ways to dispatch."""
         view = issue.view()
         own = dispatch_plan(SHIPPED_CONFIG, view, available=available)
@@ -142,6 +143,7 @@ class StubKernel(SimulatedKernel):
 
     def _archive(self, archives: Path, dispatch: Dispatch) -> None:
         winner = dispatch.attempts[dispatch.winner]
+        self.archived_ms[winner.workcell_id] = self.now_ms
         told = msgspec.structs.replace(
             workcell_attempt(dispatch, winner, has_planner=False),
             planner=self.section_of(dispatch.issue["id"], winner.toolchain),
