@@ -26,12 +26,14 @@ def sign_bundle(folder: Path, private_key: Path) -> Bundle:
 
     Raises:
         BundleError: the bundle must not serve, so it is not signed.
-        SigningError: the key cannot be used.
+        SigningError: the key cannot be used, or the extra is not installed.
     """
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from model_signing import hashing, signing
-
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from model_signing import hashing, signing
+    except ImportError as error:
+        raise SigningError(f"needs pip install 'cyntra-planner[sign]' ({error})") from error
     folder = folder.resolve()
     bundle, _ = load_bundle(folder)
     try:

@@ -9,6 +9,7 @@ import torch
 
 from planner_pipeline.dataset.arrays import Arrays, build_arrays
 from planner_pipeline.models.build import build_model
+from planner_pipeline.release.onnx_check import shipped_op_types
 from planner_pipeline.release.onnx_export import (
     compare_with_model,
     export_onnx,
@@ -73,6 +74,10 @@ def test_onnx_chooses_as_the_model_at_every_length_and_holds_no_path(
     assert [output.name for output in proto.graph.output] == list(output_widths(SPACE, decoding))  # type: ignore[arg-type]
     assert {opset.domain: opset.version for opset in proto.opset_import}[""] == 20
     assert not [t for t in proto.graph.initializer if t.data_location]  # one self-contained file
+    assert "Gather" in shipped_op_types(data) or arch in ("logreg", "mlp")
+    small = quantize(data)
+    assert {opset.domain for opset in onnx.load_from_string(small).opset_import} == {""}
+    assert "DynamicQuantizeLinear" in shipped_op_types(small)
 
 
 @pytest.mark.parametrize("arch", ["mlp", "transformer"])
@@ -109,6 +114,7 @@ def test_trees_are_served_as_they_were_grown() -> None:
     config = config_of({"arch": "gbt", "trees": 30, "least_rows": 5})
     model = grow_trees(rows, some_rows(30, 1), config)
     data = export_onnx(model, SPACE)
+    assert "ai.onnx.ml:TreeEnsembleRegressor" in shipped_op_types(data)
     assert export_onnx(model, SPACE) == data
     parity = compare_with_model(model, data, some_rows(40, 2))
     assert parity.n_different_choices == 0

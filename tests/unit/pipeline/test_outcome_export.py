@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 
+from planner_pipeline.release.onnx_check import shipped_op_types
 from planner_pipeline.release.onnx_export import OPSET
 from planner_pipeline.release.outcome_export import INPUTS, OutcomeGraph, export_outcomes
 from planner_pipeline.training.outcome_model import FittedOutcomes
@@ -52,6 +53,7 @@ def test_the_file_is_alone_and_says_what_it_reads_and_answers(exported: bytes) -
     assert {opset.domain: opset.version for opset in proto.opset_import}[""] == OPSET
     assert not [t for t in proto.graph.initializer if t.data_location]
     assert b".py" not in exported
+    assert "Expand" in shipped_op_types(exported)
     shapes = {
         node.name: [d.dim_value or d.dim_param for d in node.type.tensor_type.shape.dim]
         for node in (*proto.graph.input, *proto.graph.output)

@@ -8,6 +8,7 @@ import torch
 
 from planner_pipeline.models.outcome import N_PARAMETERS, OutcomeNetwork
 from planner_pipeline.models.outcome_trees import GROWN, AttemptTrees
+from planner_pipeline.release.onnx_check import shipped_op_types
 from planner_pipeline.release.outcome_export import OutcomeGraph, export_outcomes
 from planner_pipeline.training.checkpoint import CheckpointError
 from planner_pipeline.training.outcome_checkpoint import decode_outcomes, encode_outcomes
@@ -109,6 +110,7 @@ def test_equal_seeds_give_equal_trees_and_other_seeds_other_ones(grown: tuple) -
 def test_onnx_answers_as_the_trees_do_also_at_their_thresholds(fitted: FittedOutcomes) -> None:
     data = export_outcomes(fitted)
     assert export_outcomes(fitted) == data
+    assert "ai.onnx.ml:TreeEnsembleRegressor" in shipped_op_types(data)
     session = OnnxOutcomeModel(data, input_width=N_FEATURES)
     graph = OutcomeGraph(fitted).eval()
     flat = fitted.model.flat()
@@ -134,6 +136,7 @@ def test_a_model_without_any_tree_is_served_as_its_offsets() -> None:
     model = AttemptTrees(msgspec.structs.replace(some_fitted().model.spec, width=0))
     fitted = some_fitted(model=model.eval())
     data = export_outcomes(fitted)
+    assert not [op for op in shipped_op_types(data) if ":" in op]
     assert not [n for n in onnx.load_from_string(data).graph.node if "Tree" in n.op_type]
     found = OnnxOutcomeModel(data, input_width=N_FEATURES).outcomes(
         some_features(1)[0], some_actions(5)
