@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := .planner/demo
 
-.PHONY: help demo test check bench bench-dataset bench-harness bench-training results ui schemas clean
+.PHONY: help demo test check bench bench-dataset bench-harness bench-runtime bench-training fuzz results ui schemas clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +41,14 @@ bench-dataset: $(READY) ## what building a data set costs at 1k, 10k and 100k ru
 
 bench-harness: $(READY) ## what a bench costs beyond toolchains and gates
 	$(BIN)/python -m tests.bench.bench_harness
+
+bench-runtime: $(READY) ## what a decision costs inside a kernel, with the bars (2 minutes)
+	$(BIN)/python -m tests.bench.runtime --demo $(DEMO)/out
+
+fuzz: $(READY) ## a million hostile questions, damaged bundles, threads across reloads (minutes)
+	$(BIN)/python -m tests.fuzz.decisions --n 1000000
+	$(BIN)/python -m tests.fuzz.bundles
+	$(BIN)/python -m tests.fuzz.threads
 
 bench-training: $(READY) ## training rows per CPU second of MLP and Transformer, one thread
 	$(BIN)/python -m tests.bench.training

@@ -13,6 +13,7 @@ Shapes: N rows, H heads, C choices of a head, P prefixes of a head (choices of t
 A valid actions, U actions valid for some job.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
@@ -24,6 +25,7 @@ from planner_runtime.remembering import remembered
 
 Decoding = Literal["heads", "joint", "autoregressive"]
 JOINT: Final = "joint"
+_NO_SCORE: Final = np.array([-np.inf])
 _ADDED_IN_TURN: Final = 8  # numpy sums fewer numbers than these one after another
 ANY_JOB: Final = "any"  # no rule speaks of it, so whatever is valid for some job is valid for it
 
@@ -66,9 +68,10 @@ class ActionTable(msgspec.Struct, frozen=True):
         columns: (A,) int64, where an action stands in a joint output.
         prefixes: (A, H) int64, which choices of the heads before a head an action makes.
         step_masks: Per head (P, C) bool, what may follow a prefix.
-        grid: (H, W) bool, ``masks`` one under the other, W the widest head's choices; None where
-            that is 8 or more: numpy then adds in another order than head by head.
-        places: (H, A) int64, where an action's choice of a head stands in the flat grid.
+        sources: (H, W) int64, where in all outputs one after another the score of a choice stands,
+            and the place after them where no valid action makes it; W is the widest head's choices.
+            None where that is 8 or more: numpy then adds in another order than head by head.
+        places: (H, A) int64, where an action's choice of a head stands in the flat ``sources``.
     """
 
     choices: np.ndarray
@@ -76,7 +79,7 @@ class ActionTable(msgspec.Struct, frozen=True):
     columns: np.ndarray
     prefixes: np.ndarray
     step_masks: tuple[np.ndarray, ...]
-    grid: np.ndarray | None
+    sources: np.ndarray | None
     places: np.ndarray
 
     def column_of(self, labels: np.ndarray) -> np.ndarray:
@@ -150,17 +153,17 @@ def table_of(space: ActionSpace, choices: np.ndarray) -> ActionTable:
         mask[prefixes[:, head], choices[:, head]] = True
         step_masks.append(mask)
     masks = masks_of(space, choices)
-    widest = max(widths)
-    grid = np.zeros((len(widths), widest), dtype=bool)
-    for head, mask in enumerate(masks):
-        grid[head, : len(mask)] = mask
+    widest, n_scores = max(widths), sum(widths)
+    sources = np.full((len(widths), widest), n_scores)
+    for head, (mask, start) in enumerate(zip(masks, np.cumsum([0, *widths]), strict=False)):
+        sources[head, : len(mask)] = np.where(mask, start + np.arange(len(mask)), n_scores)
     return ActionTable(
         choices,
         masks,
         np.searchsorted(every, np.ravel_multi_index(tuple(choices.T), widths)),
         prefixes,
         tuple(step_masks),
-        grid if widest < _ADDED_IN_TURN else None,
+        sources if widest < _ADDED_IN_TURN else None,
         choices.T + np.arange(len(widths))[:, np.newaxis] * widest,
     )
 
@@ -231,24 +234,23 @@ def _decode_heads(
 
     None where that is not so, or where something is not finite.
     """
-    grid = table.grid
-    if grid is None or not len(table.choices):
+    sources = table.sources
+    if sources is None or not len(table.choices):
         return None
-    scores = np.zeros(grid.shape)
-    for head, name in enumerate(HEADS):
-        output = outputs[head]
-        scores[head, : len(output)] = output
-        scores[head] /= temperatures[name]
-    masked = np.where(grid, scores, -np.inf)  # (H, W)
-    masked -= masked.max(axis=1, keepdims=True)
-    masked -= np.log(np.exp(masked).sum(axis=1, keepdims=True))
+    if list(map(len, outputs)) != list(map(len, table.masks)):
+        return None
+    scores = np.concatenate([*outputs, _NO_SCORE], dtype=np.float64)
+    masked = scores.take(sources)  # (H, W)
+    masked /= np.array([temperatures[name] for name in HEADS])[:, np.newaxis]
+    masked -= np.maximum.reduce(masked, axis=1, keepdims=True)
+    masked -= np.log(np.add.reduce(np.exp(masked), axis=1, keepdims=True))
     steps = masked.take(table.places)  # (H, A)
     joint = steps[0] + steps[1] + steps[2] + steps[3]
-    joint -= joint.max()
-    joint -= np.log(np.exp(joint).sum())
-    chances = np.exp(joint)
-    if not np.isfinite(joint).all():
+    joint -= np.maximum.reduce(joint)
+    joint -= np.log(np.add.reduce(np.exp(joint)))
+    if not math.isfinite(np.add.reduce(joint)):
         return None
+    chances = np.exp(joint)
     index = int(joint.argmax())
     heads = np.exp(masked)
     told = tuple(row[: len(mask)] for row, mask in zip(heads, table.masks, strict=True))

@@ -1,6 +1,6 @@
 """Sidecars for tests: a server in a thread on a short path, a caller that says what it likes.
 
-Belongs here: what several test modules need of them. Does not: bundles (``imitation_bundles``).
+Belongs here: what several test modules need of them. Does not: bundles (``imitation_files``).
 """
 
 import contextlib

@@ -12,7 +12,7 @@ import math
 from typing import Any, Final, NamedTuple
 
 MAX_CHARS: Final = 1024 * 1024  # in all strings and keys; of a planner input some ten thousand
-MAX_VALUES: Final = 50_000  # in all containers; of a planner input some five hundred
+MAX_VALUES: Final = 10_000  # in all containers; of a planner input some five hundred
 MAX_DEPTH: Final = 64
 _MAX_KEY: Final = 100  # characters of a key in a path
 
@@ -141,6 +141,9 @@ def _written(way: Any) -> str:
     return "".join(reversed(parts))
 
 
+_CONTAINERS: Final[tuple[type[Any], ...]] = (dict, list, tuple)
+
+
 def _copied(value: Any, n_values: list[int], depth: int) -> Any:
     """A value in exact types.
 
@@ -150,7 +153,8 @@ def _copied(value: Any, n_values: list[int], depth: int) -> Any:
     n_values[0] += 1
     if depth > MAX_DEPTH:
         raise PlainError("nested too deeply")
-    if n_values[0] > MAX_VALUES:
+    n_below = next((kind.__len__(value) for kind in _CONTAINERS if isinstance(value, kind)), 0)
+    if n_values[0] + n_below > MAX_VALUES:
         raise PlainError(f"more than {MAX_VALUES} values")
     if isinstance(value, dict):
         return {_scalar(key): _copied(one, n_values, depth + 1) for key, one in dict.items(value)}

@@ -23,7 +23,7 @@ from planner_runtime.planner import Planner, load_bundle
 from planner_runtime.policy import Limits
 from planner_runtime.session import Model
 from planner_runtime.similarity import DAY_MS
-from tests.imitation_bundles import SURE, write_imitation_bundle
+from tests.imitation_files import SURE, write_imitation_bundle
 from tests.outcome_bundles import NOW_MS, a_question, an_outcome_planner, write_outcome_bundle
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from planner_runtime.sidecar_client import SidecarPlanner
-from tests.imitation_bundles import write_imitation_bundle
+from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question
 from tests.sidecars import Caller, a_short_folder
 

@@ -17,7 +17,7 @@ from planner_runtime.contracts import to_document
 from planner_runtime.planner import Planner
 from planner_runtime.served_planner import FixedPlanner
 from planner_runtime.sidecar_protocol import SIDECAR_ERRORS
-from tests.imitation_bundles import write_imitation_bundle
+from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question, write_outcome_bundle
 from tests.prometheus_reader import read_exposition
 from tests.sidecars import Caller, HeldPlanner, Served, a_sidecar, open_descriptors

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from planner_runtime.contracts import PlannerAction, PolicyTrace, read_document, to_document
 from planner_runtime.planner import Planner
 from planner_runtime.sidecar_client import MAX_BACKOFF_SECONDS, SidecarPlanner
-from tests.imitation_bundles import write_imitation_bundle
+from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question
 from tests.sidecars import HeldPlanner, Served, a_short_folder, a_sidecar
 
