@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from planner_runtime.actions import ActionSpace
@@ -150,27 +151,30 @@ def of_index(index: RunIndex, runs: Sequence[RunSummary], later: Sequence[RunSum
     ]  # fmt: skip
     row("question: query, documents, planner_input", spread(times))
     by_end = sorted(later, key=lambda run: run.ended_ms or 0)
+    first, second = by_end[: len(later) // 2], by_end[len(later) // 2 :]
+    nothing = [msgspec.structs.replace(q, tags=frozenset()) for q in asked[:1]]
 
-    def ask_all(*, add: bool) -> None:
-        for number, run in enumerate(by_end):
-            if add:
-                index.add(run)
-            index.similar_runs(asked[number % N_QUESTIONS], n=8)
+    def put() -> None:
+        for run in first:
+            index.add(run)
+            index.similar_runs_of(nothing, n=0)  # puts what waits on its shelf, and looks at none
 
-    added, alone = cpu_ms(lambda: ask_all(add=True)), cpu_ms(lambda: ask_all(add=False))
-    row("add, found by the next query: microseconds", f"{(added - alone) * 1e3 / len(later):8.1f}")
-    index.update([], removed=[run.run_id for run in later])
+    row("add, in microseconds", f"{cpu_ms(put) * 1e3 / len(first):8.1f}")
+    with_add, alone = 0.0, 0.0
+    for number, run in enumerate(second):
+        query = asked[number % N_QUESTIONS]
+        alone += cpu_ms(lambda q=query: index.similar_runs(q, n=8))
+        with_add += cpu_ms(lambda r=run, q=query: (index.add(r), index.similar_runs(q, n=8)))
     row(
-        "add alone, microseconds",
-        f"{cpu_ms(lambda: _add_all(index, by_end)) * 1e3 / len(later):8.1f}",
+        "add and query, less a query: microseconds",
+        f"{(with_add - alone) * 1e3 / len(second):8.1f}",
     )
-
-
-def _add_all(index: RunIndex, runs: Sequence[RunSummary]) -> None:
-    for number, run in enumerate(runs):
-        index.add(run)
-        if number % 32 == 31:  # what waits is put on its shelf by a question, of any kind
-            index.similar_runs(questions_about([run], 1)[0], n=0)
+    late = [
+        msgspec.structs.replace(run, run_id=f"late-{n}")
+        for n, run in enumerate(runs[-4_000:-3_500])
+    ]
+    times = [cpu_ms(lambda r=r: (index.add(r), index.similar_runs_of(nothing, n=0))) for r in late]
+    row("add one that started long ago: mean, worst", f"{np.mean(times):8.3f}  {max(times):8.1f}")
 
 
 _MEMORY = """
