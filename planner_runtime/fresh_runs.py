@@ -68,6 +68,9 @@ def rank_fresh(
     issue_id, world_id, objective_id = query.issue_id, query.world_id, query.objective_id
     moments = [cutoff - days * DAY_MS for days in weights.recency_days]
     n_tags, n_codes, n_words = len(query.tags), len(signals), len(query.keywords)
+    # without a tag in common, and of another issue
+    most = max(weights.recency) + (n_codes and weights.failures) + (n_words and weights.keywords)
+    is_out = most < least
     ranked = []
     for one in fresh:
         started = one.started_ms
@@ -86,6 +89,8 @@ def rank_fresh(
         score = 0
         if shared := len(query.tags & tags):
             score = weights.tags * shared // (n_tags + len(tags) - shared)
+        elif is_out and (issue_id is None or run.issue_id != issue_id):
+            continue
         if n_codes and (shared := len(signals & one.codes)):
             score += weights.failures * shared // (n_codes + len(one.codes) - shared)
         if n_words and (shared := len(query.keywords & one.keywords)):

@@ -5,14 +5,16 @@ Belongs here: one object for all threads of a kernel. Does not: which runs there
 Source: formats 2 and 3, the same code that the pipeline reads by.
 """
 
+import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from planner_runtime.archives.files import Quarantine, SourceCount
 from planner_runtime.archives.run_book import RunBook
-from planner_runtime.archives.run_parts import Change
+from planner_runtime.archives.run_parts import Change, KeptRuns
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.history_snapshot import (
     SnapshotError,
@@ -56,20 +58,23 @@ class KernelHistory:
     ) -> None:
         self._lock = threading.Lock()  # one refresh at a time; readers do not wait for it
         self.snapshot_error: SnapshotError | None = None
-        kept = None
-        if snapshot is not None:
-            try:
-                kept = read_snapshot(Path(snapshot))
-            except SnapshotError as error:
-                self.snapshot_error = error
-        self._book = RunBook(Path(repo_root), include_world=include_world, kept=kept, clock=clock)
-        del kept
         self.index = RunIndex(weights=weights, window=window)
         self._ordered: tuple[RunSummary, ...] | None = None
-        self._quarantined: tuple[Quarantine, ...] = ()
-        self._counts: tuple[SourceCount, ...] = ()
-        self._book.refresh()
-        self._publish(Change(changed=self._book.runs))
+        with _rare_collections():
+            kept = None if snapshot is None else self._read_snapshot(Path(snapshot))
+            self._book = RunBook(
+                Path(repo_root), include_world=include_world, kept=kept, clock=clock
+            )
+            del kept
+            self._book.refresh()
+            self._publish(Change(changed=self._book.runs))
+
+    def _read_snapshot(self, path: Path) -> KeptRuns | None:
+        try:
+            return read_snapshot(path)
+        except SnapshotError as error:
+            self.snapshot_error = error
+            return None
 
     def refresh(self, *, thorough: bool = False) -> int:
         """Add what appeared, was completed or changed; how many archives and run directories are
@@ -108,12 +113,14 @@ class KernelHistory:
     @property
     def quarantined(self) -> tuple[Quarantine, ...]:
         """What could not be used; ``is_pending`` is what is still being written."""
-        return self._quarantined
+        with self._lock:
+            return tuple(self._book.quarantined)
 
     @property
     def counts(self) -> tuple[SourceCount, ...]:
         """Of each source how many directories were met, and what became of them."""
-        return self._counts
+        with self._lock:
+            return self._book.counts
 
     def write_snapshot(self, path: Path | str) -> SnapshotHeader:
         """Write what a later start goes on from, whole or not at all.
@@ -127,10 +134,17 @@ class KernelHistory:
             return write_snapshot(self._book.kept(), Path(path), n_runs=len(self._book.runs))
 
     def _publish(self, change: Change) -> None:
-        if change.is_quiet:
-            return
         if change.changed or change.removed:
             self.index.update(change.changed.values(), removed=change.removed)
             self._ordered = None
-        self._quarantined = tuple(self._book.quarantined)
-        self._counts = self._book.counts
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Few garbage collections while many records are made, none of which is garbage."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from planner_runtime.contracts.run_summary import Domain, RunSummary
 from planner_runtime.fresh_runs import FreshRun, Ranked, fresh_signals, rank_fresh
 from planner_runtime.inputs import run_document
@@ -32,8 +34,8 @@ __all__ = [
 ]  # fmt: skip
 
 ShelfKey = tuple[str, Domain]
-MOST_FRESH: Final = 64  # runs beside a shelf, before the older ones are put on it
-KEPT_FRESH: Final = 32  # of them stay beside it: one that started before them may still come
+MOST_FRESH: Final = 48  # runs beside a shelf, before the older ones are put on it
+KEPT_FRESH: Final = 16  # of them stay beside it: one that started before them may still come
 MOST_LATE: Final = 64  # runs beside a shelf that belong into its middle, before it is made anew
 LATE_RATIO: Final = 256  # of a long shelf: one in so many
 DEAD_RATIO: Final = 8  # replaced or removed runs on a shelf, before it is made anew
@@ -155,6 +157,11 @@ def _keys(run: RunSummary) -> RunKeys:
 
 def _json_values(document: dict[str, Any]) -> dict[str, Any]:
     """A document with lists where structs have tuples, as if it had been read from JSON."""
+    try:
+        read: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+        return read
+    except (UnicodeError, ValueError):  # half a surrogate pair, which a kernel may hold
+        pass
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

@@ -145,14 +145,12 @@ class RunBook:
         """Read what is new, and make the runs it touches."""
         archives = self._archives.look(thorough=thorough)
         worlds = self._worlds.look(thorough=thorough)
-        strays, self._strays = self._strays, (*archives.refused, *worlds.refused)
+        self._strays = (*archives.refused, *worlds.refused)
         n_before = len(self._cells) + len(self._world)
         gone = len([n for n in archives.gone if n in self._cells])
         gone += len([n for n in worlds.gone if n in self._world])
         todo = Todo()
         lines = self._log.refresh()
-        is_quiet = not (archives.changed or archives.gone or worlds.changed or worlds.gone)
-        is_quiet = is_quiet and lines == set()
         if lines is None:
             todo.cells.update(self._cells)
             todo.lines.update(self._failures, self._log.failing)
@@ -175,14 +173,13 @@ class RunBook:
         self._archives.rest(lambda name: name not in self._cells or not self._cells[name].is_whole)
         self._worlds.rest(self._is_unfinished)
         n_new = len(self._cells) + len(self._world) - n_before + gone
-        is_quiet = is_quiet and not todo.cells and self._strays == strays
-        return self._change(todo.run_ids, n_new=n_new, is_quiet=is_quiet)
+        return self._change(todo.run_ids, n_new)
 
     def _is_unfinished(self, name: str) -> bool:
         world = self._world.get(name)
         return world is None or not (world.is_whole and world.is_over)
 
-    def _change(self, run_ids: Iterable[str], *, n_new: int, is_quiet: bool) -> Change:
+    def _change(self, run_ids: Iterable[str], n_new: int) -> Change:
         changed, removed = {}, []
         for run_id in run_ids:
             now, before = self._effective(run_id), self.runs.get(run_id)
@@ -193,7 +190,7 @@ class RunBook:
             elif now != before:
                 changed[run_id] = self.runs[run_id] = now
         removed.sort()
-        return Change(changed=changed, removed=tuple(removed), n_new=n_new, is_quiet=is_quiet)
+        return Change(changed=changed, removed=tuple(removed), n_new=n_new)
 
     def _effective(self, run_id: str) -> RunSummary | None:
         """Of one id: the archived workcell, else the world run, else what the log tells."""

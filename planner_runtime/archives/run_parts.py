@@ -62,7 +62,6 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     changed: dict[str, RunSummary] = {}
     removed: tuple[str, ...] = ()
     n_new: int = 0  # archives and run directories that could be used for the first time
-    is_quiet: bool = False  # nothing on disk was other than before
 
 
 def note_of(record: ArchiveRecord) -> str | None:
