@@ -12,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 from planner_runtime.command_error import CommandError
+from planner_runtime.deadline import DEFAULT_DEADLINE_MS
 from planner_runtime.inputs import blank_planner_input
+from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
 from planner_runtime.owned_socket import SocketError
-from planner_runtime.planner import Planner
-from planner_runtime.served_planner import FixedPlanner, ServedPlanner
+from planner_runtime.served_planner import ServedPlanner
 from planner_runtime.sidecar import Sidecar
 from planner_runtime.sidecar_protocol import ServingLimits
 
@@ -28,10 +29,10 @@ def _positive(text: str) -> int:
     return number
 
 
-def _seconds(text: str) -> float:
+def _duration(text: str) -> float:
     number = float(text)
     if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text} is no time above 0")
     return number
 
 
@@ -39,7 +40,10 @@ def add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     """Add ``serve`` to a parser."""
     usual = ServingLimits()
     serve = commands.add_parser("serve", help="answer over a Unix socket, for one user")
-    serve.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    serve.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR|FILE",
+        help="a bundle, a link to one, or a channel's pointer; followed while serving",
+    )  # fmt: skip
     serve.add_argument("--socket", type=Path, required=True, metavar="PATH")
     serve.add_argument(
         "--max-connections", type=_positive, default=usual.max_connections, metavar="N"
@@ -49,13 +53,23 @@ def add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="decisions at a time",
     )  # fmt: skip
     serve.add_argument(
-        "--idle-seconds", type=_seconds, default=usual.idle_seconds, metavar="S",
+        "--idle-seconds", type=_duration, default=usual.idle_seconds, metavar="S",
         help="a connection that asks nothing for so long is closed",
     )  # fmt: skip
     serve.add_argument(
-        "--grace-seconds", type=_seconds, default=usual.grace_seconds, metavar="S",
+        "--grace-seconds", type=_duration, default=usual.grace_seconds, metavar="S",
         help="for running requests when stopped",
     )  # fmt: skip
+    serve.add_argument(
+        "--deadline-ms", type=_duration, default=DEFAULT_DEADLINE_MS, metavar="MS",
+        help="of one decision; then the baseline answers",
+    )  # fmt: skip
+    serve.add_argument(
+        "--public-key", type=Path, metavar="PEM|DIR", help="check signatures of bundles with it"
+    )
+    serve.add_argument(
+        "--require-signature", action="store_true", help="refuse bundles without one"
+    )
     serve.add_argument(
         "--require-bundle", action="store_true",
         help="do not start on the baseline when the bundle is refused",
@@ -67,14 +81,6 @@ def _say(text: str) -> None:
     print(f"cyntra-planner serve: {text}", file=sys.stderr, flush=True)
 
 
-def open_served(bundle: Path, metrics: Metrics) -> ServedPlanner:
-    """The planner behind the socket, on the bundle or on the baseline with its reason."""
-    planner = Planner.open(bundle)
-    if planner.bundle is None:
-        metrics.observe_load(False, "bundle_load_failed" if bundle.is_dir() else "missing")
-    return FixedPlanner(planner, metrics)
-
-
 def run_serve(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; SIGHUP looks for another bundle at once."""
     limits = ServingLimits(
@@ -84,7 +90,14 @@ def run_serve(arguments: argparse.Namespace) -> int:
         grace_seconds=arguments.grace_seconds,
     )
     metrics = Metrics()
-    served = open_served(arguments.bundle, metrics)
+    served = LivePlanner(
+        arguments.bundle,
+        metrics=metrics,
+        public_key=arguments.public_key,
+        require_signature=arguments.require_signature,
+        deadline_ms=arguments.deadline_ms,
+        log=_say,
+    )
     if arguments.require_bundle and served.planner.bundle is None:
         served.close()
         raise CommandError(served.planner.plan(blank_planner_input()).reason or "no bundle")
@@ -96,7 +109,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     health = sidecar.health()
     _follow_signals(sidecar, served)
     what = health["bundle_id"] or f"the baseline ({health['reason']})"
-    _say(f"{what} serves on {sidecar.path}")
+    _say(f"listens on {sidecar.path}: {what}")
     abandoned = sidecar.serve()
     _say("stopped" if not abandoned else f"stopped, {abandoned} requests were still running")
     return 0

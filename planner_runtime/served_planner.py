@@ -7,7 +7,7 @@ Does not: watching for new bundles (``live``), sockets (``sidecar``).
 import time
 from typing import Protocol
 
-from planner_runtime.decision import Decision, Question
+from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.metrics import Metrics
 from planner_runtime.planner import Planner
 
@@ -20,7 +20,13 @@ class ServedPlanner(Protocol):
         """The planner in service now; who keeps it, keeps its bundle."""
         ...
 
-    def decide(self, planner_input: Question, *, now_ms: int | None = None) -> Decision:
+    def decide(
+        self,
+        planner_input: Question,
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
         """The action for one planner input together with its record. Never raises."""
         ...
 
@@ -47,10 +53,16 @@ class FixedPlanner:
         """The planner."""
         return self._planner
 
-    def decide(self, planner_input: Question, *, now_ms: int | None = None) -> Decision:
+    def decide(
+        self,
+        planner_input: Question,
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
         """The action for one planner input together with its record. Never raises."""
         started = time.perf_counter()
-        decision = self._planner.decide(planner_input, now_ms=now_ms)
+        decision = self._planner.decide(planner_input, now_ms=now_ms, situation=situation)
         self._metrics.observe_decision(decision, time.perf_counter() - started)
         return decision
 

@@ -226,10 +226,17 @@ class Sidecar:
                 model = None if bundle is None else open_model(bundle)
                 explained = explain_question(question, bundle, model, reason=self._no_bundle())
                 return {"explanation": explained, "text": explanation_text(explained)}
-            decision = self._served.decide(question, now_ms=request.now_ms)
+            decision = self._served.decide(
+                question, now_ms=request.now_ms, situation=request.situation
+            )
         if request.kind == "plan":
             return {"action": decision.action}
-        return {"action": decision.action, "trace": decision.trace}
+        return {
+            "action": decision.action,
+            "trace": decision.trace,
+            "model_choice": decision.model_choice,
+            "alternatives": decision.alternatives,
+        }
 
     @contextlib.contextmanager
     def _slot(self, request: Request) -> Iterator[None]:

@@ -67,11 +67,21 @@ class SidecarPlanner:
         action: dict[str, Any] = self.decide(planner_input)["action"]
         return action
 
-    def decide(self, planner_input: Mapping[str, Any]) -> dict[str, Any]:
-        """``action`` and ``trace``, its ``policy_trace.v1``, for one planner input. Never raises.
+    def decide(
+        self,
+        planner_input: Mapping[str, Any],
+        *,
+        now_ms: int | None = None,
+        situation: Any = None,
+    ) -> dict[str, Any]:
+        """The parts of a ``Decision`` as JSON values: ``action``, ``trace``, ``model_choice`` and
+        ``alternatives``. Never raises.
 
-        Where the sidecar has no answer, both are the baseline's, with the reason
+        Where the sidecar has no answer they are the baseline's, with the reason
         ``sidecar_unavailable:`` and why.
+
+        Args:
+            now_ms, situation: As of ``Planner.decide``.
         """
         deadline = time.monotonic() + self._timeout
         if self._pid != os.getpid():
@@ -80,13 +90,14 @@ class SidecarPlanner:
             if not self._turn.acquire(timeout=max(self._timeout, 0.0)):
                 raise _NoAnswer("busy with another question", is_broken=False)
             try:
-                return self._asked(planner_input, deadline)
+                return self._asked(planner_input, now_ms, situation, deadline)
             finally:
                 self._turn.release()
         except _NoAnswer as error:
-            return self._baseline(planner_input, str(error))
+            why = str(error)
         except Exception as error:  # whatever a caller's mapping or this machine does
-            return self._baseline(planner_input, f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+        return self.baseline(planner_input, why, now_ms=now_ms, situation=situation)
 
     def close(self) -> None:
         """Let go of the connection; the next question opens another."""
@@ -98,11 +109,17 @@ class SidecarPlanner:
         self._pid, self._turn = os.getpid(), threading.Lock()
         self._disconnect()
 
-    def _asked(self, planner_input: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    def _asked(
+        self,
+        planner_input: Mapping[str, Any],
+        now_ms: int | None,
+        situation: Any,
+        deadline: float,
+    ) -> dict[str, Any]:
         if time.monotonic() < self._retry_at:
             raise _NoAnswer(f"not asked again yet after: {self._last_failure}", is_broken=False)
         self._n_asked += 1
-        line = self._line(planner_input)
+        line = self._line(planner_input, now_ms, situation)
         try:
             reply = self._exchanged(line, deadline)
             answer = _answer_of(reply, self._n_asked, planner_input)
@@ -116,8 +133,17 @@ class SidecarPlanner:
         self._backoff = 0.0
         return answer
 
-    def _line(self, planner_input: Mapping[str, Any]) -> bytes:
+    def _line(self, planner_input: Mapping[str, Any], now_ms: int | None, situation: Any) -> bytes:
         request = {"id": self._n_asked, "kind": "decide", "planner_input": dict(planner_input)}
+        if now_ms is not None:
+            request["now_ms"] = now_ms
+        if situation is not None:
+            open_ = situation.enforceable
+            request["situation"] = {
+                "baseline": situation.baseline,
+                "enforceable": None if open_ is None else list(open_),
+                "confidence_threshold": situation.confidence_threshold,
+            }
         try:
             text = json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             return text.encode() + b"\n"
@@ -188,7 +214,15 @@ class SidecarPlanner:
             raise TimeoutError
         self._sock.settimeout(left)
 
-    def _baseline(self, planner_input: Mapping[str, Any], why: str) -> dict[str, Any]:
+    def baseline(
+        self,
+        planner_input: Mapping[str, Any],
+        why: str,
+        *,
+        now_ms: int | None = None,
+        situation: Any = None,
+    ) -> dict[str, Any]:
+        """What ``decide`` answers without a sidecar. Never raises."""
         from planner_runtime.contracts.reading import to_document
         from planner_runtime.planner import Planner
 
@@ -198,9 +232,15 @@ class SidecarPlanner:
             None,
             kernel_config=self._config,
             no_model_reason=f"sidecar_unavailable:{why}",
+            deadline_ms=None,
         )
-        decision = planner.decide(planner_input)
-        return {"action": to_document(decision.action), "trace": to_document(decision.trace)}
+        decision = planner.decide(planner_input, now_ms=now_ms, situation=situation)
+        return {
+            "action": to_document(decision.action),
+            "trace": to_document(decision.trace),
+            "model_choice": None,
+            "alternatives": [],
+        }
 
 
 def _told(error: Exception) -> str:
@@ -230,7 +270,8 @@ def _answer_of(reply: bytes, request_id: int, planner_input: Mapping[str, Any]) 
     if not isinstance(action, dict) or not isinstance(trace, dict):
         raise _NoAnswer("the reply has no action or no trace")
     _check_action(action, planner_input)
-    return {"action": action, "trace": trace}
+    rest = {key: told.get(key) for key in ("model_choice", "alternatives")}
+    return {"action": action, "trace": trace, **rest}
 
 
 def _check_action(action: dict[str, Any], planner_input: Mapping[str, Any]) -> None:

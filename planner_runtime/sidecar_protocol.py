@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from planner_runtime.contracts.reading import MAX_DOCUMENT_BYTES
+from planner_runtime.decision import Situation
 
 Kind = Literal["plan", "decide", "explain", "health", "metrics"]
 MAX_REQUEST_BYTES: Final = MAX_DOCUMENT_BYTES
@@ -70,13 +71,14 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         id: Comes back with the answer.
         planner_input: A ``planner_input.v1``, left as the JSON it is until the planner reads it.
-        now_ms: As of ``Planner.decide``.
+        now_ms, situation: As of ``Planner.decide``.
     """
 
     kind: Kind
     id: str | int | None = None
     planner_input: msgspec.Raw = msgspec.Raw()
     now_ms: int | None = None
+    situation: Situation | None = None
 
 
 class _Named(msgspec.Struct, frozen=True):

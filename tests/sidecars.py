@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from planner_runtime.decision import Decision, Question
+from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.metrics import Metrics
 from planner_runtime.planner import Planner
 from planner_runtime.served_planner import FixedPlanner, ServedPlanner
@@ -40,10 +40,13 @@ class HeldPlanner:
         self.n_entered = threading.Semaphore(0)
         self.released = threading.Event()
 
-    def decide(self, planner_input: Question, *, now_ms: int | None = None) -> Decision:
+    def decide(
+        self, planner_input: Question, *, now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:  # fmt: skip
         self.n_entered.release()
         assert self.released.wait(30)
-        return self.planner.decide(planner_input, now_ms=now_ms)
+        return self.planner.decide(planner_input, now_ms=now_ms, situation=situation)
 
     def check_now(self) -> bool:
         return False

@@ -111,7 +111,7 @@ def main() -> None:
         bundle = arguments.bundle or folder / "bundle"
         if arguments.bundle is None:
             write_imitation_bundle(bundle)
-        planner = Planner.open(bundle)
+        planner = Planner.open(bundle, deadline_ms=None)
         texts = [msgspec.json.encode(question) for question in asked]
         absent = SidecarPlanner(folder / "none", 100)
         with a_server(bundle, folder / "s"):

@@ -92,7 +92,7 @@ def test_a_decision_by_outcomes_is_explained_as_the_golden_file_says(outcome: Pa
 
 def test_probabilities_are_those_of_the_answer(imitation: Path) -> None:
     told = told_by(imitation)
-    answer = Planner.open(imitation).plan(QUESTION)
+    answer = Planner.open(imitation, deadline_ms=None).plan(QUESTION)
     assert answer.probs is not None
     assert [head.head for head in told.heads] == list(answer.probs)
     for head in told.heads:
@@ -119,7 +119,7 @@ def test_an_unsure_model_is_explained_with_what_it_lacked(tmp_path: Path) -> Non
 
 def test_outcomes_are_those_that_the_decision_rested_on(outcome: Path) -> None:
     told = told_by(outcome)
-    decision = Planner.open(outcome).decide(QUESTION)
+    decision = Planner.open(outcome, deadline_ms=None).decide(QUESTION)
     trace = decision.trace
     assert trace.expected is not None
     by_role = {role: one for one in told.outcomes for role in one.roles}
@@ -150,7 +150,9 @@ def test_where_nothing_is_open_no_outcome_is_told(tmp_path: Path) -> None:
 def test_a_record_tells_what_the_bundle_told_of_it(imitation: Path, outcome: Path) -> None:
     for folder in (imitation, outcome):
         by_bundle = told_by(folder)
-        by_record = explain_record(a_record(Planner.open(folder).decide(QUESTION)))
+        by_record = explain_record(
+            a_record(Planner.open(folder, deadline_ms=None).decide(QUESTION))
+        )
         assert by_record.similar_runs == by_bundle.similar_runs
         for field in ("why", "chosen", "baseline", "differs", "decided_by", "confidence", "bounds",
                       "binding", "novelty", "heads", "objective", "bundle_id"):  # fmt: skip
@@ -208,7 +210,7 @@ def test_a_similar_run_is_told_with_what_makes_it_alike() -> None:
 def test_another_size_of_head_goes_by_number(imitation: Path) -> None:
     question = json.loads(json.dumps(QUESTION))
     question["action_space"]["max_minutes_bins"] = [45, 60]
-    decision = Planner.open(imitation).decide(question)
+    decision = Planner.open(imitation, deadline_ms=None).decide(question)
     (minutes,) = [
         head
         for head in explain_record(a_record(decision, question)).heads
@@ -254,7 +256,7 @@ def test_the_command_prints_text_or_json(
 def test_the_command_reads_a_manifest_or_its_planner_object(
     whole: bool, outcome: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    planner: Any = to_document(a_record(Planner.open(outcome).decide(QUESTION)))
+    planner: Any = to_document(a_record(Planner.open(outcome, deadline_ms=None).decide(QUESTION)))
     planner["timeout_seconds_override"] = None
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps({"workcell_id": "wc", "planner": planner} if whole else planner))

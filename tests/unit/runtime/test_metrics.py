@@ -29,8 +29,11 @@ RUNTIME = Path(planner_runtime.__file__).parent
 ROOT = Path(__file__).parents[3]
 
 
+SOME_DECISION = Planner.open(None).decide(a_question(), now_ms=0)
+
+
 def a_decision(reason: str | None = None, *, model_spoke: bool = False) -> Decision:
-    decision = Planner.open(None).decide(a_question(), now_ms=0)
+    decision = SOME_DECISION
     by = "model" if reason is None else "baseline"
     trace = msgspec.structs.replace(decision.trace, decided_by=by, fallback_reason=reason)
     choice = Action("serial_handoff", 1, 15, "NA") if model_spoke else None

@@ -32,7 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(bundle: Path) -> Iterator[Served]:
-    with a_sidecar(Planner.open(bundle), read_seconds=1.0) as served:
+    with a_sidecar(Planner.open(bundle, deadline_ms=None), read_seconds=1.0) as served:
         yield served
 
 
@@ -58,7 +58,7 @@ QUESTIONS = [a_question(id=str(n), dk_risk=risk) for n, risk in enumerate(["low"
 def test_an_answer_is_the_one_that_the_planner_gives_in_process(
     running: Served, bundle: Path
 ) -> None:
-    planner = Planner.open(bundle)
+    planner = Planner.open(bundle, deadline_ms=None)
     with Caller(running.path) as caller:
         for number, question in enumerate(QUESTIONS):
             told = caller.ask(id=number, kind="decide", planner_input=question, now_ms=5)
@@ -72,7 +72,7 @@ def test_an_answer_is_the_one_that_the_planner_gives_in_process(
 
 
 def test_concurrent_callers_get_the_answers_that_one_would(running: Served, bundle: Path) -> None:
-    planner = Planner.open(bundle)
+    planner = Planner.open(bundle, deadline_ms=None)
     wanted = [to_document(planner.plan(q, now_ms=5)) for q in QUESTIONS]
 
     def ask_all(_: int) -> list[Any]:
@@ -286,7 +286,10 @@ def test_health_names_the_bundle_or_why_there_is_none(running: Served, tmp_path:
         assert health["status"] == "serving"
         assert len(health["bundle_id"]) == 16
         assert health["reason"] is None
-    with a_sidecar(Planner.open(tmp_path / "none")) as served, Caller(served.path) as caller:
+    with (
+        a_sidecar(Planner.open(tmp_path / "none", deadline_ms=None)) as served,
+        Caller(served.path) as caller,
+    ):
         health = caller.ask(kind="health")["health"]
         assert health["status"] == "baseline"
         assert health["reason"].startswith("bundle_dir_not_found:")
@@ -337,7 +340,10 @@ def test_an_explanation_is_counted_as_no_decision(running: Served, tmp_path: Pat
         assert caller.ask(kind="explain", planner_input={})["error"]["reason"] == "bad_request"
     assert running.metrics.snapshot()["decisions"] == before
     write_outcome_bundle(tmp_path / "outcome")
-    with a_sidecar(Planner.open(tmp_path / "outcome")) as served, Caller(served.path) as caller:
+    with (
+        a_sidecar(Planner.open(tmp_path / "outcome", deadline_ms=None)) as served,
+        Caller(served.path) as caller,
+    ):
         assert caller.ask(kind="explain", planner_input=a_question())["explanation"]["outcomes"]
 
 

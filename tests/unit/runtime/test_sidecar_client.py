@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner_runtime.actions import Action
 from planner_runtime.contracts import PlannerAction, PolicyTrace, read_document, to_document
+from planner_runtime.decision import Situation, action_of
 from planner_runtime.planner import Planner
 from planner_runtime.sidecar_client import MAX_BACKOFF_SECONDS, SidecarPlanner
+from planner_runtime.sidecar_decider import SidecarDecider
 from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question
 from tests.sidecars import HeldPlanner, Served, a_short_folder, a_sidecar
@@ -28,7 +31,7 @@ BASELINE = to_document(Planner.open(None).plan(a_question(), now_ms=0))
 def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
     folder = tmp_path_factory.mktemp("bundles") / "imitation"
     write_imitation_bundle(folder)
-    return Planner.open(folder)
+    return Planner.open(folder, deadline_ms=None)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +44,9 @@ def without_time(action: dict[str, Any]) -> Any:
     return json.loads(json.dumps({k: v for k, v in action.items() if k != "created_at"}))
 
 
-def why(action: dict[str, Any]) -> str:
+def why(action: dict[str, Any], baseline: Action = Action("serial_handoff", 1, 60, "NA")) -> str:  # noqa: B008
     """The reason of a fallback, which is the baseline in every other respect."""
-    read_document(action, PlannerAction)
-    assert (action["swarm_id"], action["budgets"]) == (BASELINE["swarm_id"], BASELINE["budgets"])
+    assert action_of(read_document(action, PlannerAction)) == baseline
     assert action["abstain_to_default"] is True
     code, _, detail = action["reason"].partition(":")
     assert code == "sidecar_unavailable"
@@ -64,6 +66,38 @@ def test_an_answer_is_the_one_that_the_planner_gives_in_process(
     client.close()
     assert client.predict_action(a_question())["confidence"] > 0.8
     client.close()
+
+
+def test_a_sidecar_may_stand_where_a_planner_would(running: Served, planner: Planner) -> None:
+    client = SidecarPlanner(running.path, PATIENT_MS)
+    kept = Action("serial_handoff", 1, 30, "NA")
+    situations = (
+        None, Situation(baseline=kept), Situation(confidence_threshold=0.99),
+        Situation(baseline=kept, enforceable=frozenset({kept}), confidence_threshold=0.5),
+    )  # fmt: skip
+    for situation in situations:
+        decision = SidecarDecider(client).decide(a_question(), now_ms=5, situation=situation)
+        assert decision == planner.decide(a_question(), now_ms=5, situation=situation)
+    client.close()
+
+
+def test_so_it_may_where_it_is_absent_or_lies() -> None:
+    situation = Situation(baseline=Action("serial_handoff", 1, 30, "NA"))
+
+    def answer(line: bytes) -> bytes:
+        number = json.loads(line)["id"]
+        return json.dumps(_saying(number, budgets=BUDGETS)).encode() + b"\n"
+
+    with a_short_folder() as folder:
+        for lies in (False, True):
+            stop = lying_server(folder / "s", answer) if lies else lambda: None
+            client = SidecarPlanner(folder / "s", PATIENT_MS)
+            decision = SidecarDecider(client).decide(a_question(), situation=situation)
+            client.close()
+            stop()
+            assert why(to_document(decision.action), decision.baseline)
+            assert decision.baseline == situation.baseline
+            assert decision.trace.fallback_reason == decision.action.reason
 
 
 def test_threads_may_share_a_client(running: Served, planner: Planner) -> None:
@@ -275,11 +309,11 @@ def test_what_is_no_question_does_not_stop_the_next(running: Served, question: A
     client.close()
 
 
-def test_a_question_that_is_too_long_is_told_so(running: Served) -> None:
+def test_a_question_that_is_too_long_gets_the_baseline(running: Served) -> None:
     client = SidecarPlanner(running.path, PATIENT_MS)
     action = client.predict_action(a_question() | {"universe_id": "x" * 5_000_000})
-    assert action["reason"] == "invalid_input:$: more than 1048576 characters"
-    assert client._backoff > 0
+    assert action["abstain_to_default"] is True
+    assert "too_large" in client._last_failure
     client.close()
 
 

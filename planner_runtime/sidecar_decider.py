@@ -1,0 +1,58 @@
+"""A sidecar in the place of a planner: typed decisions, for ``KernelPlanner`` and whoever has one.
+
+Belongs here: a client's documents as a ``Decision``. Does not: the connection (``sidecar_client``).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from planner_runtime.actions import Action
+from planner_runtime.contracts.planner_action import PlannerAction
+from planner_runtime.contracts.policy_trace import PolicyTrace
+from planner_runtime.contracts.reading import read_document
+from planner_runtime.decision import Decision, Situation
+from planner_runtime.sidecar_client import SidecarPlanner
+
+Alternatives = tuple[tuple[Action, float], ...]
+
+
+class SidecarDecider:
+    """Answers as ``Planner.decide`` does, by asking a sidecar."""
+
+    def __init__(self, client: SidecarPlanner) -> None:
+        self._client = client
+
+    def decide(
+        self,
+        planner_input: Mapping[str, Any],
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
+        """The answer and its record, or the baseline and why. Never raises."""
+        told = self._client.decide(planner_input, now_ms=now_ms, situation=situation)
+        try:
+            return _decision(told)
+        except (ValueError, TypeError, KeyError) as error:
+            why = f"the reply is no decision: {error}"
+        own = self._client.baseline(planner_input, why, now_ms=now_ms, situation=situation)
+        return _decision(own)
+
+
+def _decision(told: Mapping[str, Any]) -> Decision:
+    trace = read_document(told["trace"], PolicyTrace)
+    budgets = trace.baseline.budgets
+    return Decision(
+        action=read_document(told["action"], PlannerAction),
+        trace=trace,
+        baseline=Action(
+            trace.baseline.swarm_id,
+            budgets.max_candidates_bin,
+            budgets.max_minutes_bin,
+            budgets.max_iterations_bin,
+        ),
+        model_choice=msgspec.convert(told["model_choice"], Action | None),
+        alternatives=msgspec.convert(told["alternatives"], Alternatives),
+    )
