@@ -209,9 +209,7 @@ class SimulatedKernel:
             create_failed=create_failed,
         )
 
-    def _plan(
-        self, issue: SimIssue, available: list[str], n_active: int
-    ) -> HeuristicPlan | None:
+    def _plan(self, issue: SimIssue, available: list[str], n_active: int) -> HeuristicPlan | None:
         """What runs for an issue; None when nothing can."""
         return dispatch_plan(SHIPPED_CONFIG, issue.view(), available=available)
 
