@@ -25,7 +25,7 @@ from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.outcome_model import OutcomeModel
 from planner_runtime.place import Place, Sight
-from planner_runtime.planner import Planner, load_bundle
+from planner_runtime.planner import Planner, load_bundle, no_model_reason
 from planner_runtime.session import Model
 
 POLL_SECONDS: Final = 2.0
@@ -244,15 +244,18 @@ class LivePlanner:
         try:
             bundle, model = load_bundle(self._place.folder_of(sight), trust=self._trust)
         except BundleError as error:
-            self._refuse(error.faults[0].reason, str(error), is_new=is_new)
+            why = no_model_reason(error, self._place.path)
+            self._refuse(error.faults[0].reason, str(error), why, is_new=is_new)
             return False
         except Exception as error:  # no memory, no file descriptors: the last good one serves on
-            self._refuse("load_failed", f"{type(error).__name__}: {error}", is_new=is_new)
+            text = f"{type(error).__name__}: {error}"
+            self._refuse("load_failed", text, f"bundle_load_failed:{text}", is_new=is_new)
             return False
         self._retry_after = 0.0
         bundle_id = bundle.manifest.bundle_id
         if bundle_id in self._rolled_back:
-            self._refuse("rolled_back", f"bundle {bundle_id} failed before", is_new=is_new)
+            text = f"bundle {bundle_id} failed before"
+            self._refuse("rolled_back", text, f"bundle_load_failed:{text}", is_new=is_new)
             return False
         with self._swap_lock:
             self._refusal = self._told = None
@@ -324,9 +327,12 @@ class LivePlanner:
             f"{self._trial[0]} decisions failed, the last by {decision.action.reason}"
         )
 
-    def _refuse(self, code: str, text: str, *, is_new: bool) -> None:
+    def _refuse(self, code: str, text: str, no_model: str, *, is_new: bool) -> None:
         """Keep what serves; say why once. It is tried again, ever less often: a copy may go on, or
         memory be short, with nothing at the place that would look any different.
+
+        Args:
+            no_model: The reason of decisions while no bundle serves.
         """
         least = self._poll_seconds or POLL_SECONDS
         longer = least if is_new else 2 * self._retry_after
@@ -336,10 +342,7 @@ class LivePlanner:
             self._refusal = f"{code}: {text}"
             serving = self._serving
             if serving.planner.bundle is None:
-                reason = f"bundle_load_failed:{text}"
-                if code == "missing" and text.startswith(f"{self._place.path}: "):
-                    reason = f"bundle_dir_not_found:{self._place.path}"
-                baseline = Planner(None, None, no_model_reason=reason, **self._options)
+                baseline = Planner(None, None, no_model_reason=no_model, **self._options)
                 self._serving = _Serving(baseline, None)
             kept = serving.bundle_id or "the baseline"
             is_told = self._told == self._refusal

@@ -60,7 +60,13 @@ from planner_runtime.outcome_model import OutcomeModel
 from planner_runtime.outcome_planner import OutcomePlanner
 from planner_runtime.outcome_policy import PolicyOverrides
 from planner_runtime.policy import Limits
-from planner_runtime.session import Model, ModelError, OnnxModel, OnnxOutcomeModel
+from planner_runtime.session import (
+    Model,
+    ModelError,
+    NoOnnxruntimeError,
+    OnnxModel,
+    OnnxOutcomeModel,
+)
 
 __all__ = [
     "BASELINE_ID",
@@ -168,9 +174,7 @@ class Planner:
                 deadline_ms=deadline_ms,
             )
         except BundleError as error:
-            reason = f"bundle_load_failed:{error}"
-            if error.faults[0].reason == "missing" and error.faults[0].file == str(folder):
-                reason = f"bundle_dir_not_found:{folder}"
+            reason = no_model_reason(error, folder)
         except Exception as error:  # a fault of ours must not stop a kernel
             reason = f"bundle_load_failed:{type(error).__name__}: {error}"
         return cls(None, None, kernel_config=kernel_config, no_model_reason=reason)
@@ -307,6 +311,16 @@ def _timestamp(now_ms: int | None) -> str:
     return rfc3339(time.time_ns() // 1_000_000)
 
 
+def no_model_reason(error: BundleError, path: Path) -> str:
+    """The fallback reason of a planner whose bundle at ``path`` was refused. Source: formats 7.3."""
+    first = error.faults[0]
+    if first.reason == "missing" and first.file == str(path):
+        return f"bundle_dir_not_found:{path}"
+    if first.reason == "onnx_import_failed":
+        return f"onnx_import_failed:{first.detail}"
+    return f"bundle_load_failed:{error}"
+
+
 def open_model(bundle: Bundle) -> OnnxModel | OnnxOutcomeModel:
     """The session of a bundle's model. Raises ``ModelError``."""
     card = bundle.manifest.model
@@ -336,6 +350,8 @@ def load_bundle(folder: Path, *, trust: Trust = NO_TRUST) -> tuple[Bundle, Model
     bundle = read_bundle(folder, trust=trust)
     try:
         model = open_model(bundle)
+    except NoOnnxruntimeError as error:
+        raise BundleError([Fault(MODEL, "onnx_import_failed", str(error))]) from error
     except (ModelError, ValueError) as error:
         raise BundleError([Fault(MODEL, "model_refused", str(error))]) from error
     planner = golden_planner(bundle, model)

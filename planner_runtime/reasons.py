@@ -62,6 +62,7 @@ LOAD_REASONS: Final[Mapping[str, str]] = {
     "not_canonical": "a file is not in canonical form",
     "not_directory": "the path is no folder",
     "not_regular": "a name is no regular file",
+    "onnx_import_failed": "onnxruntime is not installed, or does not import",
     "op_not_allowed": "the model uses an operation that is not allowed",
     "ops_mismatch": "the model uses other operations than the manifest says",
     "pointer_malformed": "the channel's pointer is none",

@@ -21,6 +21,10 @@ class ModelError(RuntimeError):
     """A model cannot be loaded, or does not answer as its manifest says."""
 
 
+class NoOnnxruntimeError(ModelError):
+    """onnxruntime is not installed, or does not import."""
+
+
 class Model(Protocol):
     """One input row in, its outputs out."""
 
@@ -72,7 +76,7 @@ def _session_of(model: bytes) -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise ModelError(f"onnxruntime cannot be imported: {error}") from error
+        raise NoOnnxruntimeError(str(error)) from error
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -226,7 +230,7 @@ def _run_options() -> Any:
     try:
         from onnxruntime import RunOptions
     except ImportError as error:
-        raise ModelError(f"onnxruntime cannot be imported: {error}") from error
+        raise NoOnnxruntimeError(str(error)) from error
     return RunOptions
 
 

@@ -4,6 +4,8 @@ Belongs here: ``kernel_planner`` with real planners and with fakes. Does not: th
 (``test_modes``), the loop through archives (``tests/integration/test_serving_page``).
 """
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -236,6 +238,23 @@ def test_what_chance_draws_is_enforced_with_the_propensity_it_had() -> None:
             minutes = trace.chosen.budgets.max_minutes_bin
             assert selection.timeout_seconds_override == int(minutes) * 60
     assert seen == {15, 30, 45}
+
+
+def test_a_machine_without_onnxruntime_runs_the_baseline_and_says_so(tmp_path: Path) -> None:
+    write_outcome_bundle(tmp_path / "bundle")
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from pathlib import Path\n"
+        "from planner_runtime import Planner, LivePlanner\n"
+        "from planner_runtime.inputs import blank_planner_input\n"
+        f"place = Path({str(tmp_path / 'bundle')!r})\n"
+        "for planner in (Planner.open(place), LivePlanner(place, poll_seconds=None)):\n"
+        "    print(planner.plan(blank_planner_input()).reason)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert all(line.startswith("onnx_import_failed:") for line in lines)
 
 
 class Unreadable:
