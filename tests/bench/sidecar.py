@@ -64,7 +64,8 @@ def a_server(bundle: Path, path: Path) -> Iterator["subprocess.Popen[str]"]:
         [*argv, "--socket", str(path)], stderr=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
         assert process.stderr is not None
-        process.stderr.readline()
+        while "listens on" not in process.stderr.readline():
+            assert process.poll() is None
         yield process
         process.terminate()
 
