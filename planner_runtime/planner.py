@@ -312,7 +312,7 @@ def _timestamp(now_ms: int | None) -> str:
 
 
 def no_model_reason(error: BundleError, path: Path) -> str:
-    """The fallback reason of a planner whose bundle at ``path`` was refused. Source: formats 7.3."""
+    """The fallback reason of a planner whose bundle at ``path`` was refused (formats 7.3)."""
     first = error.faults[0]
     if first.reason == "missing" and first.file == str(path):
         return f"bundle_dir_not_found:{path}"
