@@ -107,10 +107,12 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         abstains: The model's own reason to keep the baseline.
+        is_counted: Whether the metrics of a live planner have the reason already.
     """
 
     document: Any = None
     reason: str | None = None
+    is_counted: bool = False
     abstains: str | None = None
     by_chance: bool = False
     trace: PolicyTrace | None = None
@@ -241,7 +243,7 @@ class KernelPlanner:
                 return self._not_asked(dispatch, None)
             answer = self._ask(dispatch)
             if answer.reason is not None:
-                return self._not_asked(dispatch, answer.reason)
+                return self._not_asked(dispatch, answer.reason, is_counted=answer.is_counted)
             return self._judged(dispatch, answer)
         except Exception as error:  # a fault of ours must not stop a kernel
             return self._not_asked(dispatch, _reason("planner_failed", error))
@@ -312,14 +314,20 @@ class KernelPlanner:
         document = answer.document if isinstance(answer.document, Mapping) else None
         if document is None:
             return self._not_asked(dispatch, refused)
+        if refused is not None and answer.abstains is None:
+            self.metrics.observe_refusal(refused)
         trace = answer.trace
         if trace is not None:
             trace = trace_as_run(trace, dispatch.in_bins, mode=self.settings.mode, refused=refused)
         action = dict(document) if refused is None else not_followed(document, refused)
         return _selection(dispatch, action, runs, refused, trace)
 
-    def _not_asked(self, dispatch: _Dispatch, reason: str | None) -> PlannerSelection:
+    def _not_asked(
+        self, dispatch: _Dispatch, reason: str | None, *, is_counted: bool = False
+    ) -> PlannerSelection:
         """The baseline, where no model spoke; without a reason, because none was to."""
+        if reason is not None and not is_counted:
+            self.metrics.observe_refusal(reason)
         action = action_document(
             dispatch.in_bins,
             dispatch.question,
@@ -361,7 +369,7 @@ def _unread(baseline: KernelBaseline, job_type: str) -> _Dispatch:
 def _answer_of(decision: Decision) -> _Answer:
     action, trace = decision.action, decision.trace
     if action.model is not None and action.model.checkpoint_id == BASELINE_ID:
-        return _Answer(reason=action.reason or "bundle_dir_missing")
+        return _Answer(reason=action.reason or "bundle_dir_missing", is_counted=True)
     return _Answer(
         document=to_document(action),
         abstains=action.reason if action.abstain_to_default else None,

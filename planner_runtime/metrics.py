@@ -72,6 +72,14 @@ class Metrics:
                 self._fallbacks[code] = self._fallbacks.get(code, 0) + 1
                 self._abstentions += decision.model_choice is not None
 
+    def observe_refusal(self, reason: str) -> None:
+        """Count a dispatch that kept the baseline for a reason that no decision told: the kernel's
+        mode or caps, or that nobody could be asked.
+        """
+        code = reason_code(reason)
+        with self._lock:
+            self._fallbacks[code] = self._fallbacks.get(code, 0) + 1
+
     def observe_load(self, ok: bool, reason: str | None = None) -> None:
         """Count one bundle that was opened, or one that was refused and why.
 

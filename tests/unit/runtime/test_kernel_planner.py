@@ -318,6 +318,21 @@ def test_a_bundle_from_the_configuration_is_asked_with_the_record_of_every_run(
     assert planner.metrics.snapshot()["loads"] == 1
 
 
+def test_every_fallback_of_a_kernel_is_counted_once(tmp_path: Path) -> None:
+    write_outcome_bundle(tmp_path / "bundle")
+    settings = PlannerSettings(mode="enforce", bundle_dir=tmp_path / "bundle")
+    planner = KernelPlanner(settings)
+    dispatched(planner)
+    dispatched(planner, baseline_timeout_cap_seconds=600)  # less than any bin
+    dispatched(planner, issue=Unreadable())
+    dispatched(planner, job_type="nothing-of-the-kind")
+    planner.close()
+    told = planner.metrics.snapshot()
+    assert sum(told["decisions"].values()) == 3
+    assert told["fallbacks"]["planner_input_failed"] == 1
+    assert told["fallbacks"]["timeout_exceeds_cap"] == 1
+
+
 def test_a_configuration_that_cannot_be_used_is_off_and_says_so(tmp_path: Path) -> None:
     lines: list[str] = []
     document = {"planner": {"mode": "enforce", "deadline_ms": "soon"}}
