@@ -44,6 +44,8 @@ from planner_runtime.modes import (
 from planner_runtime.planner_settings import PlannerSettings, planner_settings_of
 from planner_runtime.policy import Limits
 from planner_runtime.running_record import RunningRecord
+from planner_runtime.sidecar_client import SidecarPlanner
+from planner_runtime.sidecar_decider import SidecarDecider
 
 
 class PlannerSelection(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +150,14 @@ class KernelPlanner:
         self._planner = planner
         for line in settings.refused:
             self._log(f"planner is off: {line}")
-        if planner is None and settings.mode != "off" and settings.bundle_dir is not None:
+        if planner is not None or settings.mode == "off":
+            return
+        if settings.socket is not None:
+            client = SidecarPlanner(
+                settings.socket, settings.deadline_ms, kernel_config=kernel_config
+            )
+            self._planner = SidecarDecider(client)
+        elif settings.bundle_dir is not None:
             self._planner = self._live = self._open(settings.bundle_dir, kernel_config)
 
     @classmethod

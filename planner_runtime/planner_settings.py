@@ -25,6 +25,7 @@ class PlannerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         bundle_dir: A bundle, or what points to one; None: not configured.
+        socket: Of a sidecar, which is then asked in the place of a bundle of one's own.
         confidence_threshold: Answers with less are not followed.
         topology_changes: Whether a plan may run another topology than the kernel would.
         deadline_ms: A decision that takes longer is the baseline's.
@@ -35,6 +36,7 @@ class PlannerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: Mode = "off"
     bundle_dir: Path | None = None
+    socket: Path | None = None
     confidence_threshold: float = DEFAULT_THRESHOLD
     topology_changes: bool = False
     deadline_ms: float = DEFAULT_DEADLINE_MS
@@ -67,6 +69,7 @@ def planner_settings_of(document: Mapping[str, Any], repo_root: Path) -> Planner
     settings = PlannerSettings(
         mode=_mode(section),
         bundle_dir=_path(section, "bundle_dir", repo_root, refused),
+        socket=_path(section, "socket", repo_root, refused),
         confidence_threshold=_number(
             section, "confidence_threshold", DEFAULT_THRESHOLD, (0.0, 1.0), refused
         ),

@@ -222,7 +222,7 @@ def test_the_configuration_on_the_page_is_one() -> None:
     assert settings.bundle_dir == Path("/repo/.cyntra/models/current")
 
 
-def test_the_page_names_every_reason_but_those_of_a_sidecar_and_of_chance() -> None:
+def test_the_page_names_every_reason_but_that_of_chance() -> None:
     page = PAGE.read_text()
     missing = [code for code in FALLBACK_REASONS if f"`{code}`" not in page]
-    assert missing == ["exploration", "sidecar_unavailable"]
+    assert missing == ["exploration"]

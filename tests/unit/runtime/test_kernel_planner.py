@@ -318,6 +318,13 @@ def test_a_bundle_from_the_configuration_is_asked_with_the_record_of_every_run(
     assert planner.metrics.snapshot()["loads"] == 1
 
 
+def test_a_sidecar_from_the_configuration_is_asked_and_missed(tmp_path: Path) -> None:
+    document = {"planner": {"mode": "enforce", "socket": "nobody.sock", "bundle_dir": "x"}}
+    selection = dispatched(KernelPlanner.of_config(document, tmp_path))
+    assert is_the_baseline(selection)
+    assert (selection.fallback_reason or "").startswith("sidecar_unavailable:")
+
+
 def test_every_fallback_of_a_kernel_is_counted_once(tmp_path: Path) -> None:
     write_outcome_bundle(tmp_path / "bundle")
     settings = PlannerSettings(mode="enforce", bundle_dir=tmp_path / "bundle")
