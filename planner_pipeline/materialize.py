@@ -37,6 +37,7 @@ RECIPE = dg.AssetSelection.assets("recipe")
 CONFIG = {"train_config", "outcome_config", "policy_objective", "bench_evidence"}
 FILES = {
     "bundle/manifest.json": "planner_bundle",
+    "history.snapshot": "history_snapshot",
     "report.html": "report",
     "report.json": "report",
     "outcome_bundle/manifest.json": "outcome_bundle",

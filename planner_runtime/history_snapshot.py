@@ -59,7 +59,7 @@ class SnapshotError(Exception):
         self.path, self.reason, self.detail = path, reason, detail
 
 
-def write_snapshot(kept: KeptRuns, path: Path, *, n_runs: int) -> SnapshotHeader:
+def write_snapshot(kept: KeptRuns, path: Path) -> SnapshotHeader:
     """Write what another process goes on from, by a rename.
 
     Raises:
@@ -69,7 +69,7 @@ def write_snapshot(kept: KeptRuns, path: Path, *, n_runs: int) -> SnapshotHeader
     packed = zlib.compress(raw, LEVEL)
     header = SnapshotHeader(
         made_by=MADE_BY,
-        n_runs=n_runs,
+        n_runs=kept.n_runs,
         n_bytes=len(packed),
         n_unpacked=len(raw),
         sha256=sha256(packed).hexdigest(),

@@ -131,7 +131,7 @@ class KernelHistory:
             OSError: the file cannot be written.
         """
         with self._lock:
-            return write_snapshot(self._book.kept(), Path(path), n_runs=len(self._book.runs))
+            return write_snapshot(self._book.kept(), Path(path))
 
     def _publish(self, change: Change) -> None:
         if change.changed or change.removed:

@@ -296,7 +296,7 @@ class RunBook:
                 summary=None if before is None else before.summary,
             )  # fmt: skip
             if name not in left:
-                self._worlds.note(name, is_finished=not refused)
+                self._worlds.note(name, is_finished=False)  # until ``rest`` finds it over
             if before is not None:
                 todo.run_ids.update(() if before.run_id is None else (before.run_id,))
                 self._drop_world(name)
@@ -312,23 +312,19 @@ class RunBook:
         known = self._world.get(name)
         if known is None:
             return
-        run_id = summary = None
-        is_over = True
-        is_inner = name.removeprefix(WORKCELL_PREFIX) in self._cells
-        if not (name.startswith(WORKCELL_PREFIX) and is_inner):
-            record, refused = self._read_world(name)
-            try:
-                run = None if record is None else world_run(record, self._evolution_of(name))
-            except Exception as error:  # whatever stands in a file, a kernel goes on
-                run = None
-                self._note_refused(
-                    f"{world_files.SOURCE}/{name}",
-                    [*refused, odd(world_files.SOURCE, world_files.FOLDER, name, error)],
-                )
-            if run is not None:
-                run_id = f"runs/{name}" if name in self._cells else name
-                summary = run_summary(msgspec.structs.replace(run, run_id=run_id))
-                is_over = run.ended_ms is not None
+        run_id = summary = run = None
+        record, refused = self._read_world(name)
+        try:
+            run = None if record is None else world_run(record, self._evolution_of(name))
+        except Exception as error:  # whatever stands in a file, a kernel goes on
+            refused = [*refused, odd(world_files.SOURCE, world_files.FOLDER, name, error)]
+            self._note_refused(f"{world_files.SOURCE}/{name}", refused)
+        is_inner = name.startswith(WORKCELL_PREFIX)
+        is_inner = is_inner and name.removeprefix(WORKCELL_PREFIX) in self._cells
+        if run is not None and not is_inner:
+            run_id = f"runs/{name}" if name in self._cells else name
+            summary = run_summary(msgspec.structs.replace(run, run_id=run_id))
+        is_over = run is None or run.ended_ms is not None
         todo.run_ids.update(one for one in (known.run_id, run_id) if one is not None)
         self._drop_world(name)
         self._put_world(

@@ -55,6 +55,13 @@ class KeptRuns(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]  # of issues that runs are made of
     log: KeptLog
 
+    @property
+    def n_runs(self) -> int:
+        """Runs with a known outcome."""
+        told = [one for kept in (self.cells, self.worlds) for _, one in kept.values()]
+        n_logged = sum(len(runs) for runs in self.failures.values())
+        return sum(one.summary is not None for one in told) + n_logged
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What became of runs by one refresh, by id."""

@@ -118,7 +118,7 @@ def a_snapshot(repo: Path, runs: Sequence[RunSummary], path: Path) -> None:
         os.utime(folder, (OLD_S, OLD_S))
         cells[run.run_id] = (Mark(OLD_S * 10**9, 0), Cell(summary=run))
     kept = KeptRuns(cells=cells, worlds={}, failures={}, versions={}, log=KeptLog())
-    took = cpu_ms(lambda: write_snapshot(kept, path, n_runs=len(runs)))
+    took = cpu_ms(lambda: write_snapshot(kept, path))
     row("snapshot: write", f"{took:8.0f}   {path.stat().st_size / 1e6:.1f} MB")
 
 

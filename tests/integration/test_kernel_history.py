@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from planner_pipeline.dataset.reader import Dataset
+from planner_pipeline.history.kernel_snapshot import write_kernel_snapshot
 from planner_pipeline.parts import Parts
 from planner_pipeline.sample.workspace import write_workspace
 from planner_runtime.archives.runs import RunRecord, run_summary
@@ -159,3 +160,24 @@ def rested(history: KernelHistory, repo: Path) -> KernelHistory:
     later = KernelHistory(repo, clock=lambda: os.stat(repo).st_mtime + 10_000)
     assert later.runs() == history.runs()
     return later
+
+
+def test_the_pipeline_leaves_a_kernel_the_file_to_start_from(
+    built: Path, workspace: Path, history: KernelHistory
+) -> None:
+    resumed = KernelHistory(workspace, snapshot=built / "history.snapshot")
+    assert resumed.snapshot_error is None
+    assert resumed.runs() == history.runs()
+
+
+def test_the_file_is_written_anew_from_the_one_before(tmp_path: Path) -> None:
+    write_workspace(tmp_path / "repo", n_runs=40, seed=4)
+    for path in (tmp_path / "repo/.cyntra").rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    path = tmp_path / "history.snapshot"
+    first, n_young = write_kernel_snapshot(tmp_path / "repo", path)
+    assert (first.n_runs, n_young) == (len(KernelHistory(tmp_path / "repo")), 0)
+    path.write_bytes(path.read_bytes()[:-1])
+    again, _ = write_kernel_snapshot(tmp_path / "repo", path)
+    assert again.n_runs == first.n_runs
+    assert KernelHistory(tmp_path / "repo", snapshot=path).snapshot_error is None

@@ -1,4 +1,4 @@
-"""Stage history: every run, put together from all that was found about it.
+"""Stage history: every run, put together from all that was found about it; a kernel's own copy.
 
 Belongs here: doorways to ``history``. Does not: joining anything.
 """
@@ -12,6 +12,7 @@ from planner_pipeline.defs.resources import Settings, months_of
 from planner_pipeline.defs.table_types import table_type
 from planner_pipeline.history.assemble import RunAssembly, write_runs
 from planner_pipeline.history.epochs import epochs_of
+from planner_pipeline.history.kernel_snapshot import FILE, write_kernel_snapshot
 from planner_pipeline.parts import Parts
 from planner_pipeline.sources.store import Stored
 from planner_pipeline.tables import RUN_EPOCHS, RUNS, polars_schema
@@ -61,4 +62,14 @@ def run_epochs(settings_states: pl.DataFrame, settings: Settings) -> dg.Material
     shown = pl.DataFrame([{"epoch": e.epoch, "runs": e.n_runs, **e.versions} for e in epochs])
     return dg.MaterializeResult(
         value=table, metadata={"rows": table.height, "epochs": first_rows(shown, n=20)}
+    )
+
+
+@dg.asset(group_name="serving", code_version="1", deps=["run_summaries"])
+def history_snapshot(settings: Settings) -> dg.MaterializeResult:
+    """The file a kernel starts its history from, beside the bundle."""
+    header, n_young = write_kernel_snapshot(settings.repo_dir, settings.out_dir / FILE)
+    return dg.MaterializeResult(
+        metadata={"runs": header.n_runs, "too young": n_young, "bytes": header.n_bytes},
+        data_version=dg.DataVersion(header.sha256),
     )

@@ -194,6 +194,22 @@ def test_what_is_at_rest_is_read_again_only_by_a_thorough_look(workspace: Worksp
     assert history.runs()[0].outcome.status == "timeout"
 
 
+def test_a_world_run_is_watched_until_it_is_over(workspace: Workspace) -> None:
+    folder = workspace.root / ".cyntra/runs/run_1767603600000_build"
+    folder.mkdir(parents=True)
+    stage = {"id": "bake", "status": "running", "started_at": "2026-01-05T09:00:00Z"}
+    world = {"world_id": "w", "created_at": "2026-01-05T09:00:00Z", "stages": [stage]}
+    workspace.write(folder / "manifest.json", world)
+    workspace.ahead_s = LATER_S
+    history = workspace.history()
+    assert (history.refresh(), ids(history)) == (0, [])
+    stage |= {"status": "success", "duration_ms": 4_000_000}
+    workspace.write(folder / "manifest.json", world)
+    history.refresh()
+    assert ids(history) == [folder.name]
+    assert workspace.history(include_world=False).runs() == []
+
+
 Damage = Callable[[bytes], bytes]
 DAMAGES: dict[str, Damage] = {
     "truncated": lambda data: data[:-5],
