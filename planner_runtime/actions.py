@@ -5,6 +5,7 @@ Spec: section 4; formats 7.4 (order, counts).
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -86,6 +87,13 @@ VALIDITY_RULES: Final = (
 )
 
 
+_RULED: Final = tuple(
+    place
+    for place, head in enumerate(HEADS)
+    if any(head in (rule.when.field, rule.then.field) for rule in VALIDITY_RULES)
+)
+
+
 class ActionSpace(msgspec.Struct, frozen=True, kw_only=True):
     """Choices of every head. Frozen and hashable: valid actions are worked out once."""
 
@@ -151,14 +159,18 @@ def valid_actions(space: ActionSpace, job_type: str) -> tuple[Action, ...]:
     >>> [len(valid_actions(ActionSpace(), job)) for job in ("code", "fab-world", "other")]
     [30, 120, 150]
     """
-    every = (
-        Action(swarm, candidates, minutes, iterations)
-        for swarm in space.swarm_ids
-        for candidates in space.max_candidates_bins
-        for minutes in space.max_minutes_bins
-        for iterations in space.max_iterations_bins
-    )
-    return tuple(action for action in every if is_valid_action(action, job_type=job_type))
+    every = product(*space.choices)
+    seen: dict[tuple[Bin | str, ...], bool] = {}  # by the choices that a rule looks at
+    actions = []
+    for choices in every:
+        action = Action(*choices)  # type: ignore[arg-type]
+        ruled = tuple([choices[place] for place in _RULED])
+        is_valid = seen.get(ruled)
+        if is_valid is None:
+            is_valid = seen[ruled] = is_valid_action(action, job_type=job_type)
+        if is_valid:
+            actions.append(action)
+    return tuple(actions)
 
 
 @remembered

@@ -39,6 +39,7 @@ from planner_runtime.kernel_config import KernelConfig
 
 Question = Mapping[str, Any] | bytes | str
 BASELINE_ID: Final = "baseline_heuristic_v0"
+LONGEST_NAME: Final = 200  # characters of a swarm's name
 LONGEST_REASON: Final = 400  # characters
 NO_EXPLORATION_MADE: Final = Exploration(enabled=False, epsilon=0.0)
 
@@ -119,6 +120,9 @@ def read_question(planner_input: Question) -> tuple[PlannerInput, str]:
     except PlainError as error:
         raise ContractError(name, error.path, error.why) from error
     question = read_checked(raw, PlannerInput)
+    if max(map(len, question.action_space.swarm_ids)) > LONGEST_NAME:
+        # every valid action spells its swarm's name in the hash of all of them
+        raise ContractError(name, "$.action_space.swarm_ids", f"longer than {LONGEST_NAME}")
     try:
         epoch_ms(question.created_at)
     except (ValueError, OverflowError) as error:

@@ -208,7 +208,7 @@ class Hostility:
         space = document["action_space"]
         if luck.random() < 0.7:
             n = luck.choice((1, 1, 2, 3, 32, 33))
-            names = ("serial_handoff", "speculate_vote", "a", "\u00e9", "x" * 20_000)
+            names = ("serial_handoff", "speculate_vote", "a", "\u00e9", "x" * 190, "x" * 20_000)
             space["swarm_ids"] = [
                 luck.choice(names) + str(luck.randrange(3) or "") for _ in range(n)
             ]
