@@ -7,7 +7,7 @@ Shapes: W 64-bit words of a stretch of documents; document d is bit d % 64 of wo
 
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,13 +41,19 @@ def number_terms(documents: Iterable[Iterable[str]]) -> Terms:
     >>> number_terms([("a", "b"), (), ("b", "b")]).sizes.tolist()
     [2, 0, 1]
     """
-    ids: dict[str, int] = {}
-    numbers, sizes = array("q"), array("q")
-    for document in documents:
-        distinct = set(document)
-        numbers.extend([ids.setdefault(term, len(ids)) for term in distinct])
-        sizes.append(len(distinct))
-    return Terms(list(ids), np.array(numbers, dtype=np.int64), np.array(sizes, dtype=np.int64))
+    listed = [tuple(document) for document in documents]
+    distinct = [
+        one if len(one) < 2 or len(set(one)) == len(one) else tuple(dict.fromkeys(one))
+        for one in listed
+    ]
+    flat = list(chain.from_iterable(distinct))
+    names = list(dict.fromkeys(flat))
+    ids = dict(zip(names, range(len(names)), strict=True))
+    return Terms(
+        names,
+        np.fromiter(map(ids.__getitem__, flat), dtype=np.int64, count=len(flat)),
+        np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct)),
+    )
 
 
 class TermBitmaps:

@@ -63,6 +63,15 @@ class _Drawer:
         self.fresh: dict[str, FreshRun] = {}
         self.late: dict[str, FreshRun] = {}
 
+    def fill(self, runs: Sequence[RunSummary]) -> None:
+        """Put runs into an empty drawer."""
+        of_id = {run.run_id: run for run in runs}
+        keys = sort_runs([_keys(run) for run in runs])
+        n = max(0, len(keys) - KEPT_FRESH)
+        self.shelf.extend(keys[:n])
+        self.runs = [of_id[one.run_id] for one in keys[:n]]
+        self.fresh = {one.run_id: FreshRun(of_id[one.run_id], one.ended_ms) for one in keys[n:]}
+
     def drop(self, run: RunSummary) -> None:
         """Take away a run that was put in."""
         if self.fresh.pop(run.run_id, None) or self.late.pop(run.run_id, None):
@@ -215,8 +224,13 @@ class RunIndex:
         with self._lock:
             for run_id in removed:
                 self._remove(run_id)
-            for run in runs:
-                self._add(run)
+            if self._runs:
+                for run in runs:
+                    self._add(run)
+            else:
+                self._fill({run.run_id: run for run in runs})
+            for drawer in self._drawers.values():
+                drawer.settle(wholly=False)
 
     def failure_signals(self, query: Query) -> frozenset[str]:
         """Fail codes of the issue's own runs that ``query`` may see."""
@@ -286,6 +300,17 @@ class RunIndex:
         if drawer is None:
             drawer = self._drawers[key] = _Drawer(self.weights)
         drawer.fresh[run.run_id] = FreshRun(run, run.ended_ms)
+
+    def _fill(self, runs: dict[str, RunSummary]) -> None:
+        """Put all runs in at once."""
+        self._runs = runs
+        of_key: dict[ShelfKey, list[RunSummary]] = {}
+        for run in runs.values():
+            if run.ended_ms is not None:
+                of_key.setdefault((run.job_type, run.domain), []).append(run)
+        for key, own in of_key.items():
+            drawer = self._drawers[key] = _Drawer(self.weights)
+            drawer.fill(own)
 
     def _remove(self, run_id: str) -> None:
         earlier = self._runs.pop(run_id, None)
