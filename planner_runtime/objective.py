@@ -368,7 +368,9 @@ def _lexicographic(scores: Scores, left: np.ndarray, n: int) -> np.ndarray:
         tied = rest
         for row, step in zip(scores.signed, scores.steps, strict=True):
             seen = row[tied]
-            tied = tied[seen >= seen.max() - step.within - _tie(seen)]
+            best, worst = float(np.maximum.reduce(seen)), float(np.minimum.reduce(seen))
+            tie = TIE * max(1.0, abs(best), abs(worst))  # as ``_tie``
+            tied = tied[seen >= best - step.within - tie]
         ordered.extend(tied.tolist())
         if len(ordered) < n:
             rest = rest[~np.isin(rest, tied)]
