@@ -309,6 +309,13 @@ class Scores:
         return utility(self.outlook, self.objective.weights)
 
     @cached_property
+    def known(self) -> np.ndarray:
+        """(A,) bool: every member knows the action's utility and its chance to pass."""
+        known: np.ndarray = np.isfinite(self.utility).all(axis=0)
+        known &= np.isfinite(self.outlook.p_pass).all(axis=0)
+        return known
+
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps that the outlook can tell of."""
         return steps_of(self.objective, self.outlook)
