@@ -130,6 +130,15 @@ class CapabilityCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     inputs: tuple[InputSpec, ...] = ()
     effects: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a card that describes one input twice.
+
+        Raises:
+            ValueError: an input's key is there twice.
+        """
+        if self.inputs and len({spec.key for spec in self.inputs}) != len(self.inputs):
+            raise ValueError("an input of a CapabilityCard is described twice")
+
 
 class AgentCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An agent as synthesis sees it; it is called as a capability of the same id (ADR 0023)."""
