@@ -113,7 +113,7 @@ class NameMatcher:
     def that_may_be_linked(self, keys: Collection[str]) -> Iterable[str]:
         """Those of many keys that may have links: most have none and are passed over quickly."""
         names, openings, lengths = self._names, self._short, self._lengths
-        # all keys are spelled normally at once, which costs a tenth of one after the other
+        # spelling all keys at once is a few passes over one text
         together = "\n".join(keys)
         spelled = compact(together).split("\n")
         if "/" in together or "." in together or len(spelled) != len(keys):

@@ -187,6 +187,13 @@ class RuntimeContext(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             return capability_id in self.allowed_capabilities
         return self.level == "full"
 
+    def is_allowed(self, capability_id: str, /) -> bool:
+        """As a host's gate, for an id whose effects are not known: ``:compute`` is assumed.
+
+        Where effects are known, ``security.RegistryGate`` is the gate.
+        """
+        return self.is_capability_allowed(capability_id) and self.are_effects_allowed(())
+
     def are_effects_allowed(self, effects: tuple[str, ...]) -> bool:
         """Whether every effect is allowed; no effect declared means ``:compute``."""
         labels = {effect_label(effect) for effect in effects or (DEFAULT_EFFECT,)}
