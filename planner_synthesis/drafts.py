@@ -131,6 +131,7 @@ def finish(
     """A draft that passed, as what synthesis returns."""
     planner_id = f"{config.domain}.planner.v1"
     description = f"Synthesized planner for {', '.join(context.schema.keys())}"
+    unused = set(context.schema.keys()).difference(draft.expects) if draft.calls else ()
     wrapped = capability_form(
         planner_id, body=draft.body, expects=draft.expects, description=description
     )
@@ -141,7 +142,11 @@ def finish(
         capability=print_form(wrapped),
         agent=agent,
         decision_trace=msgspec.structs.replace(
-            trace, selected=draft.selected, adapters=draft.steps, template=draft.template
+            trace,
+            selected=draft.selected,
+            adapters=draft.steps,
+            template=draft.template,
+            unused_keys=tuple(sorted(unused)),
         ),
     )
 

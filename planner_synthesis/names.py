@@ -26,6 +26,7 @@ SLIP: Final = 65
 MIN_SLIP_LETTERS: Final = 5
 MAX_SLIP_LETTERS: Final = 64
 
+_COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
 _BLANKS: Final = "_-/. :"
 _GROUP_OF: Final = {word: group for group in SYNONYMS for word in group}
 
@@ -89,6 +90,8 @@ class NameMatcher:
         whole, end = compact(key), compact(tail(key))
         self._add(whole, index, NORMAL, "same normal spelling")
         self._add(end, index, NAMESPACE, "same name without its namespace")
+        if key.endswith(_COUNT):
+            self._add(compact(key.removesuffix(_COUNT)), index, HINT, "how many of them")
         head = key.replace("-", "_").rpartition("_")[2].lower()
         for name in dict.fromkeys((whole, end)):
             self._learn_spellings(index, name)

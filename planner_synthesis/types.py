@@ -317,6 +317,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         n_not_allowed: Cards left out by level or effects; their ids are not told.
         n_conflicting: Cards left out because another card has the same id and says otherwise.
         rejected: One sentence for each selection that preflight or the dry run refused.
+        unused_keys: Schema keys that the planner does not read, sorted; when it calls something.
         template: Which template was emitted.
     """
 
@@ -328,6 +329,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     n_not_allowed: Count = 0
     n_conflicting: Count = 0
     rejected: tuple[str, ...] = ()
+    unused_keys: tuple[str, ...] = ()
     template: Literal["direct", "adapter", "requires-agent", "proposal"] = "requires-agent"
     complexity: tuple[str, ...] = ()
 
