@@ -55,6 +55,12 @@ class Caller:
             value = yield Evaluate(form, environment)
         return value
 
+    def bind(self, pattern: Form, value: Form, environment: Environment) -> None:
+        """Binds a pattern; taking a value apart costs its weight."""
+        if not isinstance(pattern, Sym):
+            self.meter.spend_weight(weight_of(value))
+        bind_pattern(pattern, value, environment.names)
+
     def host_step(self, name: str) -> None:
         """Tells the host that a step begins.
 
@@ -103,13 +109,13 @@ class Caller:
         if n_given < function.fewest or (function.most is not None and n_given > function.most):
             raise ArityMismatch(function.name, _arity(function), n_given)
         weight = sum(map(weight_of, arguments))
-        self.meter.admit_size(weight)
+        self.meter.admit_size(weight // 2)  # two of the largest values may be compared
         if function.predict_size is not None:
             self.meter.admit_size(function.predict_size(arguments))
         if function.cost == "arguments":
             self.meter.spend_weight(weight)
-        if function.cost == "square":
-            self.meter.spend_weight(weight**2)
+        if function.cost == "sorting":
+            self.meter.spend_weight(weight * weight.bit_length())
 
     def _paid(self, function: Builtin, result: Form) -> Form:
         if function.cost != "none":
@@ -132,7 +138,7 @@ class Caller:
                 function.patterns, function.types, arguments, strict=False
             ):
                 _check_type(kind, value)
-                bind_pattern(pattern, value, inner.names)
+                self.bind(pattern, value, inner)
             if function.rest is not None:
                 inner.names[function.rest.name] = List(arguments[len(function.patterns) :])
         result = yield from self.body(function.body, inner)

@@ -26,11 +26,21 @@ from planner_synthesis.rtfs.errors import (
     UndefinedSymbol,
     Unsupported,
 )
-from planner_synthesis.rtfs.forms import Extra, Form, Kw, List, Map, Sym, Vector, type_name
+from planner_synthesis.rtfs.forms import (
+    Extra,
+    Form,
+    Kw,
+    List,
+    Map,
+    Sym,
+    Vector,
+    type_name,
+    weight_of,
+)
 from planner_synthesis.rtfs.host import Host, StubHost
 from planner_synthesis.rtfs.json_values import from_python
 from planner_synthesis.rtfs.machine import Answered, run_request
-from planner_synthesis.rtfs.patterns import bind_pattern, match_pattern
+from planner_synthesis.rtfs.patterns import match_pattern
 from planner_synthesis.rtfs.reader import read_expression, read_program
 from planner_synthesis.rtfs.shapes import (
     Def,
@@ -135,6 +145,8 @@ class Evaluator(Caller):
         known = self._shapes.get(id(form))
         if known is None:
             shape = shape_of(form)
+            if isinstance(shape, Let):
+                self.meter.spend_weight(form.weight)
             known = (form, shape, isinstance(shape, Let) and _is_recursive(shape))
             self._shapes[id(form)] = known
         return known[1], known[2]
@@ -197,7 +209,7 @@ class Evaluator(Caller):
                 inner = Environment(environment)
                 for pattern, form in bindings:
                     value = yield Evaluate(form, inner)
-                    bind_pattern(pattern, value, inner.names)
+                    self.bind(pattern, value, inner)
                 return (yield from self.body(body, inner))
             case Fn():
                 return self._function(shape, environment)
@@ -244,6 +256,8 @@ class Evaluator(Caller):
         for pattern, guard, form in shape.clauses:
             inner = Environment(environment)
             self.meter.spend()
+            if isinstance(pattern, Vector | Map | Extra):
+                self.meter.spend_weight(weight_of(subject))
             fits = match_pattern(pattern, subject, inner.names)
             if fits and is_truthy((yield Evaluate(guard, inner))):
                 return (yield Evaluate(form, inner))
@@ -327,7 +341,10 @@ def _is_recursive(shape: Let) -> bool:
 
 
 def _short_function(body: tuple[Form, ...]) -> Fn:
-    """``#(+ %1 %2)``: as many parameters as the highest number that it mentions."""
+    """``#(+ %1 %2)``: as many parameters as the highest number that it mentions.
+
+    As upstream (ran), the forms inside are a body and not a call, so the last is the value.
+    """
     whole = Vector(body)
     numbered = [n for n in range(1, 10) if mentions(whole, frozenset({f"%{n}"}))]
     has_bare = mentions(whole, frozenset({"%"}))

@@ -29,9 +29,9 @@ from planner_synthesis.rtfs.forms import (
 Arguments: TypeAlias = "tuple[Form, ...]"
 Request: TypeAlias = "Evaluate | Call"  # what a running part asks the machine for
 Run: TypeAlias = "Generator[Request, Form, Form]"
-# what a call of a builtin costs beside its step: nothing, the weight of its arguments, the weight
-# of its result, the square of the first argument's length
-Cost: TypeAlias = Literal["none", "arguments", "result", "square"]
+# what a call of a builtin costs beside its step: nothing, the weight of its arguments, that weight
+# as often as sorting looks at it, or the weight of its result
+Cost: TypeAlias = Literal["none", "arguments", "sorting", "result"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
