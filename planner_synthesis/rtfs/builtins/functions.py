@@ -14,7 +14,6 @@ from planner_synthesis.rtfs.builtins.arguments import characters_or_items, items
 from planner_synthesis.rtfs.builtins.maps import key_in
 from planner_synthesis.rtfs.errors import (
     IndexOutOfBounds,
-    InvalidArguments,
     RtfsTypeError,
     Unsupported,
 )
@@ -73,7 +72,7 @@ def _reduce(args: Arguments) -> Run:
     if len(args) == 3:
         items = (args[1], *items)
     if not items:
-        raise InvalidArguments("reduce", "an initial value for an empty collection")
+        raise Unsupported("reduce of nothing, without an initial value,")
     total = items[0]
     for item in items[1:]:
         total = yield Call(_function_in(args[0], "reduce"), (total, item), by_name=True)
