@@ -243,10 +243,7 @@ class Evaluator(Caller):
         if shape.name is not None:
             environment.names[shape.name] = forward
         self.meter.spend_weight(environment.size())
-        function = Closure(
-            shape.patterns, shape.types, shape.rest, shape.body, shape.result, shape.delegated,
-            environment.copy(),
-        )  # fmt: skip
+        function = Closure(shape, environment.copy())
         if shape.name is not None:
             forward.function = environment.names[shape.name] = function
         return function
@@ -352,4 +349,4 @@ def _short_function(body: tuple[Form, ...]) -> Fn:
     if has_bare:
         names[0] = "%"
     patterns: tuple[Form, ...] = tuple(map(Sym, names))
-    return Fn(None, patterns, (None,) * len(patterns), None, None, body, False)
+    return Fn(None, patterns, (None,) * len(patterns), None, None, None, body, False)

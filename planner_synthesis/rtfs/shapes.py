@@ -49,6 +49,7 @@ class Fn:
     patterns: Forms
     types: Forms
     rest: Sym | None
+    rest_type: Form
     result: Form
     body: Forms
     delegated: bool
@@ -186,10 +187,13 @@ def _delegates(form: Form) -> bool:
     return isinstance(text, str) and (":local-model" in text or ":remote" in text)
 
 
-def _parameters(items: Forms) -> tuple[Forms, Forms, Sym | None] | None:
+def _parameters(items: Forms) -> tuple[Forms, Forms, Sym | None, Form] | None:
     rest: Sym | None = None
+    rest_type: Form = None
     match items:
-        case (*fixed, Sym("&"), Sym() as rest) | (*fixed, Sym("&"), Sym() as rest, Kw() | Extra()):
+        case (*fixed, Sym("&"), Sym() as rest):
+            items = tuple(fixed)
+        case (*fixed, Sym("&"), Sym() as rest, (Kw() | Extra()) as rest_type):
             items = tuple(fixed)
     patterns: list[Form] = []
     types: list[Form] = []
@@ -202,7 +206,7 @@ def _parameters(items: Forms) -> tuple[Forms, Forms, Sym | None] | None:
         else:
             return None
     types += [None] * (len(patterns) - len(types))
-    return tuple(patterns), tuple(types), rest
+    return tuple(patterns), tuple(types), rest, rest_type
 
 
 def _defn(items: Forms) -> Fn | None:

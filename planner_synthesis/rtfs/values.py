@@ -25,6 +25,7 @@ from planner_synthesis.rtfs.forms import (
     Vector,
     map_key,
 )
+from planner_synthesis.rtfs.shapes import Fn
 
 Arguments: TypeAlias = "tuple[Form, ...]"
 Request: TypeAlias = "Evaluate | Call"  # what a running part asks the machine for
@@ -51,12 +52,7 @@ class Builtin(Opaque):
 class Closure(Opaque):
     """A function of the program with the environment it was made in."""
 
-    patterns: tuple[Form, ...]
-    types: tuple[Form, ...]  # beside each pattern; ``None`` where there is none
-    rest: Sym | None
-    body: tuple[Form, ...]
-    result: Form
-    delegated: bool
+    shape: Fn
     environment: Environment
 
 
