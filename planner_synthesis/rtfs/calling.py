@@ -34,7 +34,6 @@ from planner_synthesis.rtfs.values import (
     Run,
 )
 
-
 _TYPE_DISCOUNT = 8  # a part of a type is about so many characters
 
 
