@@ -97,7 +97,7 @@ def evaluate(
         forms = read_program(text_or_forms) if is_program else (read_expression(text_or_forms),)
     else:
         forms = tuple(text_or_forms) if mode == "program" else tuple(text_or_forms)[:1]
-    evaluator = Evaluator(host or StubHost(), Meter(limits or Limits()))
+    evaluator = Evaluator(StubHost() if host is None else host, Meter(limits or Limits()))
     environment = Environment(parent=Environment(names={**BUILTINS, "call": evaluator.call}))
     if context is not None:
         environment.names["context"] = evaluator.meter.admit(from_python(context))
