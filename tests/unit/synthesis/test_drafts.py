@@ -77,3 +77,19 @@ def test_viable_candidates_come_before_better_scores_that_are_not() -> None:
     scores = score_candidates(request(good, lacking, keys="repository"))
     assert [s.id for s in scores] == ["good", "lacking"]
     assert scores[0].total < scores[1].total
+
+
+def test_a_key_that_a_card_names_twice_is_one_input() -> None:
+    twice = CapabilityCard(id="twice", expects_context_keys=("repo", "x", "x"))
+    slip = CapabilityCard(id="slip", expects_context_keys=("reposiory", "y"))
+    (first,) = score_candidates(
+        request(twice, slip, keys="repository"), config=SynthesisConfig(max_candidates=1))  # fmt: skip
+    assert (first.id, first.compatibility) == ("twice", 0.425)
+
+
+def test_a_required_key_goes_before_an_optional_one_of_a_better_name() -> None:
+    schema = ParamSchema(params=(ParamSpec(key="query", required=False), ParamSpec(key="search")))
+    context = PlannerGenContext(
+        schema=schema, security=FULL, registry_caps=(CapabilityCard(id="x", expects_context_keys=("query",)),))  # fmt: skip
+    (score,) = score_candidates(context)
+    assert (score.coverage, score.compatibility) == (1.0, 0.85)
