@@ -85,7 +85,7 @@ class ExtractedSkill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A skill that the interaction calls for.
 
     Attributes:
-        confidence: Share of turns that show it, within [0, 1].
+        confidence: n / (n + 1) for n different words that show it, within [0, 1].
         evidence: One sentence for each turn that showed it, in order.
     """
 
