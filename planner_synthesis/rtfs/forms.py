@@ -23,9 +23,9 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 _DOTTED = r"\.[A-Za-z_$+\-*/=<>!?][A-Za-z0-9_$+\-*/=<>!?.]*+"
 _PLAIN = r"[A-Za-z_$+\-*/=<>!?%][A-Za-z0-9_$+\-*/=<>!?%.@]*+"
-_IDENTIFIER = f"(?:{_DOTTED}|{_PLAIN})"
-_VERSIONED = _IDENTIFIER + r":v[0-9]++(?:\.[0-9]++)*+/" + _IDENTIFIER
-NAME = re.compile(f"{_VERSIONED}|{_IDENTIFIER}")  # what a symbol, and a keyword after ':', may be
+IDENTIFIER = f"(?:{_DOTTED}|{_PLAIN})"
+_VERSIONED = IDENTIFIER + r":v[0-9]++(?:\.[0-9]++)*+/" + IDENTIFIER
+NAME = re.compile(f"{_VERSIONED}|{IDENTIFIER}")  # what a symbol, and a keyword after ':', may be
 
 
 class Position(NamedTuple):
