@@ -87,8 +87,9 @@ class _Reader:
         if depth > MAX_DEPTH or self.n_nodes > MAX_NODES:
             self.note(path, "it is nested too deeply to be read")
             return _Kind("any")
+        is_there = schema is not None
         schema = self.resolved(schema, path)
-        if schema is True or schema == {}:
+        if schema is True or schema == {} or (schema is None and is_there):
             return _Kind("any")
         if not isinstance(schema, Mapping):
             self.note(path, "its schema is not an object")

@@ -179,12 +179,17 @@ def _names(names: tuple[str, ...], what: str, known: KnownSecrets) -> tuple[str,
 def merged_readings(readings: Iterable[RegistryReading]) -> RegistryReading:
     """Readings as one, in canonical order; a card that is there twice, unchanged, is kept once."""
     readings = list(readings)
-    capabilities = {card for reading in readings for card in reading.capabilities}
-    agents = {card for reading in readings for card in reading.agents}
+    # by their bytes, since Python takes 1 and true for one value
+    capabilities = {_bytes_of(card): card for each in readings for card in each.capabilities}
+    agents = {_bytes_of(card): card for each in readings for card in each.agents}
     return RegistryReading(
-        capabilities=tuple(sorted(capabilities, key=lambda card: (card.id, _bytes_of(card)))),
-        agents=tuple(sorted(agents, key=lambda card: (card.agent_id, _bytes_of(card)))),
-        quarantine=tuple(row for reading in readings for row in reading.quarantine),
+        capabilities=tuple(
+            card for _, card in sorted(capabilities.items(), key=lambda item: (item[1].id, item[0]))
+        ),
+        agents=tuple(
+            card for _, card in sorted(agents.items(), key=lambda item: (item[1].agent_id, item[0]))
+        ),
+        quarantine=tuple(row for each in readings for row in each.quarantine),
     )
 
 
