@@ -58,7 +58,7 @@ def parse_runtime_context(text: str) -> RuntimeContext:
 def allowed_cards(
     capabilities: Iterable[CapabilityCard], agents: Iterable[AgentCard], *, security: RuntimeContext
 ) -> AllowedCards:
-    """Cards that the context allows, by id and by effects, in order of their ids.
+    """Cards that the context allows, by id and by effects.
 
     An id that two different capabilities (or agents) claim is called by neither: which of them
     would run, and with which effects, nobody could say. An id with a forbidden card is forbidden
@@ -69,20 +69,25 @@ def allowed_cards(
     by_agent = {card.agent_id: card for card in all_agents}
     torn: set[str] = set()
     if len(caps) != len(all_caps) or len(by_agent) != len(all_agents):
-        torn |= {card.id for card in all_caps if caps[card.id] != card}
-        torn |= {card.agent_id for card in all_agents if by_agent[card.agent_id] != card}
+        torn |= {card.id for card in all_caps if not _say_the_same(caps[card.id], card)}
+        torn |= {c.agent_id for c in all_agents if not _say_the_same(by_agent[c.agent_id], c)}
     shut = _forbidden_ids(all_caps, all_agents, security)
     n_shut = sum(card.id in shut for card in all_caps) if shut else 0
     n_shut += sum(card.agent_id in shut for card in all_agents) if shut else 0
     out = torn | shut
     torn_only = torn - shut
     return AllowedCards(
-        capabilities=tuple([caps[i] for i in sorted(caps.keys() - out)]),
-        agents=tuple([by_agent[i] for i in sorted(by_agent.keys() - out)]),
+        capabilities=tuple([card for card in caps.values() if card.id not in out]),
+        agents=tuple([card for card in by_agent.values() if card.agent_id not in out]),
         n_not_allowed=n_shut,
         n_conflicting=sum(card.id in torn_only for card in all_caps)
         + sum(card.agent_id in torn_only for card in all_agents),
     )
+
+
+def _say_the_same(one: CapabilityCard | AgentCard, other: CapabilityCard | AgentCard) -> bool:
+    """Equality that tells 1 from true, which Python's does not."""
+    return one is other or msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
 def _forbidden_ids(

@@ -100,7 +100,7 @@ class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         required: Whether a call without it fails.
-        default: What the candidate itself takes when the input is absent; told, never emitted.
+        default: What a call may send where the context has nothing.
     """
 
     key: str
@@ -275,7 +275,7 @@ class AdapterStep(
     """How one input of the call gets its value.
 
     Attributes:
-        from_: Context key (``from`` in JSON).
+        from_: Context key (``from`` in JSON); empty where the candidate's own default is sent.
         to: The candidate's key.
         coercion: E.g. ``string->int``, ``parse-date``; None when the value passes as it is.
         default_used: A default stands in where the context has no value.
