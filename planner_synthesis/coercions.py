@@ -17,10 +17,6 @@ from planner_synthesis.rtfs.forms import Form, List, Map, Sym, Vector
 from planner_synthesis.schema import typed_value
 from planner_synthesis.types import InputSpec, ParamSpec, ParamType
 
-_DAYS: Final = tuple(f"{day:02}" for day in range(1, 32))
-_LONG_MONTHS: Final = ("01", "03", "05", "07", "08", "10", "12")
-_SHORT_MONTHS: Final = ("04", "06", "09", "11")
-
 
 class Coercion(msgspec.Struct, frozen=True, kw_only=True):
     """How a value gets from one type to another.
@@ -165,30 +161,43 @@ def _truth(value: Sym) -> Form:
 
 
 def _date(value: Sym) -> Form:
-    """A text ``YYYY-MM-DD`` from the year 1000 on, of a day that exists."""
+    """A text ``YYYY-MM-DD`` from the year 1000 on, of a day that exists.
+
+    The text is written again from its numbers and compared, because ``parse-int`` takes "+5".
+    """
     parts, year, month, day = Sym("parts"), Sym("year"), Sym("month"), Sym("day")
-    leap = _if(
+    numbers: list[Form] = []
+    for at, name in enumerate((year, month, day)):
+        numbers += [name, _call("parse-int", _call("nth", parts, at))]
+    is_nil = _call("or", *(_call("nil?", name) for name in (year, month, day)))
+    read = _call("let", Vector(tuple(numbers)), _if(is_nil, None, _checked_date(value)))
+    split = Vector((parts, _call("split", value, "-")))
+    has_three = _call("=", 3, _call("count", parts))
+    return _if(_call("string?", value), _call("let", split, _if(has_three, read)))
+
+
+def _checked_date(value: Sym) -> Form:
+    year, month, day = Sym("year"), Sym("month"), Sym("day")
+    last_day, text = Sym("last-day"), Sym("text")
+    february = _if(
         _call("=", 0, _call("mod", year, 400)),
-        True,
-        _if(_call("=", 0, _call("mod", year, 100)), False, _call("=", 0, _call("mod", year, 4))),
-    )
-    days_of_february = _if(leap, _one_of(_DAYS[:29], day), _one_of(_DAYS[:28], day))
-    is_day = _if(
-        _one_of(_LONG_MONTHS, month),
-        _one_of(_DAYS, day),
-        _if(_one_of(_SHORT_MONTHS, month), _one_of(_DAYS[:30], day),
-            _if(_call("=", "02", month), days_of_february, False)),
+        29,
+        _if(_call("=", 0, _call("mod", year, 100)), 28,
+            _if(_call("=", 0, _call("mod", year, 4)), 29, 28)),
     )  # fmt: skip
-    is_year = _if(_call("nil?", year), False, _call(">=", year, 1000))
+    short = Map(((2, february), (4, 30), (6, 30), (9, 30), (11, 30)))
+    spelled = [
+        _call("str", _if(_call("<", name, 10), "0", ""), name) for name in (month, day)
+    ]  # fmt: skip
     bindings = Vector(
-        (year, _call("parse-int", _call("nth", parts, 0)), month, _call("nth", parts, 1),
-         day, _call("nth", parts, 2))
+        (last_day, _call("get", short, month, 31),
+         text, _call("str", year, "-", spelled[0], "-", spelled[1]))
     )  # fmt: skip
-    read = _call("let", bindings, _if(is_year, _if(is_day, value)))
-    split = _call("let", Vector((parts, _call("split", value, "-"))),
-                  _if(_call("=", 3, _call("count", parts)), read))  # fmt: skip
-    is_long = _call("=", 10, _call("string-length", value))
-    return _if(_call("string?", value), _if(is_long, split))
+    is_date = _call(
+        "and", _call("=", value, text), _call("<=", 1000, year), _call("<=", 1, month),
+        _call("<=", month, 12), _call("<=", 1, day), _call("<=", day, last_day),
+    )  # fmt: skip
+    return _call("let", bindings, _if(is_date, value))
 
 
 def _enum_form(value: Sym, enum_values: tuple[str, ...]) -> Form:
