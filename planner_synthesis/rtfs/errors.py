@@ -9,8 +9,9 @@ Belongs here: the tree of errors. Does not: decide when one is raised.
     ├── BudgetExceeded       steps, depth or size ran out
     ├── HostFailure          a capability was called and failed
     ├── SecurityViolation    a capability was called that the host does not allow
-    └── UndefinedSymbol, RtfsTypeError, ArityMismatch, InvalidArguments, MatchError,
-        DivisionByZero, IndexOutOfBounds, KeyNotFound, IntegerOverflow, BadJson
+    ├── Unsupported          syntax that is read and understood, and not run here
+    └── UndefinedSymbol, RtfsTypeError, TypeValidationError, ArityMismatch, InvalidArguments,
+        MatchError, DivisionByZero, IndexOutOfBounds, IntegerOverflow, BadJson
 
 ``kind`` is the name that upstream gives to the same failure, where it has one.
 Source: rtfs.md 1.4; evaluation probes (``error_kind``).
@@ -69,8 +70,8 @@ class HostFailure(RtfsError):
     """A capability was called and failed; the message is the host's."""
 
     def __init__(self, capability_id: str, message: str) -> None:
-        super().__init__(message)
-        self.capability_id = capability_id
+        super().__init__(f"Runtime error: {message}")
+        self.capability_id, self.message = capability_id, message
 
 
 class SecurityViolation(RtfsError):
@@ -89,7 +90,7 @@ class UndefinedSymbol(RtfsError):
     kind = "UndefinedSymbol"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"undefined symbol: {name}")
+        super().__init__(f"Undefined symbol: {name}")
         self.name = name
 
 
@@ -99,7 +100,7 @@ class RtfsTypeError(RtfsError):
     kind = "TypeError"
 
     def __init__(self, operation: str, expected: str, actual: str) -> None:
-        super().__init__(f"{operation}: expected {expected}, got {actual}")
+        super().__init__(f"Type error in {operation}: expected {expected}, got {actual}")
         self.operation, self.expected, self.actual = operation, expected, actual
 
 
@@ -109,7 +110,7 @@ class ArityMismatch(RtfsError):
     kind = "ArityMismatch"
 
     def __init__(self, function: str, expected: str, actual: int) -> None:
-        super().__init__(f"{function}: expected {expected} arguments, got {actual}")
+        super().__init__(f"Arity mismatch in {function}: expected {expected}, got {actual}")
         self.function, self.expected, self.actual = function, expected, actual
 
 
@@ -119,7 +120,7 @@ class InvalidArguments(RtfsError):
     kind = "InvalidArguments"
 
     def __init__(self, form: str, expected: str) -> None:
-        super().__init__(f"{form}: expected {expected}")
+        super().__init__(f"Invalid arguments: {form} expected {expected}")
         self.form, self.expected = form, expected
 
 
@@ -129,7 +130,7 @@ class MatchError(RtfsError):
     kind = "MatchError"
 
     def __init__(self) -> None:
-        super().__init__("no matching clause")
+        super().__init__("Match error: No matching clause")
 
 
 class DivisionByZero(RtfsError):
@@ -138,7 +139,7 @@ class DivisionByZero(RtfsError):
     kind = "DivisionByZero"
 
     def __init__(self) -> None:
-        super().__init__("division by zero")
+        super().__init__("Division by zero")
 
 
 class IndexOutOfBounds(RtfsError):
@@ -147,18 +148,26 @@ class IndexOutOfBounds(RtfsError):
     kind = "IndexOutOfBounds"
 
     def __init__(self, index: int, length: int) -> None:
-        super().__init__(f"index {index} is not in [0, {length})")
+        super().__init__(f"Index {index} out of bounds for collection of length {length}")
         self.index, self.length = index, length
 
 
-class KeyNotFound(RtfsError):
-    """A key that an operation needs is not in the map."""
+class TypeValidationError(RtfsError):
+    """A parameter or result does not have the type that is written beside it."""
 
-    kind = "KeyNotFound"
+    kind = "TypeValidationError"
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"no key {key}")
-        self.key = key
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"Type validation error: expected {expected}, got {actual}")
+        self.expected, self.actual = expected, actual
+
+
+class Unsupported(RtfsError):
+    """Syntax or an operation that is known and not run here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"Runtime error: {what} is not supported")
+        self.what = what
 
 
 class IntegerOverflow(RtfsError):

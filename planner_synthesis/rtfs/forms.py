@@ -35,8 +35,16 @@ class Position(NamedTuple):
     column: int
 
 
-Form: TypeAlias = "bool | int | float | str | Sym | Kw | Vector | List | Map | Extra | None"
+Form: TypeAlias = (
+    "bool | int | float | str | Sym | Kw | Vector | List | Map | Extra | Opaque | None"
+)
 Key: TypeAlias = "str | int | Kw"
+
+
+class Opaque:
+    """A value that no text stands for: a function, a caught error. Equal to itself alone."""
+
+    type_name = "function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,8 @@ class List(_Sequence):
 class Extra:
     """Syntax beyond the planner subset: read and understood, never printed.
 
-    ``tag`` is one of short-fn, method, deref, resource-ref, meta, type, quote, unquote, rest.
+    ``tag`` is one of short-fn, method, deref, resource-ref, meta, delegation, module, quote,
+    unquote, type, map-pattern, as-pattern.
     """
 
     tag: str
@@ -208,5 +217,7 @@ _TYPE_NAMES = {
 
 
 def type_name(value: object) -> str:
-    """What RTFS calls the type of a value; whatever is not data is a function."""
-    return _TYPE_NAMES.get(type(value), "function")
+    """What RTFS calls the type of a value."""
+    if isinstance(value, Opaque):
+        return value.type_name
+    return _TYPE_NAMES.get(type(value), "syntax")

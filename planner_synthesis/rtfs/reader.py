@@ -86,22 +86,22 @@ class _TopRules(ExpressionRules):
         name = self.symbol(self.source.skip(start + len("module")))
         if name is None:
             return None
-        end = self._exports(name[1])
+        exports, end = self._exports(name[1])
         definitions, end = yield from self.many(self._definition, end)
         closed = self.close(end, ")")
         return None if closed is None else (
-            Extra("module", (name[0], *definitions), at=self.position(at)), closed
+            Extra("module", (name[0], exports, *definitions), at=self.position(at)), closed
         )  # fmt: skip
 
-    def _exports(self, at: int) -> int:
+    def _exports(self, at: int) -> tuple[Vector, int]:
         start = self.source.skip(at)
         inner = self.source.skip(start + 1)
-        if self.source.char(start) != "(" or not self.source.has(inner, ":exports"):
-            return at
-        vector = self.source.skip(inner + len(":exports"))
-        names = self.names(vector)
-        closed = None if names is None or not names[0].items else self.close(names[1], ")")
-        return at if closed is None else closed
+        if self.source.char(start) == "(" and self.source.has(inner, ":exports"):
+            names = self.names(self.source.skip(inner + len(":exports")))
+            closed = None if names is None or not names[0].items else self.close(names[1], ")")
+            if names is not None and closed is not None:
+                return names[0], closed
+        return Vector(), at
 
     def _definition(self, at: int) -> Parse:
         found = yield self.expression, at

@@ -73,7 +73,7 @@ FORMS_OF_TEXTS: list[tuple[str, tuple[Form, ...]]] = [
                                   Extra("unquote", (Extra("deref", (Y,)),)))),)),
         )),)),
     ("(module m (:exports [x]) (def x 1))", (
-        Extra("module", (Sym("m"), List((Sym("def"), X, 1)))),)),
+        Extra("module", (Sym("m"), Vector((X,)), List((Sym("def"), X, 1)))),)),
 ]  # fmt: skip
 
 
