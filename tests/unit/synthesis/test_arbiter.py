@@ -122,7 +122,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50
         (lambda r: r.reply("", status=307, headers={"Location": "http://127.0.0.1:9/CANARY"}), "redirect"),
         (lambda r: r.reply("", status=302, headers={"Location": "/v1/other"}), "redirect"),
         (lambda r: r.reply(b" " * 2_000_000), "too large"),
-        (lambda r: r.reply(b"x", headers={"Content-Encoding": "gzip"}), "unreachable"),
+        (lambda r: r.reply(b"x" * 100, headers={"Content-Encoding": "gzip"}), "unreachable"),
         (lambda r: r.server.is_over.wait(20), "timeout"),
         (lambda r: r.drip(HEAD + b" " * 5000), "timeout"),
         (lambda r: r.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 900), "timeout"),
@@ -234,12 +234,15 @@ def test_a_key_is_not_sent_in_the_clear() -> None:
     assert chat_address("https://h/v1") == chat_address("https://h/v1/chat/completions")
 
 
-@given(
-    st.binary(max_size=100)
-    | st.text().map(lambda text: json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+BODIES = st.binary(max_size=100) | st.text().map(
+    lambda text: json.dumps({"choices": [{"message": {"content": text}}]}).encode()
 )
+
+
+@given(BODIES)
 def test_any_body_is_code_or_a_typed_failure(body: bytes) -> None:
     try:
-        assert "(" in code_of(body)
-    except ArbiterFailed as failure:
-        assert failure.reason in {"bad answer", "no code"}
+        code = code_of(body)
+    except ArbiterFailed:
+        return
+    assert "(" in code
