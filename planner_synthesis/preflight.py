@@ -8,8 +8,7 @@ at the runtime context). All of it is refused here.
 """
 
 from collections.abc import Iterable, Mapping
-
-import msgspec
+from dataclasses import dataclass
 
 from planner_synthesis.config import DEFAULT_CONFIG, ProgramLimits
 from planner_synthesis.program_walk import Finding, ProgramFacts, walk_program
@@ -21,7 +20,8 @@ from planner_synthesis.security import permits
 from planner_synthesis.types import AgentCard, CapabilityCard, RuntimeContext
 
 
-class PreflightReport(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class PreflightReport:
     """What preflight found.
 
     Attributes:
@@ -29,12 +29,16 @@ class PreflightReport(msgspec.Struct, frozen=True, kw_only=True):
         text: The program as the printer writes it; empty when it cannot.
         capability_ids: Ids that it calls, sorted.
         context_keys: Context keys that it reads itself, sorted.
+        hands_context_on: It hands the whole context to someone who may read more.
+        body: The planner's body; None when the text could not be read.
     """
 
     findings: tuple[Finding, ...]
     text: str = ""
     capability_ids: tuple[str, ...] = ()
     context_keys: tuple[str, ...] = ()
+    hands_context_on: bool = False
+    body: Form = None
 
     @property
     def is_ok(self) -> bool:
@@ -116,6 +120,8 @@ def _check_form(
         text=printed,
         capability_ids=tuple(sorted(facts.capability_ids)),
         context_keys=tuple(sorted(facts.context_keys)),
+        hands_context_on=facts.hands_context_on,
+        body=body,
     )
 
 

@@ -6,7 +6,7 @@ Spec: planner-synthesis, "Security & policy"; rtfs.md 2.5: upstream's check does
 effects, so both are applied here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, cast, get_args
 
 import msgspec
@@ -113,3 +113,18 @@ def _forbidden_ids(
 def permits(security: RuntimeContext, capability_id: str, *, effects: tuple[str, ...] = ()) -> bool:
     """Whether a call of this id with these effects is allowed."""
     return security.is_capability_allowed(capability_id) and security.are_effects_allowed(effects)
+
+
+class RegistryGate:
+    """What a host asks before a call: the runtime context, with the effects of a registry.
+
+    An id that the registry does not know has the default effect.
+    """
+
+    def __init__(self, security: RuntimeContext, registry: Mapping[str, tuple[str, ...]]) -> None:
+        self.security, self.registry = security, registry
+
+    def is_allowed(self, capability_id: str, /) -> bool:
+        """Whether this capability may be called, by level and by effects."""
+        effects = self.registry.get(capability_id, ())
+        return permits(self.security, capability_id, effects=effects)

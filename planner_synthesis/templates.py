@@ -110,19 +110,34 @@ def adapter_form(
 
     A required input that is nil is reported missing; an optional one that is nil is left out.
     """
-    specs = {spec.key: spec for spec in inputs}
-    ordered = sorted(steps, key=lambda step: step.to)
-    optional = [s.to for s in ordered if s.to in specs and not specs[s.to].required]
-    required = [s.to for s in ordered if s.to not in optional]
-    adapted = _without_nil(_adapted_context(ordered, specs, defaults), optional)
-    k = Sym("k")
-    is_missing = _call("fn", Vector((k,)), _call("nil?", _call("get", _ADAPTED, k)))
-    find_missing = _call("filter", is_missing, _keys(required))
+    adapted, required = adapted_form(steps, inputs=inputs, defaults=defaults)
     refused = _map(status=REQUIRES_AGENT, missing=_MISSING, context=CONTEXT)
     answer = _call(
         "if", _call("empty?", _MISSING), _call_and_report(candidate_id, _ADAPTED), refused
     )
-    return _call("do", _call("let", Vector((_ADAPTED, adapted, _MISSING, find_missing)), answer))
+    bindings = Vector((_ADAPTED, adapted, _MISSING, missing_form(_ADAPTED, required)))
+    return _call("do", _call("let", bindings, answer))
+
+
+def adapted_form(
+    steps: Sequence[AdapterStep],
+    *,
+    inputs: Iterable[InputSpec],
+    defaults: Mapping[str, Scalar],
+) -> tuple[Form, tuple[str, ...]]:
+    """The map of inputs over ``context``, and the inputs that must not be nil in it."""
+    specs = {spec.key: spec for spec in inputs}
+    ordered = sorted(steps, key=lambda step: step.to)
+    optional = [s.to for s in ordered if s.to in specs and not specs[s.to].required]
+    required = tuple(s.to for s in ordered if s.to not in optional)
+    return _without_nil(_adapted_context(ordered, specs, defaults), optional), required
+
+
+def missing_form(adapted: Sym, required: Sequence[str]) -> Form:
+    """Those of the required inputs that are nil."""
+    k = Sym("k")
+    is_missing = _call("fn", Vector((k,)), _call("nil?", _call("get", adapted, k)))
+    return _call("filter", is_missing, _keys(required))
 
 
 def capability_form(
