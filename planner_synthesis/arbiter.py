@@ -1,7 +1,7 @@
 """The arbiter: someone who may propose a planner, and what they are told.
 
-Belongs here: the protocol, the structured context, a fake, taking a proposal through the checks.
-Does not: HTTP (``arbiter_http``), the checks themselves (``preflight``, ``dry_run``).
+Belongs here: the protocol, the structured context, a fake, an arbiter as a proposer.
+Does not: HTTP (``arbiter_http``), checking what is proposed (``proposals``).
 Spec: planner-synthesis, "v0.3 Optional arbiter assist"; rtfs.md 2.7.
 
 A proposal is text from outside. Nothing that it says is believed: it is read, checked by preflight
@@ -10,11 +10,13 @@ have been made without it, with the reason in the trace. What the arbiter is tol
 tell others: cards that may be called, keys and types; answers only where the settings allow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
+from planner_synthesis.proposals import ProposalError
+from planner_synthesis.scoring import score_candidates
 from planner_synthesis.security import allowed_cards
 from planner_synthesis.snapshot.redaction import KnownSecrets, holds_secret, is_secret_name, redact
 from planner_synthesis.types import Count, InputSpec, ParamSpec, PlannerGenContext
@@ -30,7 +32,7 @@ RULES: Final = (
 )
 
 FailureReason = Literal[
-    "timeout", "unreachable", "too large", "redirect", "status", "bad answer", "no code", "refused"
+    "timeout", "unreachable", "too large", "redirect", "status", "bad answer", "no code"
 ]
 
 
@@ -214,39 +216,24 @@ def _param(param: ParamSpec, settings: ArbiterSettings, secrets: KnownSecrets) -
     )
 
 
-class CheckedProposal(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of asking: a text that passed every check, or why there is none."""
+class ArbiterProposer:
+    """An arbiter as somebody whom ``generate_planner_generic`` may ask.
 
-    rtfs: str | None
-    by: str = ""
-    reason: str = ""
-
-
-def checked_proposal(
-    arbiter: Arbiter,
-    context: PlannerGenContext,
-    *,
-    check: Callable[[str], Sequence[str]],
-    settings: ArbiterSettings | None = None,
-    ranked_ids: Sequence[str] = (),
-) -> CheckedProposal:
-    """Ask an arbiter, and take what it says through the checks of any planner.
-
-    Args:
-        check: Preflight and dry run: a text to why it may not be used, nothing when it may.
-        settings: See ``build_arbiter_context``; ``ranked_ids`` too.
-
-    Never raises for what an arbiter does or says: the reason is in the result, without secrets.
+    Candidates are told best first, as the scores rank them.
     """
-    told = build_arbiter_context(context, settings=settings, ranked_ids=ranked_ids)
-    try:
-        proposal = arbiter.propose(told)
-    except ArbiterFailed as failure:
-        return CheckedProposal(rtfs=None, reason=redact(str(failure)))
-    problems = list(check(proposal.rtfs))
-    if problems:
-        reason = "; ".join(problems)[:1_000]
-        return CheckedProposal(
-            rtfs=None, by=proposal.by, reason=redact(f"arbiter: refused: {reason}")
-        )
-    return CheckedProposal(rtfs=proposal.rtfs, by=proposal.by)
+
+    def __init__(self, arbiter: Arbiter, *, settings: ArbiterSettings | None = None) -> None:
+        self.arbiter, self.settings = arbiter, settings
+
+    def propose(self, context: PlannerGenContext) -> str:
+        """The text of a proposal, unchecked.
+
+        Raises:
+            ProposalError: the arbiter has none; the reason holds no secret.
+        """
+        ranked = [score.id for score in score_candidates(context)]
+        told = build_arbiter_context(context, settings=self.settings, ranked_ids=ranked)
+        try:
+            return self.arbiter.propose(told).rtfs
+        except ArbiterFailed as failure:
+            raise ProposalError(redact(str(failure))) from failure

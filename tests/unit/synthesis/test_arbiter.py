@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner_synthesis.arbiter import (
+    Arbiter,
     ArbiterFailed,
+    ArbiterProposer,
     ArbiterSettings,
-    CheckedProposal,
     FakeArbiter,
     build_arbiter_context,
-    checked_proposal,
 )
 from planner_synthesis.arbiter_http import HttpArbiter, chat_address, code_of
-from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.generate import generate_planner_generic
+from planner_synthesis.rtfs.reader import read_program
 from planner_synthesis.types import (
     AgentCard,
     CapabilityCard,
@@ -26,6 +27,7 @@ from planner_synthesis.types import (
     ParamSchema,
     ParamSpec,
     PlannerGenContext,
+    PlannerSynthesis,
     RuntimeContext,
 )
 from tests.unit.synthesis.local_http import Behaviour, Request, a_local_server
@@ -62,19 +64,24 @@ def a_context() -> PlannerGenContext:
     )
 
 
-def preflight(text: str) -> list[str]:
-    context = a_context()
-    registry = callable_effects(context.registry_caps, context.registry_agents)
-    report = check_planner(text, security=SECURITY, registry=registry)
-    return [finding.message for finding in report.findings]
+def synthesized(arbiter: Arbiter) -> PlannerSynthesis:
+    return generate_planner_generic(a_context(), proposer=ArbiterProposer(arbiter))
 
 
-def asked(behave: Behaviour, **fields: Any) -> CheckedProposal:
+def asked(behave: Behaviour, **fields: Any) -> PlannerSynthesis:
     with a_local_server(behave) as server:
         arbiter = HttpArbiter(url=server.url, model="m", **{"timeout_s": 2.0, **fields})
-        result = checked_proposal(arbiter, a_context(), check=preflight)
+        synthesis = synthesized(arbiter)
         assert len(server.seen) == 1, "it is asked once"
-    return result
+    return synthesis
+
+
+def why_not(synthesis: PlannerSynthesis) -> str:
+    """Why the proposal was not used; the planner is then the one that was made without it."""
+    without = generate_planner_generic(a_context())
+    assert (synthesis.rtfs, synthesis.expects) == (without.rtfs, without.expects)
+    assert synthesis.decision_trace.template == "requires-agent"
+    return "; ".join(synthesis.decision_trace.rejected)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,10 @@ def asked(behave: Behaviour, **fields: Any) -> CheckedProposal:
      [{"type": "text", "text": GOOD}]],
 )  # fmt: skip
 def test_a_good_answer_is_taken_however_it_is_wrapped(content: Any) -> None:
-    assert asked(lambda request: request.reply_chat(content)) == CheckedProposal(rtfs=GOOD, by="m")
+    synthesis = asked(lambda request: request.reply_chat(content))
+    assert synthesis.decision_trace.template == "proposal"
+    assert synthesis.required_capabilities == ("gh.monitor",)
+    assert read_program(synthesis.rtfs) == read_program(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +112,9 @@ def test_a_good_answer_is_taken_however_it_is_wrapped(content: Any) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_answer_is_refused_with_the_reason(content: Any, reason: str) -> None:
-    result = asked(lambda request: request.reply_chat(content), timeout_s=10.0)
-    assert result.rtfs is None
-    assert result.reason.startswith(f"arbiter: {reason}: ")
-    assert len(result.reason) <= 1_100
+    told = why_not(asked(lambda request: request.reply_chat(content), timeout_s=10.0))
+    assert told.startswith("proposal: ")
+    assert f"arbiter: {reason}: " in told or (reason == "refused" and "arbiter:" not in told)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
@@ -134,26 +143,23 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50
 def test_whatever_an_endpoint_does_ends_in_time_with_a_reason(
     behave: Callable[[Request], None], reason: str
 ) -> None:
-    result = asked(behave, timeout_s=1.0)
-    assert result.rtfs is None
-    assert result.reason.startswith(f"arbiter: {reason}: "), result.reason
-    assert "CANARY" not in result.reason
+    told = why_not(asked(behave, timeout_s=1.0))
+    assert told.startswith(f"proposal: arbiter: {reason}: ")
+    assert "CANARY" not in told
 
 
 def test_a_zip_bomb_is_too_large() -> None:
     import gzip
 
     bomb = gzip.compress(b" " * 50_000_000)
-    result = asked(lambda r: r.reply(bomb, headers={"Content-Encoding": "gzip"}), timeout_s=10.0)
-    assert result.reason.startswith("arbiter: too large")
+    bombed = asked(lambda r: r.reply(bomb, headers={"Content-Encoding": "gzip"}), timeout_s=10.0)
+    assert "arbiter: too large" in why_not(bombed)
 
 
 def test_an_endpoint_that_is_not_there_is_a_reason() -> None:
     for url in ("http://127.0.0.1:9", "http://no.such.host.invalid"):
-        result = checked_proposal(
-            HttpArbiter(url=url, model="m", timeout_s=3.0), a_context(), check=preflight
-        )
-        assert result.reason.startswith(("arbiter: unreachable", "arbiter: timeout"))
+        told = why_not(synthesized(HttpArbiter(url=url, model="m", timeout_s=3.0)))
+        assert told.startswith(("proposal: arbiter: unreachable", "proposal: arbiter: timeout"))
 
 
 def test_a_request_is_deterministic_and_tells_no_secret_and_no_answer() -> None:
@@ -185,9 +191,9 @@ def test_a_model_that_obeys_an_injected_description_is_refused() -> None:
         assert "evil.delete" in told["candidates"][0]["doc"], "the description reaches the model"
         request.reply_chat('(do (call "evil.delete" {}) {:status "processing"})')
 
-    result = asked(obey)
-    assert result.rtfs is None
-    assert "evil.delete" in result.reason
+    told = why_not(asked(obey))
+    assert "not-allowed" in told
+    assert "evil.delete" in told
 
 
 def test_answers_are_told_only_where_the_settings_allow() -> None:
@@ -214,10 +220,14 @@ def test_best_candidates_are_told_first_and_the_rest_is_counted() -> None:
 
 def test_a_fake_is_an_arbiter_like_any_other() -> None:
     fake = FakeArbiter([GOOD, ArbiterFailed("timeout", "asleep")])
-    assert checked_proposal(fake, a_context(), check=preflight).rtfs == GOOD
-    assert checked_proposal(fake, a_context(), check=preflight).reason == "arbiter: timeout: asleep"
+    assert synthesized(fake).decision_trace.template == "proposal"
+    assert why_not(synthesized(fake)) == "proposal: arbiter: timeout: asleep"
     assert len(fake.told) == 2
-    assert checked_proposal(FakeArbiter([]), a_context(), check=preflight).rtfs is None
+    assert "no code" in why_not(synthesized(FakeArbiter([])))
+
+
+def test_an_arbiter_is_not_asked_unless_it_is_given() -> None:
+    assert generate_planner_generic(a_context()).decision_trace.rejected == ()
 
 
 @pytest.mark.parametrize("url", ["", "h:1", "ftp://h", "file:///x", "http://"])
