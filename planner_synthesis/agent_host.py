@@ -49,8 +49,8 @@ class AgentHost:
             raise SecurityViolation(capability_id)
         if len(self._running) >= MAX_NESTED_AGENTS:
             raise HostFailure(capability_id, f"more than {MAX_NESTED_AGENTS} agents in each other")
-        context = args[0].index.get(("keyword", "context")) if _is_map(args) else None
-        if not isinstance(context, Map):
+        context = _context_of(args)
+        if context is None:
             raise HostFailure(capability_id, "an agent takes {:context {...}}")
         self._running.append(capability_id)
         try:
@@ -63,5 +63,9 @@ class AgentHost:
         self._inner.step(name)
 
 
-def _is_map(args: list[Form]) -> bool:
-    return len(args) == 1 and isinstance(args[0], Map)
+def _context_of(args: list[Form]) -> Map | None:
+    match args:
+        case [Map() as sent] if isinstance(found := sent.index.get(("keyword", "context")), Map):
+            return found
+        case _:
+            return None
