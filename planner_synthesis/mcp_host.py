@@ -18,8 +18,9 @@ from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
-from planner_synthesis.rtfs.errors import HostFailure, SecurityViolation
-from planner_synthesis.rtfs.forms import INT_MAX, INT_MIN, NAME, Form, Kw, List, Map, Vector
+from planner_synthesis.rtfs.errors import BadJson, HostFailure, SecurityViolation
+from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Vector
+from planner_synthesis.rtfs.json_values import from_python
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools, tool_id
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.types import CapabilityCard, RuntimeContext
@@ -197,10 +198,16 @@ class McpHost:
         known = self.cards.get(capability_id)
         if self.cards and known is None:
             raise SecurityViolation(capability_id, "not in the snapshot")
-        if known is not None and msgspec.json.encode(known) != msgspec.json.encode(card):
+        if known is not None and _as_said(known) != _as_said(card):
             raise SecurityViolation(capability_id, "no longer the tool of the snapshot")
-        if not self.security.are_effects_allowed(card.effects):
+        if not self.security.are_effects_allowed((known or card).effects):
             raise SecurityViolation(capability_id, "not allowed: its effects are denied")
+
+
+def _as_said(card: CapabilityCard) -> bytes:
+    """What the server says of a tool; tier, place and effects are its reader's."""
+    said = msgspec.structs.replace(card, trust_tier="", local=False, effects=())
+    return msgspec.json.encode(said)
 
 
 def arguments_of(
@@ -257,23 +264,13 @@ def rtfs_of(capability_id: str, value: Any) -> Form:
     """JSON as an RTFS value: objects are maps with keyword keys where a key can be one.
 
     Raises:
-        McpCallFailed: a whole number of more than 64 bits.
+        McpCallFailed: a whole number of more than 64 bits, text that is not Unicode.
         FormTooDeep: nested deeper than a form may be.
     """
-    if isinstance(value, Mapping):
-        return Map(
-            tuple(
-                (Kw(key) if NAME.fullmatch(key) else key, rtfs_of(capability_id, item))
-                for key, item in value.items()
-            )
-        )
-    if isinstance(value, list):
-        return Vector(tuple(rtfs_of(capability_id, item) for item in value))
-    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
-        raise McpCallFailed(capability_id, "protocol", "a number of the result is too large")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise McpCallFailed(capability_id, "protocol", "the result is not JSON")
+    try:
+        return from_python(value)
+    except BadJson as error:
+        raise McpCallFailed(capability_id, "protocol", f"the result: {error.reason}") from error
 
 
 def value_of_result(capability_id: str, result: Mapping[str, Any], *, server: McpServer) -> Form:

@@ -36,7 +36,7 @@ _SECRET_SHAPE = re.compile(
 _ASSIGNED = re.compile(
     r"(?P<name>\b(?:authorization|(?:api|access)[-_ ]?key|(?:auth|access|api|refresh)[-_ ]?token"
     r"|token|password|passwd|secret|credentials?)\b['\"]?\s*(?:=|:|\bis\b(?=\s+\S*\d))\s*)"
-    r"(?P<value>(?:(?:bearer|basic|token)\s+)?['\"]?[^\s'\",;)\]}]{4,})",
+    r"(?P<value>(?:(?:bearer|basic|token)\s+)?(?!\[redacted)['\"]?[^\s'\",;)\]}]{4,})",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(?P<name>bearer|basic)\s+(?P<value>[A-Za-z0-9._~+/=-]{8,})", re.IGNORECASE)
