@@ -97,8 +97,16 @@ def clean_doc(text: str | None, *, known: KnownSecrets = NO_SECRETS) -> str | No
     """A description without secrets, cut to ``MAX_DOC_CHARS`` characters; None when empty."""
     if not text:
         return None
-    text = text[: 8 * MAX_DOC_CHARS].encode("utf-8", "replace").decode("utf-8")
-    return redact(text, known=known)[:MAX_DOC_CHARS] or None
+    text = _cut(text, 8 * MAX_DOC_CHARS).encode("utf-8", "replace").decode("utf-8")
+    return _cut(redact(text, known=known), MAX_DOC_CHARS) or None
+
+
+def _cut(text: str, n_chars: int) -> str:
+    """A text's first words, since half a word may be half a secret."""
+    if len(text) <= n_chars:
+        return text
+    words = text[: n_chars + 1].rsplit(None, 1)
+    return words[0] if len(words) == 2 else ""
 
 
 def clean_input(spec: InputSpec, *, known: KnownSecrets = NO_SECRETS) -> InputSpec:

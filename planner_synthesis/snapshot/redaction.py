@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 REDACTED: Final = "[redacted]"
 MIN_TEXT_CHARS: Final = 4  # shorter values of secrets are not looked for: they are everywhere
+MAX_ROUNDS: Final = 8  # of redacting one text until nothing changes
 MIN_NAME_CHARS: Final = 8  # below this a name may hold such a value by chance
 
 _SECRET_NAME = re.compile(
@@ -159,9 +160,20 @@ NO_SECRETS: Final = KnownSecrets()
 def redact(text: str, *, known: KnownSecrets = NO_SECRETS) -> str:
     """A text without secrets: known values, secret shapes, assignments, parts of URLs.
 
+    What is taken out may bring together what then looks like a secret, so it is done until nothing
+    changes: redacting twice is redacting once.
+
     >>> redact("call with token=abcdef, see https://u:p@h/x?k=1")
     'call with token=[redacted], see https://h/x'
     """
+    for _ in range(MAX_ROUNDS):
+        before, text = text, _redacted_once(text, known)
+        if text == before:
+            return text
+    return REDACTED
+
+
+def _redacted_once(text: str, known: KnownSecrets) -> str:
     parts, last = [], 0
     for start, end in known.find(text):
         parts += [text[last:start], REDACTED]
