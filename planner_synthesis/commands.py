@@ -124,15 +124,17 @@ def check(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check a planner and run it, against stubs or against MCP servers."""
+    """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
     text, context = read_text(args.file), read_context(args.context)
     registry, security = read_registry(args.registry), runtime_context(args)
-    servers = named_servers(
-        args.mcp, args.mcp_http, timeout_s=args.timeout_s, trust_tier=args.trust
-    )
+    servers = named_servers(args.mcp, args.mcp_http, timeout_s=args.timeout_s)
     if bool(servers) == args.stub:
         raise BadInput("run takes either --stub or MCP servers")
     effects = _effects(registry, security)
+    report = check_planner(text, security=security, registry=effects)
+    if servers and not report.is_ok:
+        print_json({"error": "preflight", "findings": report.findings, "log": []})
+        return 1
     with ExitStack() as stack:
         host: Host
         stub, tools = StubHost(RegistryGate(security, effects)), None
