@@ -12,7 +12,7 @@ from planner_synthesis.scoring import rank_candidates, score_candidates
 from planner_synthesis.security import permits
 from planner_synthesis.trust import posterior_trust, tier_value
 from planner_synthesis.types import PlannerGenContext, TrackRecord
-from tests.reference.registries import CONTEXTS, TIERS
+from tests.reference.registries import CONTEXTS, TIERS, fitting_contexts
 
 FEW = SynthesisConfig(max_candidates=2)
 MANY = SynthesisConfig(max_candidates=1000)
@@ -28,20 +28,20 @@ def shuffled(context: PlannerGenContext, seed: int) -> PlannerGenContext:
 
 
 @settings(max_examples=300)
-@given(CONTEXTS)
+@given(CONTEXTS | fitting_contexts())
 def test_the_best_few_are_the_first_of_all(context: PlannerGenContext) -> None:
     everyone = score_candidates(context, config=MANY)
     assert score_candidates(context, config=FEW) == everyone[:2]
     assert rank_candidates(context, config=MANY).n_considered == len(everyone)
 
 
-@given(CONTEXTS, st.integers(0, 99))
+@given(CONTEXTS | fitting_contexts(), st.integers(0, 99))
 def test_the_order_of_the_registry_does_not_matter(context: PlannerGenContext, seed: int) -> None:
     turned = shuffled(context, seed)
     assert rank_candidates(context, config=FEW) == rank_candidates(turned, config=FEW)
 
 
-@given(CONTEXTS)
+@given(CONTEXTS | fitting_contexts())
 def test_scores_are_the_weighted_sum_and_fall(context: PlannerGenContext) -> None:
     scores = score_candidates(context, config=MANY)
     for s in scores:
@@ -53,7 +53,7 @@ def test_scores_are_the_weighted_sum_and_fall(context: PlannerGenContext) -> Non
     assert ranks == sorted(ranks)
 
 
-@given(CONTEXTS)
+@given(CONTEXTS | fitting_contexts())
 def test_no_forbidden_id_is_ever_a_candidate(context: PlannerGenContext) -> None:
     effects = {}
     for card in context.registry_caps:

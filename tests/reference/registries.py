@@ -1,6 +1,7 @@
 """Random registries and requests for the tests of synthesis, small enough to collide."""
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from planner_synthesis.types import (
     AgentCard,
@@ -60,3 +61,39 @@ CONTEXTS = st.builds(
     track_records=st.lists(RECORDS, max_size=2).map(tuple),
     preferences=st.builds(PlannerPreferences, prefer_local=st.booleans(), prefer_trusted=st.booleans(),
                           optimize_for_speed=st.booleans()))  # fmt: skip
+
+SPELLINGS = {
+    "repository": ("repository", "repo", "Repository", "reposiory"), "trip/dates": ("trip/dates", "dates", "date"),
+    "query": ("query", "q", "unknown/q"), "criteria": ("criteria", "filter", "query"), "limit": ("limit", "n"),
+    'x"y': ('x"y', "X-\"Y"), "a b": ("a b", "ab"),
+}  # fmt: skip
+
+
+@st.composite
+def fitting_contexts(draw: st.DrawFn) -> PlannerGenContext:
+    """Requests whose cards mostly take what the schema has, under one name or another."""
+    context = draw(CONTEXTS)
+    keys = draw(st.lists(st.sampled_from(sorted(SPELLINGS)), min_size=1, max_size=3, unique=True))
+    kinds = [draw(KINDS) for _ in keys]
+    params = tuple(
+        ParamSpec(key=key, type=kind, required=draw(st.booleans()), answer=draw(st.none() | st.text(max_size=4)))
+        for key, kind in zip(keys, kinds, strict=True)
+    )  # fmt: skip
+    caps = tuple(_fitting_card(draw, keys, kinds, card) for card in context.registry_caps)
+    security = draw(SECURITY.filter(lambda s: s.level != "pure"))
+    schema = ParamSchema(params=params)
+    return replace(context, schema=schema, registry_caps=caps, security=security)
+
+
+def _fitting_card(
+    draw: st.DrawFn, keys: list[str], kinds: list[str], card: CapabilityCard
+) -> CapabilityCard:
+    names = [draw(st.sampled_from(SPELLINGS[key])) for key in keys]
+    if draw(st.booleans()):
+        return replace(card, expects_context_keys=tuple(names), inputs=())
+    inputs = tuple(
+        InputSpec(key=name, type=draw(st.just(kind) | st.sampled_from(["string", "any", "float"])),
+                  required=draw(st.booleans()))
+        for name, kind in zip(dict.fromkeys(names), kinds, strict=False)
+    )  # fmt: skip
+    return replace(card, expects_context_keys=(), inputs=inputs)
