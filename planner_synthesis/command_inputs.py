@@ -132,10 +132,10 @@ def read_registry(paths: Iterable[Path]) -> RegistryReading:
         BadInput: a file holds no snapshot.
     """
     reading = read_registries(SnapshotFile(path) for path in dict.fromkeys(paths))
-    tell_rows(reading.quarantine)
     for row in reading.quarantine:
         if row.kind == "source" and row.position == "":
             raise BadInput(f"{row.source}: {row.reason}")
+    tell_rows(reading.quarantine)
     return reading
 
 

@@ -11,7 +11,6 @@ registry trusts this server's hints.
 
 import hashlib
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -115,7 +114,7 @@ def server_name(*, command: str = "", url: str = "") -> str:
     if url:
         stem = clean_url(url).split("//", 1)[-1].split("/", 1)[0]
     else:
-        words = [word.rsplit("/", 1)[-1] for word in shlex.split(command)]
+        words = [word.rsplit("/", 1)[-1] for word in command.split()]
         scripts = [word for word in words if re.search(r"\.(py|js|mjs|ts|sh)$", word)]
         stem = (scripts or words or [""])[0].split(".")[0]
     stem = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-").lower()[:40] or "server"
