@@ -44,7 +44,8 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         headers: Sent with each request, e.g. ``Authorization``; never told.
         trust_tier: Tier of its tools, given by the reader.
         are_hints_trusted: Whether ``readOnlyHint`` and the like may take effects away.
-        timeout_s: For connecting and listing altogether, and for each call.
+        timeout_s: For connecting and for listing all tools, each.
+        call_timeout_s: For each call; ``timeout_s`` where it is None.
     """
 
     server: str
@@ -55,6 +56,7 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     trust_tier: str = "T0"
     are_hints_trusted: bool = False
     timeout_s: float = 30.0
+    call_timeout_s: float | None = None
     max_tools: int = 10_000
 
     def __post_init__(self) -> None:
@@ -69,8 +71,13 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("a server has either a command or a URL")
         if self.url and not self.url.startswith(("http://", "https://")):
             raise ValueError("a server's URL starts with http:// or https://")
-        if not 0 < self.timeout_s <= 3600:
-            raise ValueError("timeout_s is more than 0 and at most 3600")
+        if not all(0 < each <= 3600 for each in (self.timeout_s, self.per_call_s)):
+            raise ValueError("a timeout is more than 0 and at most 3600 seconds")
+
+    @property
+    def per_call_s(self) -> float:
+        """Seconds that a call may take."""
+        return self.timeout_s if self.call_timeout_s is None else self.call_timeout_s
 
     def __repr__(self) -> str:
         """The name alone: command line, environment and headers may hold secrets."""

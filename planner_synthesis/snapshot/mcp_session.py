@@ -138,7 +138,7 @@ async def _transport(server: McpServer, pages: list[list[Any]]) -> AsyncIterator
 class McpSession:
     """An open conversation, to be used in a ``with`` statement and by one thread at a time.
 
-    Every method ends within ``server.timeout_s``, whatever the server does; closing may take
+    Every method ends within the server's timeouts, whatever the server does; closing may take
     ``SHUTDOWN_S`` more.
     """
 
@@ -201,7 +201,7 @@ class McpSession:
         told = f"{type(error).__name__}: {message}" if message else type(error).__name__
         code = error.code if isinstance(error, MCPError) else None
         if isinstance(error, TimeoutError | httpx2.TimeoutException) or code == REQUEST_TIMEOUT:
-            return McpFailure("timeout", f"no answer within {self.server.timeout_s:g} s")
+            return McpFailure("timeout", "no answer in the time that it is given")
         if isinstance(error, OSError | httpx2.HTTPError | CancelledError):
             return McpFailure("unreachable", f"the server cannot be reached: {told}")
         return McpFailure("protocol", f"the server does not speak MCP as expected: {told}")
@@ -241,9 +241,11 @@ class McpSession:
         """
 
         async def ask() -> Any:
-            return await self._client.call_tool(tool, arguments)
+            return await self._client.call_tool(
+                tool, arguments, read_timeout_seconds=self.server.per_call_s
+            )
 
-        result = self._await(ask, timeout_s=self.server.timeout_s)
+        result = self._await(ask, timeout_s=self.server.per_call_s)
         dumped: dict[str, Any] = result.model_dump(by_alias=True, exclude_unset=True, mode="json")
         return dumped
 

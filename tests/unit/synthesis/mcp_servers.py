@@ -18,12 +18,12 @@ RUDE = FIXTURES / "rude_mcp_server.py"
 
 def a_stdio_server(name: str = "gh", *options: str, **fields: Any) -> McpServer:
     command = (sys.executable, str(SERVER), "stdio", *options)
-    return McpServer(server=name, command=command, **{"timeout_s": 20, **fields})
+    return McpServer(server=name, command=command, **{"timeout_s": 90, **fields})
 
 
 def a_rude_server(mode: str, **fields: Any) -> McpServer:
     command = (sys.executable, str(RUDE), mode)
-    return McpServer(server="rude", command=command, **{"timeout_s": 20, **fields})
+    return McpServer(server="rude", command=command, **{"timeout_s": 90, **fields})
 
 
 def free_port() -> int:
@@ -38,7 +38,7 @@ def an_http_server(name: str = "web", **fields: Any) -> Iterator[McpServer]:
     port = free_port()
     process = subprocess.Popen([sys.executable, str(SERVER), "http", str(port)])
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -48,7 +48,7 @@ def an_http_server(name: str = "web", **fields: Any) -> Iterator[McpServer]:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         url = f"http://127.0.0.1:{port}/mcp"
-        yield McpServer(server=name, url=url, **{"timeout_s": 20, **fields})
+        yield McpServer(server=name, url=url, **{"timeout_s": 90, **fields})
     finally:
         process.terminate()
         process.wait(10)

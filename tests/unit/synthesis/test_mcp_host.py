@@ -102,7 +102,7 @@ def test_a_failure_has_a_type_and_a_reason(
 
 
 def test_a_tool_that_takes_too_long_ends_in_time_and_the_next_call_works() -> None:
-    with McpHost([a_stdio_server("gh", timeout_s=4)], security=FULL) as host:
+    with McpHost([a_stdio_server("gh", call_timeout_s=3)], security=FULL) as host:
         host.call("mcp.gh.many", [])
         with pytest.raises(McpCallFailed) as failed:
             host.call("mcp.gh.slow", [a_map(seconds=60.0)])

@@ -55,16 +55,17 @@ def test_bad_tools_are_rows_and_cost_no_other() -> None:
 @pytest.mark.parametrize(
     ("mode", "n_tools", "reason"),
     [
-        ("circle", 2, "do not end"), ("half", 1, "cannot be reached"), ("silent", 0, "no answer"),
+        ("circle", 2, "do not end"), ("half", 1, ""), ("silent", 0, "no answer"),
         ("no-list", 0, "as expected"), ("drip", 2, "no answer"), ("endless", 20, "more than 20"),
     ],
 )  # fmt: skip
 def test_a_server_that_misbehaves_ends_in_a_row_and_keeps_what_came(
     mode: str, n_tools: int, reason: str
 ) -> None:
-    reading = a_rude_server(mode, timeout_s=3, max_tools=20).read()
+    reading = a_rude_server(mode, timeout_s=6, max_tools=20).read()
     (row,) = [row for row in reading.quarantine if row.kind == "source"]
-    assert reason in row.reason or (mode == "half" and row.reason)
+    assert row.reason
+    assert reason in row.reason
     assert len(reading.capabilities) >= n_tools
 
 
@@ -72,9 +73,9 @@ def test_a_server_that_misbehaves_ends_in_a_row_and_keeps_what_came(
     "server",
     [
         McpServer(server="s", command=("/no/such/program",)),
-        McpServer(server="s", command=(sys.executable, "-c", "raise SystemExit(3)"), timeout_s=5),
-        McpServer(server="s", url="http://127.0.0.1:9/mcp?token=CANARY-7777", timeout_s=5),
-        McpServer(server="s", url="http://joe:CANARY-7777@127.0.0.1:9/mcp", timeout_s=5),
+        McpServer(server="s", command=(sys.executable, "-c", "raise SystemExit(3)"), timeout_s=20),
+        McpServer(server="s", url="http://127.0.0.1:9/mcp?token=CANARY-7777", timeout_s=20),
+        McpServer(server="s", url="http://joe:CANARY-7777@127.0.0.1:9/mcp", timeout_s=20),
     ],
 )
 def test_a_server_that_is_not_there_is_one_row_without_secrets(server: McpServer) -> None:
