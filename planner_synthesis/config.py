@@ -49,8 +49,8 @@ class ComplexityRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_turns: Annotated[int, msgspec.Meta(ge=0)] = 3
     max_refinements: Annotated[int, msgspec.Meta(ge=0)] = 2
     orchestration_words: tuple[str, ...] = (
-        "after that", "afterwards", "and then", "finally", "first", "followed by", "next",
-        "once done", "step by step", "then", "after",
+        "after", "after that", "afterwards", "and then", "finally", "followed by", "once done",
+        "step by step", "then",
     )  # fmt: skip
 
 

@@ -96,7 +96,11 @@ def check_draft(
     Args:
         extra: Effects of ids that no card has yet, such as an agent's that was just built.
     """
-    registry = callable_effects(context.registry_caps, context.registry_agents) | dict(extra or {})
+    called = frozenset(draft.calls)
+    registry = callable_effects(
+        (card for card in context.registry_caps if card.id in called),
+        (agent for agent in context.registry_agents if agent.agent_id in called),
+    ) | dict(extra or {})
     report = check_planner(
         print_form(draft.body),
         security=context.security,
@@ -107,12 +111,11 @@ def check_draft(
     )
     if not report.is_ok:
         return tuple(f"{finding.code}: {finding.message}" for finding in report.findings)
-    called = {capability_id: registry[capability_id] for capability_id in draft.calls}
     return dry_run(
         report.text,
         contexts=trial_contexts(context.schema, steps=draft.steps, inputs=draft.inputs),
         security=context.security,
-        registry=called,
+        registry=registry,
         must_call=draft.calls if draft.must_call_all else None,
     ).problems
 
@@ -128,6 +131,7 @@ def finish(
     """A draft that passed, as what synthesis returns."""
     planner_id = f"{config.domain}.planner.v1"
     description = f"Synthesized planner for {', '.join(context.schema.keys())}"
+    unused = set(context.schema.keys()).difference(draft.expects) if draft.calls else ()
     wrapped = capability_form(
         planner_id, body=draft.body, expects=draft.expects, description=description
     )
@@ -138,7 +142,11 @@ def finish(
         capability=print_form(wrapped),
         agent=agent,
         decision_trace=msgspec.structs.replace(
-            trace, selected=draft.selected, adapters=draft.steps, template=draft.template
+            trace,
+            selected=draft.selected,
+            adapters=draft.steps,
+            template=draft.template,
+            unused_keys=tuple(sorted(unused)),
         ),
     )
 

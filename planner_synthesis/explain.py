@@ -26,6 +26,8 @@ def explain_synthesis(synthesis: PlannerSynthesis) -> str:
     lines += ["", _verdict(trace)]
     if trace.adapters:
         lines += ["", "inputs:", *map(_step, trace.adapters)]
+    if trace.unused_keys:
+        lines += ["", f"not used: {_list(trace.unused_keys)}"]
     if trace.rejected:
         lines += ["", "refused:", *(f"  {_shown(text, 200)}" for text in trace.rejected)]
     if trace.complexity:

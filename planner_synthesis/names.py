@@ -9,8 +9,7 @@ All that can be known of the schema is worked out once; a candidate's key then c
 and each distinct key is looked up once.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from planner_synthesis.vocabulary import SKILL_HINTS, SYNONYMS
@@ -27,8 +26,8 @@ SLIP: Final = 65
 MIN_SLIP_LETTERS: Final = 5
 MAX_SLIP_LETTERS: Final = 64
 
-_BLANKS: Final = "-/. :"
-_NAMESPACED: Final = re.compile(r"[/.]").search
+_COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
+_BLANKS: Final = "_-/. :"
 _GROUP_OF: Final = {word: group for group in SYNONYMS for word in group}
 
 
@@ -51,10 +50,9 @@ def compact(key: str) -> str:
     >>> compact("Repo_Name"), compact("repoName"), compact("trip/dates")
     ('reponame', 'reponame', 'tripdates')
     """
-    spelled = key.lower().replace("_", "")
-    if not spelled.isalnum():
-        for blank in _BLANKS:
-            spelled = spelled.replace(blank, "")
+    spelled = key.lower()
+    for blank in _BLANKS:
+        spelled = spelled.replace(blank, "")
     return spelled
 
 
@@ -92,6 +90,8 @@ class NameMatcher:
         whole, end = compact(key), compact(tail(key))
         self._add(whole, index, NORMAL, "same normal spelling")
         self._add(end, index, NAMESPACE, "same name without its namespace")
+        if key.endswith(_COUNT):
+            self._add(compact(key.removesuffix(_COUNT)), index, HINT, "how many of them")
         head = key.replace("-", "_").rpartition("_")[2].lower()
         for name in dict.fromkeys((whole, end)):
             self._learn_spellings(index, name)
@@ -113,17 +113,26 @@ class NameMatcher:
                 self._add(slip, index, SLIP, f"one slip away from {name}")
             self._short.setdefault((name[0], len(name)), []).append((name, index))
 
+    def that_may_be_linked(self, keys: Collection[str]) -> Iterable[str]:
+        """Those of many keys that may have links: most have none and are passed over quickly."""
+        names, openings, lengths = self._names, self._short, self._lengths
+        # spelling all keys at once is a few passes over one text
+        together = "\n".join(keys)
+        spelled = compact(together).split("\n")
+        if "/" in together or "." in together or len(spelled) != len(keys):
+            return keys
+        may = [
+            key
+            for key, name in zip(keys, spelled, strict=True)
+            if name in names or (len(name) in lengths and (name[:1], len(name) - 1) in openings)
+        ]
+        return [*may, *(key for key in self._same if key in keys)]
+
     def links(self, key: str) -> tuple[NameLink, ...]:
         """Schema keys that this key may stand for, in the order of the schema."""
-        spelled = key.lower().replace("_", "")
-        is_plain = spelled.isalnum()
-        if not is_plain:
-            spelled = compact(key)
-        found = self._names.get(spelled)
-        if found is None and is_plain and len(spelled) not in self._lengths:
-            return ()
-        links = dict(found) if found else {}
-        if not is_plain and _NAMESPACED(key):
+        spelled = compact(key)
+        links = dict(self._names.get(spelled, {}))
+        if "/" in key or "." in key:
             for index, link in self._names.get(compact(tail(key)), {}).items():
                 if index not in links or links[index].sureness < link.sureness:
                     sureness = min(link.sureness, NAMESPACE)
@@ -134,7 +143,7 @@ class NameMatcher:
         same = self._same.get(key)
         if same is not None:
             links[same] = NameLink(same, SAME, "same name")
-        return tuple(links[index] for index in sorted(links)) if links else ()
+        return tuple(links[index] for index in sorted(links))
 
 
 def _one_letter_less(name: str) -> set[str]:

@@ -13,6 +13,7 @@ import msgspec
 from planner_synthesis import vocabulary as words_of
 
 MAX_KEY_WORDS: Final = 4
+COUNT_WORD: Final = "count"  # "how many issues" asks for `issues_count`
 MAX_OPTIONS: Final = 24
 MAX_PROMPT_CHARS: Final = 2_000  # what is asked is asked early; the rest is not read
 MAX_WORD_CHARS: Final = 40
@@ -100,7 +101,8 @@ def _phrase(words: list[str]) -> tuple[str, ...]:
     if openers[0] in ("what", "which", "whose"):
         return _noun_phrase(words[at + 1 :]) or _content(words)
     if words[at : at + 2] == ["how", "many"]:
-        return _noun_phrase(words[at + 2 :]) or _content(words)
+        counted = _noun_phrase(words[at + 2 :])[: MAX_KEY_WORDS - 1]
+        return (*counted, COUNT_WORD) if counted else _content(words)
     fixed = _MEASURES.get(" ".join(words[at : at + 2]))
     return fixed or (*dict.fromkeys(openers), *_content(words))[:MAX_KEY_WORDS]
 

@@ -10,7 +10,8 @@ highest bound down until no bound can pass the worst that is kept. The result is
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -34,6 +35,7 @@ from planner_synthesis.types import (
     PlannerGenContext,
 )
 
+_BATCH: Final = 2_000  # cards
 _UNKNOWN: Final = (0, 0)
 _VIABLE: Final = 1 << 62  # above any score: what may be called comes before what may not
 
@@ -78,6 +80,8 @@ def rank_candidates(
     )
     view = SchemaView(context.schema, (skill.skill for skill in context.skills))
     scorer = _Scorer(context, view, config)
+    for keys in _key_batches(allowed.capabilities, allowed.agents):
+        scorer.learn(keys)
     bounded = scorer.bounds(allowed.capabilities)
     for agent in allowed.agents:
         scorer.bound_agent(agent, bounded)
@@ -93,21 +97,17 @@ Card = CapabilityCard | AgentCard
 Rank = tuple[int | str, ...]
 
 
-class _Known(dict[str, tuple[int, int]]):
-    """By key: a bit for each schema key that it may stand for, and the best sureness."""
-
-    def __init__(self, view: SchemaView) -> None:
-        super().__init__()
-        self._links = view.names.links
-
-    def __missing__(self, key: str) -> tuple[int, int]:
-        links = self._links(key)
-        if not links:
-            self[key] = _UNKNOWN
-            return _UNKNOWN
-        found = (sum(1 << link.at for link in links), max(link.sureness for link in links))
-        self[key] = found
-        return found
+def _key_batches(
+    cards: Sequence[CapabilityCard], agents: Sequence[AgentCard]
+) -> Iterable[set[str]]:
+    """All keys that candidates name, a few thousand at a time: a set that fits the cache."""
+    for start in range(0, len(cards), _BATCH):
+        batch = cards[start : start + _BATCH]
+        keys = set(chain.from_iterable([card.expects_context_keys for card in batch]))
+        inputs = [card.inputs for card in batch if card.inputs]
+        keys.update([spec.key for spec in chain.from_iterable(inputs)])
+        yield keys
+    yield set(chain.from_iterable([agent.supported_context_keys for agent in agents]))
 
 
 class _Scorer:
@@ -119,10 +119,18 @@ class _Scorer:
         self.view, self.config, self.context = view, config, context
         self.records = records_by_id(context.track_records)
         self.skills = [frozenset(words_in(skill.skill)) for skill in context.skills]
-        self._known = _Known(view)
+        self._known: dict[str, tuple[int, int]] = {}
         self._trust: dict[tuple[str, bool], int] = {}
         self._covered: dict[int, int] = {}
         self._matches: dict[tuple[object, ...], Match] = {}
+
+    def learn(self, keys: Collection[str]) -> None:
+        """For each key that has links: a bit for each schema key, and the best sureness."""
+        names, known = self.view.names, self._known
+        for key in names.that_may_be_linked(keys):
+            if key not in known and (links := names.links(key)):
+                bits = sum(1 << link.at for link in links)
+                known[key] = (bits, max(link.sureness for link in links))
 
     def trust(self, card_id: str, tier: str, is_local: bool) -> int:
         """Trust part of a card, in 1e-9."""
@@ -166,19 +174,21 @@ class _Scorer:
         """Cards that share a key with the schema, by what their rank cannot pass."""
         known, found = self._known, dict[int, list[Card]]()
         for card in cards:
-            bits = sure = n_unmet = 0
             keys = card.expects_context_keys
-            for key in keys:
-                bit, sureness = known[key]
-                if bit:
-                    bits |= bit
-                    sure += sureness
-                else:
-                    n_unmet += 1
-            if card.inputs or len(set(keys)) != len(keys):
+            if card.inputs:
                 bits, sure, n_unmet, n = self._bound_of_inputs(card)
             else:
+                bits = sure = n_unmet = 0
+                if len(set(keys)) != len(keys):
+                    keys = tuple(dict.fromkeys(keys))
                 n = len(keys)
+                for key in keys:
+                    bit, sureness = known.get(key, _UNKNOWN)
+                    if bit:
+                        bits |= bit
+                        sure += sureness
+                    else:
+                        n_unmet += 1
             if bits:
                 compatible = UNIT * sure // (100 * n)
                 bound = self._bound(card.id, card, bits, compatible, n_unmet)
@@ -187,17 +197,23 @@ class _Scorer:
 
     def _bound_of_inputs(self, card: CapabilityCard) -> tuple[int, int, int, int]:
         """Bits, sureness in percent, unmet inputs and inputs, where the card describes some."""
-        bits = n_unmet = 0
-        known = self._known
-        described = {spec.key: spec for spec in card.inputs}
-        keys = described.keys() | set(card.expects_context_keys)
-        for key in keys:
-            bit = known[key][0]
-            bits |= bit
-            if not bit:
-                spec = described.get(key)
-                n_unmet += spec is None or (spec.required and spec.default is None)
-        return bits, 100 * (len(keys) - n_unmet), n_unmet, len(keys)
+        known, bits, n_unmet = self._known, 0, 0
+        described: list[str] = []
+        for spec in card.inputs:
+            described.append(spec.key)
+            link = known.get(spec.key)
+            if link is not None:
+                bits |= link[0]
+            elif spec.required and spec.default is None:
+                n_unmet += 1
+        n = len(described)
+        if card.expects_context_keys and list(card.expects_context_keys) != described:
+            for key in set(card.expects_context_keys).difference(described):
+                bit = known.get(key, _UNKNOWN)[0]
+                bits |= bit
+                n_unmet += not bit
+                n += 1
+        return bits, 100 * (n - n_unmet), n_unmet, n
 
     def _bound(self, card_id: str, card: Card, bits: int, compatible: int, n_unmet: int) -> int:
         trust = self.trust(card_id, card.trust_tier, card.local)
@@ -209,7 +225,7 @@ class _Scorer:
         """Add an agent that shares a key or, where it names no keys, a skill."""
         bits = 0
         for key in agent.supported_context_keys:
-            bits |= self._known[key][0]
+            bits |= self._known.get(key, _UNKNOWN)[0]
         if not agent.supported_context_keys and self.skill_overlap(agent):
             bits = (1 << len(self.view.params)) - 1
         if bits:

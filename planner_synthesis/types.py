@@ -130,6 +130,15 @@ class CapabilityCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     inputs: tuple[InputSpec, ...] = ()
     effects: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a card that describes one input twice.
+
+        Raises:
+            ValueError: an input's key is there twice.
+        """
+        if self.inputs and len({spec.key for spec in self.inputs}) != len(self.inputs):
+            raise ValueError("an input of a CapabilityCard is described twice")
+
 
 class AgentCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An agent as synthesis sees it; it is called as a capability of the same id (ADR 0023)."""
@@ -182,6 +191,13 @@ class RuntimeContext(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.level == "controlled":
             return capability_id in self.allowed_capabilities
         return self.level == "full"
+
+    def is_allowed(self, capability_id: str, /) -> bool:
+        """As a host's gate, for an id whose effects are not known: ``:compute`` is assumed.
+
+        Where effects are known, ``security.RegistryGate`` is the gate.
+        """
+        return self.is_capability_allowed(capability_id) and self.are_effects_allowed(())
 
     def are_effects_allowed(self, effects: tuple[str, ...]) -> bool:
         """Whether every effect is allowed; no effect declared means ``:compute``."""
@@ -306,6 +322,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         n_not_allowed: Cards left out by level or effects; their ids are not told.
         n_conflicting: Cards left out because another card has the same id and says otherwise.
         rejected: One sentence for each selection that preflight or the dry run refused.
+        unused_keys: Schema keys that the planner does not read, sorted; when it calls something.
         template: Which template was emitted.
     """
 
@@ -317,6 +334,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     n_not_allowed: Count = 0
     n_conflicting: Count = 0
     rejected: tuple[str, ...] = ()
+    unused_keys: tuple[str, ...] = ()
     template: Literal["direct", "adapter", "requires-agent", "proposal"] = "requires-agent"
     complexity: tuple[str, ...] = ()
 

@@ -62,6 +62,25 @@ CODE_LIKE = st.lists(
     max_size=40,
 ).flatmap(lambda words: st.sampled_from([" ".join(words), "".join(words)]))
 
+# places where a piece of text may stand, and pieces that are at home in one or the other
+HOLES = st.sampled_from(
+    ["(let [x ...] x)", "(let [... 1] 2)", "(let [x: ... 1] x)", "(fn [...] 1)", "(fn [x] ... x)",
+     "(match 1 ... 2)", "(match 1 x ... 2)", "(try 1 ...)", "(try ... (catch e x))", "(def x ...)",
+     "(def ... 1)", "(defn f [x] ... x)", "(defn f ... x)", "{:a ...}", "{... 1}", "[...]", "...",
+     "(module m ...)", "(plan ...)", "(resource r ...)", "(defstruct S ...)", "(if ...)", "(do ...)"]
+)  # fmt: skip
+PIECES = st.lists(
+    st.sampled_from(
+        ["x", "_", "_x", "truex", "nil", ":a", ":keys", ":as", "&", "1", '"s"', "[]", "[x]", "{}",
+         "{:a x}", "{x :a}", "{:keys [x] & y}", "[x & y :as z]", "[:vector int]", "int ?", "when",
+         "[:map [:a int ?] [:* any]]", "[:union :a [:fn [int & x] y]]", "[:and int [:> 0]]", ":",
+         "(:as n x)", "(catch e 1)", "(catch _ 1)", "(catch e x 1)", "(finally 1)", "(def y 1)",
+         "(property :a 1)", "(property 1)", "^{:a 1}", "^:delegation :local", "(f)", "()", "(try 1)",
+         "(for [x []] 1)", "#(f %)", "@x", "`x", ", ", "; c\n", "#| c |#", "-5", "+x", "λ"]
+    ),
+    max_size=4,
+).map(" ".join)  # fmt: skip
+
 
 def read_rows(shared_data: Path, name: str) -> list[dict[str, Any]]:
     """The rows of one file of probes."""

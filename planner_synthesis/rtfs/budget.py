@@ -10,7 +10,7 @@ import msgspec
 from planner_synthesis.rtfs.errors import BudgetExceeded
 from planner_synthesis.rtfs.forms import Form, weight_of
 
-WEIGHT_PER_STEP = 256  # nodes or characters that are handled for the price of one step
+WEIGHT_PER_STEP = 50  # nodes or characters that are handled for the price of one step
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     steps: int = 100_000
     depth: int = 500
-    size: int = 200_000
+    size: int = 100_000
 
 
 class Meter:

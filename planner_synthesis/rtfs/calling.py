@@ -3,7 +3,7 @@
 Belongs here: arity, binding of parameters, keyword lookup, ``call``, what a call costs. Does not:
 forms (``evaluator``).
 Source: rtfs.md 1.3 (call), 1.4 (keywords); upstream: a function without parameters takes any
-number of arguments; parameters with a primitive type are checked.
+number of arguments; the types beside parameters and results are checked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from planner_synthesis.rtfs.errors import (
     HostFailure,
     RtfsError,
     RtfsTypeError,
-    TypeValidationError,
     Unsupported,
 )
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, map_key, type_name, weight_of
@@ -22,6 +21,8 @@ from planner_synthesis.rtfs.host import Host
 from planner_synthesis.rtfs.json_values import from_python
 from planner_synthesis.rtfs.machine import Answered
 from planner_synthesis.rtfs.patterns import bind_pattern
+from planner_synthesis.rtfs.shapes import Fn
+from planner_synthesis.rtfs.value_types import check_type
 from planner_synthesis.rtfs.values import (
     Arguments,
     Builtin,
@@ -33,11 +34,7 @@ from planner_synthesis.rtfs.values import (
     Run,
 )
 
-# the primitive types that are checked, as type names of values
-_CHECKED = {
-    "int": "integer", "float": "float", "string": "string", "bool": "boolean",
-    "keyword": "keyword", "nil": "nil",
-}  # fmt: skip
+_TYPE_DISCOUNT = 8  # a part of a type is about so many characters
 
 
 class Caller:
@@ -54,6 +51,12 @@ class Caller:
         for form in forms:
             value = yield Evaluate(form, environment)
         return value
+
+    def bind(self, pattern: Form, value: Form, environment: Environment) -> None:
+        """Binds a pattern; taking a value apart costs its weight."""
+        if not isinstance(pattern, Sym):
+            self.meter.spend_weight(weight_of(value))
+        bind_pattern(pattern, value, environment.names)
 
     def host_step(self, name: str) -> None:
         """Tells the host that a step begins.
@@ -103,13 +106,13 @@ class Caller:
         if n_given < function.fewest or (function.most is not None and n_given > function.most):
             raise ArityMismatch(function.name, _arity(function), n_given)
         weight = sum(map(weight_of, arguments))
-        self.meter.admit_size(weight)
+        self.meter.admit_size(weight // 2)  # two of the largest values may be compared
         if function.predict_size is not None:
             self.meter.admit_size(function.predict_size(arguments))
         if function.cost == "arguments":
             self.meter.spend_weight(weight)
-        if function.cost == "square":
-            self.meter.spend_weight(weight**2)
+        if function.cost == "sorting":
+            self.meter.spend_weight(weight * weight.bit_length())
 
     def _paid(self, function: Builtin, result: Form) -> Form:
         if function.cost != "none":
@@ -121,23 +124,36 @@ class Caller:
     # --- functions of the program ---
 
     def _closure(self, function: Closure, arguments: Arguments, by_name: bool) -> Run:
-        if function.delegated:
+        shape = function.shape
+        if shape.delegated:
             raise Unsupported("a function that is delegated to a model")
         inner = Environment(function.environment)
         if by_name:
-            _bind_by_name(function, arguments, inner)
+            _bind_by_name(shape, arguments, inner)
         else:
-            _check_arity(function, len(arguments))
-            for pattern, kind, value in zip(
-                function.patterns, function.types, arguments, strict=False
-            ):
-                _check_type(kind, value)
-                bind_pattern(pattern, value, inner.names)
-            if function.rest is not None:
-                inner.names[function.rest.name] = List(arguments[len(function.patterns) :])
-        result = yield from self.body(function.body, inner)
-        _check_type(function.result, result)
+            self._bind_in_order(shape, arguments, inner)
+        result = yield from self.body(shape.body, inner)
+        self._check_type(shape.result, result)
         return result
+
+    def _bind_in_order(self, shape: Fn, arguments: Arguments, inner: Environment) -> None:
+        n_wanted, n_given = len(shape.patterns), len(arguments)
+        if shape.rest is not None and n_given < n_wanted:
+            raise ArityMismatch("user-defined function", f"at least {n_wanted}", n_given)
+        if shape.rest is None and n_wanted and n_given != n_wanted:
+            raise ArityMismatch("user-defined function", str(n_wanted), n_given)
+        for pattern, kind, value in zip(shape.patterns, shape.types, arguments, strict=False):
+            self._check_type(kind, value)
+            self.bind(pattern, value, inner)
+        if shape.rest is not None:
+            for value in arguments[n_wanted:]:
+                self._check_type(shape.rest_type, value)
+            inner.names[shape.rest.name] = List(arguments[n_wanted:])
+
+    def _check_type(self, kind: Form, value: Form) -> None:
+        if kind is not None:
+            self.meter.spend_weight(weight_of(kind) * weight_of(value) // _TYPE_DISCOUNT)
+            check_type(kind, value)
 
     # --- keywords and capabilities ---
 
@@ -175,23 +191,9 @@ def _arity(function: Builtin) -> str:
     return f"between {function.fewest} and {function.most}"
 
 
-def _check_arity(function: Closure, n_given: int) -> None:
-    n_wanted = len(function.patterns)
-    if function.rest is not None and n_given < n_wanted:
-        raise ArityMismatch("user-defined function", f"at least {n_wanted}", n_given)
-    if function.rest is None and n_wanted and n_given != n_wanted:
-        raise ArityMismatch("user-defined function", str(n_wanted), n_given)
-
-
-def _bind_by_name(function: Closure, arguments: Arguments, inner: Environment) -> None:
-    if len(function.patterns) < len(arguments):
-        raise ArityMismatch("user-defined function", str(len(arguments)), len(function.patterns))
-    for pattern, value in zip(function.patterns, arguments, strict=False):
+def _bind_by_name(shape: Fn, arguments: Arguments, inner: Environment) -> None:
+    if len(shape.patterns) < len(arguments):
+        raise ArityMismatch("user-defined function", str(len(arguments)), len(shape.patterns))
+    for pattern, value in zip(shape.patterns, arguments, strict=False):
         if isinstance(pattern, Sym):
             inner.names[pattern.name] = value
-
-
-def _check_type(kind: Form, value: Form) -> None:
-    expected = _CHECKED.get(kind.name) if isinstance(kind, Kw) else None
-    if expected is not None and type_name(value) != expected:
-        raise TypeValidationError(expected, type_name(value))

@@ -26,11 +26,21 @@ from planner_synthesis.rtfs.errors import (
     UndefinedSymbol,
     Unsupported,
 )
-from planner_synthesis.rtfs.forms import Extra, Form, Kw, List, Map, Sym, Vector, type_name
+from planner_synthesis.rtfs.forms import (
+    Extra,
+    Form,
+    Kw,
+    List,
+    Map,
+    Sym,
+    Vector,
+    type_name,
+    weight_of,
+)
 from planner_synthesis.rtfs.host import Host, StubHost
 from planner_synthesis.rtfs.json_values import from_python
 from planner_synthesis.rtfs.machine import Answered, run_request
-from planner_synthesis.rtfs.patterns import bind_pattern, match_pattern
+from planner_synthesis.rtfs.patterns import match_pattern
 from planner_synthesis.rtfs.reader import read_expression, read_program
 from planner_synthesis.rtfs.shapes import (
     Def,
@@ -87,7 +97,7 @@ def evaluate(
         forms = read_program(text_or_forms) if is_program else (read_expression(text_or_forms),)
     else:
         forms = tuple(text_or_forms) if mode == "program" else tuple(text_or_forms)[:1]
-    evaluator = Evaluator(host or StubHost(), Meter(limits or Limits()))
+    evaluator = Evaluator(StubHost() if host is None else host, Meter(limits or Limits()))
     environment = Environment(parent=Environment(names={**BUILTINS, "call": evaluator.call}))
     if context is not None:
         environment.names["context"] = evaluator.meter.admit(from_python(context))
@@ -135,6 +145,8 @@ class Evaluator(Caller):
         known = self._shapes.get(id(form))
         if known is None:
             shape = shape_of(form)
+            if isinstance(shape, Let):
+                self.meter.spend_weight(form.weight)
             known = (form, shape, isinstance(shape, Let) and _is_recursive(shape))
             self._shapes[id(form)] = known
         return known[1], known[2]
@@ -197,7 +209,7 @@ class Evaluator(Caller):
                 inner = Environment(environment)
                 for pattern, form in bindings:
                     value = yield Evaluate(form, inner)
-                    bind_pattern(pattern, value, inner.names)
+                    self.bind(pattern, value, inner)
                 return (yield from self.body(body, inner))
             case Fn():
                 return self._function(shape, environment)
@@ -231,10 +243,7 @@ class Evaluator(Caller):
         if shape.name is not None:
             environment.names[shape.name] = forward
         self.meter.spend_weight(environment.size())
-        function = Closure(
-            shape.patterns, shape.types, shape.rest, shape.body, shape.result, shape.delegated,
-            environment.copy(),
-        )  # fmt: skip
+        function = Closure(shape, environment.copy())
         if shape.name is not None:
             forward.function = environment.names[shape.name] = function
         return function
@@ -244,6 +253,8 @@ class Evaluator(Caller):
         for pattern, guard, form in shape.clauses:
             inner = Environment(environment)
             self.meter.spend()
+            if isinstance(pattern, Vector | Map | Extra):
+                self.meter.spend_weight(weight_of(subject))
             fits = match_pattern(pattern, subject, inner.names)
             if fits and is_truthy((yield Evaluate(guard, inner))):
                 return (yield Evaluate(form, inner))
@@ -327,7 +338,10 @@ def _is_recursive(shape: Let) -> bool:
 
 
 def _short_function(body: tuple[Form, ...]) -> Fn:
-    """``#(+ %1 %2)``: as many parameters as the highest number that it mentions."""
+    """``#(+ %1 %2)``: as many parameters as the highest number that it mentions.
+
+    As upstream (ran), the forms inside are a body and not a call, so the last is the value.
+    """
     whole = Vector(body)
     numbered = [n for n in range(1, 10) if mentions(whole, frozenset({f"%{n}"}))]
     has_bare = mentions(whole, frozenset({"%"}))
@@ -335,4 +349,4 @@ def _short_function(body: tuple[Form, ...]) -> Fn:
     if has_bare:
         names[0] = "%"
     patterns: tuple[Form, ...] = tuple(map(Sym, names))
-    return Fn(None, patterns, (None,) * len(patterns), None, None, body, False)
+    return Fn(None, patterns, (None,) * len(patterns), None, None, None, body, False)

@@ -9,10 +9,10 @@ Keys are sorted and blanks are single, so equal forms have equal texts.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from planner_synthesis.rtfs.errors import UnprintableForm
+from planner_synthesis.rtfs.errors import RtfsSyntaxError, UnprintableForm
 from planner_synthesis.rtfs.forms import (
     INT_MAX,
     INT_MIN,
@@ -26,6 +26,7 @@ from planner_synthesis.rtfs.forms import (
     map_key,
     type_name,
 )
+from planner_synthesis.rtfs.reader import read_expression, read_program
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 _PLACEHOLDER = re.compile(r"<.+>")
@@ -42,23 +43,41 @@ def print_program(forms: Iterable[Form]) -> str:
     """Top-level forms, one a line, each line ended.
 
     Raises:
-        UnprintableForm: as ``print_form``.
+        UnprintableForm: as ``print_form``; also for a form that cannot stand at the top.
     """
-    return "".join(print_form(form) + "\n" for form in forms)
+    text = "".join(_text(form) + "\n" for form in forms)
+    _check_reads_back(text, lambda: "".join(_text(form) + "\n" for form in read_program(text)))
+    return text
 
 
 def print_form(form: Form) -> str:
-    """One form on one line: ``read_program(print_form(form)) == (form,)``.
+    """One form on one line: ``read_expression(print_form(form)) == form``, and that is checked.
 
     Raises:
-        UnprintableForm: no text stands for the form (a symbol ``a b``, a float NaN as a map's key,
-            syntax beyond the subset), or an emit rule forbids it: a symbol that starts like
-            ``true``, a head that starts like ``if``, a placeholder ``<...>``, a bare keyword bound
-            by ``let`` or ``def`` or opening a function's body (it would be read as a type).
+        UnprintableForm: no text stands for the form (a symbol ``a b``, a function, syntax beyond
+            the subset), or an emit rule forbids it: a symbol that starts like ``true``, a head
+            that starts like ``if``, a placeholder ``<...>``, a bare keyword bound by ``let`` or
+            ``def`` or opening a function's body (it would be read as a type).
 
     >>> print_form(List((Sym("call"), "a:b", Map(((Kw("z"), 1.0), (Kw("a"), None))))))
     '(call "a:b" {:a nil :z 1.0})'
     """
+    text = _text(form)
+    _check_reads_back(text, lambda: _text(read_expression(text)))
+    return text
+
+
+def _check_reads_back(text: str, read_and_print: Callable[[], str]) -> None:
+    """Whatever rule the printer may lack: what is not read as it was meant is not written."""
+    try:
+        is_same = read_and_print() == text
+    except RtfsSyntaxError as error:
+        raise UnprintableForm(f"the text would not be read: {error}") from None
+    if not is_same:
+        raise UnprintableForm("the text would be read as another form")
+
+
+def _text(form: Form) -> str:
     match form:
         case None:
             return "nil"
@@ -75,13 +94,13 @@ def print_form(form: Form) -> str:
         case Kw():
             return _print_keyword(form.name)
         case Vector():
-            return f"[{' '.join(map(print_form, form.items))}]"
+            return f"[{' '.join(map(_text, form.items))}]"
         case List():
             _refuse_traps(form.items)
-            return f"({' '.join(map(print_form, form.items))})"
+            return f"({' '.join(map(_text, form.items))})"
         case Map():
             pairs = sorted(form.entries, key=lambda pair: _key_order(pair[0]))
-            return f"{{{' '.join(f'{print_form(k)} {print_form(v)}' for k, v in pairs)}}}"
+            return f"{{{' '.join(f'{_text(k)} {_text(v)}' for k, v in pairs)}}}"
         case _:
             raise UnprintableForm(f"a {type_name(form)} has no text in the planner subset")
 
@@ -118,6 +137,8 @@ def _print_keyword(name: str) -> str:
 
 
 def _print_symbol(name: str) -> str:
+    if name == "&":  # in a pattern; anywhere else it does not read back
+        return name
     if not NAME.fullmatch(name):
         raise UnprintableForm(f"no symbol can be called {name!r}")
     if _LITERAL_LIKE.match(name):

@@ -12,6 +12,7 @@ from contextlib import suppress
 from planner_synthesis.rtfs.engine import Parse
 from planner_synthesis.rtfs.errors import RtfsSyntaxError
 from planner_synthesis.rtfs.forms import Extra, Form, Kw, List, Sym, Vector
+from planner_synthesis.rtfs.shapes import is_type, parameters_of
 from planner_synthesis.rtfs.syntax import ExpressionRules
 
 _NESTED_ONLY = frozenset({"short-fn", "method", "deref", "meta", "quote", "unquote"})
@@ -122,8 +123,10 @@ def _refusal(form: Form) -> str | None:
     match form:
         case Extra(tag) if tag in _NESTED_ONLY:
             return f"{tag} cannot stand at the top of a program"
-        case List((Sym("for"), Vector(), _)) | List((Sym("defmacro"), Sym(), Vector(), *_)):
-            return "this form cannot stand at the top of a program"
+        case List((Sym("for"), Vector(), _)):
+            return "for cannot stand at the top of a program"
+        case List((Sym("defmacro"), Sym(), Vector(names), _, *_)) if parameters_of(names):
+            return "defmacro cannot stand at the top of a program"
         case List((Sym("defstruct"), Sym(), *fields)) if _are_fields(fields):
             return "defstruct cannot stand at the top of a program"
         case List((Sym(word), *parts)) if word in _DECLARATIONS:
@@ -135,7 +138,7 @@ def _refusal(form: Form) -> str | None:
 
 def _are_fields(fields: list[Form]) -> bool:
     return len(fields) % 2 == 0 and all(
-        isinstance(key, Kw) and isinstance(kind, Kw | Extra)
+        isinstance(key, Kw) and is_type(kind)
         for key, kind in zip(fields[::2], fields[1::2], strict=True)
     )
 

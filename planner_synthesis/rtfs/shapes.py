@@ -49,6 +49,7 @@ class Fn:
     patterns: Forms
     types: Forms
     rest: Sym | None
+    rest_type: Form
     result: Form
     body: Forms
     delegated: bool
@@ -104,9 +105,9 @@ def shape_of(form: List) -> Shape | None:
             return Do(form.items[1:])
         case (Sym("fn"), *_):
             return _fn(None, form.items[1:])
-        case (Sym("def"), Sym(name), value) if not _is_type(value):
+        case (Sym("def"), Sym(name), value) if not is_type(value):
             return Def(name, value)
-        case (Sym("def"), Sym(name), annotation, value) if _is_type(annotation):
+        case (Sym("def"), Sym(name), annotation, value) if is_type(annotation):
             return Def(name, value)
         case (Sym("defn"), *_):
             return _defn(form.items[1:])
@@ -120,7 +121,8 @@ def shape_of(form: List) -> Shape | None:
     return None
 
 
-def _is_type(form: Form) -> bool:
+def is_type(form: Form) -> bool:
+    """Whether a form, where a type may stand, is one."""
     return isinstance(form, Kw) or (isinstance(form, Extra) and form.tag == "type")
 
 
@@ -150,7 +152,7 @@ def _bindings(items: Forms) -> tuple[tuple[Form, Form], ...] | None:
     pairs: list[tuple[Form, Form]] = []
     at = 0
     while at < len(items):
-        has_type = at + 1 < len(items) and _is_type(items[at + 1])
+        has_type = at + 1 < len(items) and is_type(items[at + 1])
         value_at = at + 2 if has_type else at + 1
         if value_at >= len(items) or not is_binding_pattern(items[at]):
             return None
@@ -164,13 +166,13 @@ def _fn(name: str | None, items: Forms) -> Fn | None:
     while metadata < len(items) and _is_metadata(items[metadata]):
         metadata += 1
     match items[metadata:]:
-        case (Vector(parameters), annotation, _, *_) if _is_type(annotation):
+        case (Vector(parameters), annotation, _, *_) if is_type(annotation):
             result, body = annotation, items[metadata + 2 :]
-        case (Vector(parameters), first, *_) if not _is_type(first):
+        case (Vector(parameters), first, *_) if not is_type(first):
             result, body = None, items[metadata + 1 :]
         case _:
             return None
-    found = _parameters(parameters)
+    found = parameters_of(parameters)
     if found is None:
         return None
     delegated = any(_delegates(item) for item in items[:metadata])
@@ -186,15 +188,19 @@ def _delegates(form: Form) -> bool:
     return isinstance(text, str) and (":local-model" in text or ":remote" in text)
 
 
-def _parameters(items: Forms) -> tuple[Forms, Forms, Sym | None] | None:
+def parameters_of(items: Forms) -> tuple[Forms, Forms, Sym | None, Form] | None:
+    """The patterns of a parameter vector, the types beside them, the rest's name and its type."""
     rest: Sym | None = None
+    rest_type: Form = None
     match items:
-        case (*fixed, Sym("&"), Sym() as rest) | (*fixed, Sym("&"), Sym() as rest, Kw() | Extra()):
+        case (*fixed, Sym("&"), Sym() as rest):
+            items = tuple(fixed)
+        case (*fixed, Sym("&"), Sym() as rest, (Kw() | Extra()) as rest_type):
             items = tuple(fixed)
     patterns: list[Form] = []
     types: list[Form] = []
     for item in items:
-        if _is_type(item) and len(types) == len(patterns) - 1:
+        if is_type(item) and len(types) == len(patterns) - 1:
             types.append(item)
         elif is_binding_pattern(item):
             types += [None] * (len(patterns) - len(types))
@@ -202,7 +208,7 @@ def _parameters(items: Forms) -> tuple[Forms, Forms, Sym | None] | None:
         else:
             return None
     types += [None] * (len(patterns) - len(types))
-    return tuple(patterns), tuple(types), rest
+    return tuple(patterns), tuple(types), rest, rest_type
 
 
 def _defn(items: Forms) -> Fn | None:

@@ -221,7 +221,7 @@ class ExpressionRules(PatternRules):
         return (yield from self._body((vector,), closed))
 
     def _parameters(self, at: int) -> ParseMany:
-        """``[pattern: type ... & name: type]`` as one vector, and the type of the result."""
+        """``[pattern: type ... & name: type]`` as one vector."""
         start = self.source.skip(at)
         if self.source.char(start) != "[":
             return (), -1
@@ -241,13 +241,15 @@ class ExpressionRules(PatternRules):
         closed = self.close(end, "]")
         if closed is None:
             return (), -1
-        result, end = yield from self.annotation(closed)
-        return (Vector(tuple(items), at=self.position(start)), *result), end
+        return (Vector(tuple(items), at=self.position(start)),), closed
 
     def _fn(self, at: int) -> ParseMany:
         metadata, end = yield from self.many(self._metadata, at)
         parameters, end = yield from self._parameters(end)
-        return (yield from self._body(metadata + parameters, end)) if parameters else ((), -1)
+        if not parameters:
+            return (), -1
+        result, end = yield from self.annotation(end)
+        return (yield from self._body((*metadata, *parameters, *result), end))
 
     def _def(self, at: int) -> ParseMany:
         name = self.symbol(self.source.skip(at))
@@ -266,12 +268,13 @@ class ExpressionRules(PatternRules):
         parameters, end = yield from self._parameters(end)
         if not parameters:
             return (), -1
-        return (yield from self._body((*before, name[0], *after, *parameters), end))
+        result, end = yield from self.annotation(end)
+        return (yield from self._body((*before, name[0], *after, *parameters, *result), end))
 
     def _defmacro(self, at: int) -> ParseMany:
         name = self.symbol(self.source.skip(at))
         parameters, end = ((), -1) if name is None else (yield from self._parameters(name[1]))
-        if name is None or len(parameters) != 1:
+        if name is None or not parameters:
             return (), -1
         return (yield from self._body((name[0], *parameters), end))
 

@@ -25,13 +25,14 @@ from planner_synthesis.rtfs.forms import (
     Vector,
     map_key,
 )
+from planner_synthesis.rtfs.shapes import Fn
 
 Arguments: TypeAlias = "tuple[Form, ...]"
 Request: TypeAlias = "Evaluate | Call"  # what a running part asks the machine for
 Run: TypeAlias = "Generator[Request, Form, Form]"
-# what a call of a builtin costs beside its step: nothing, the weight of its arguments, the weight
-# of its result, the square of the first argument's length
-Cost: TypeAlias = Literal["none", "arguments", "result", "square"]
+# what a call of a builtin costs beside its step: nothing, the weight of its arguments, that weight
+# as often as sorting looks at it, or the weight of its result
+Cost: TypeAlias = Literal["none", "arguments", "sorting", "result"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,12 +52,7 @@ class Builtin(Opaque):
 class Closure(Opaque):
     """A function of the program with the environment it was made in."""
 
-    patterns: tuple[Form, ...]
-    types: tuple[Form, ...]  # beside each pattern; ``None`` where there is none
-    rest: Sym | None
-    body: tuple[Form, ...]
-    result: Form
-    delegated: bool
+    shape: Fn
     environment: Environment
 
 

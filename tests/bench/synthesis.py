@@ -1,15 +1,19 @@
-"""What ranking a registry costs: `python -m tests.bench.synthesis`.
+"""What ranking a registry and a whole synthesis cost: `python -m tests.bench.synthesis`.
 
-CPU time of `rank_candidates` on a fresh context, so that nothing is kept from an earlier call; the
-median and the slowest of several runs. Three registries: keys from a small vocabulary, keys that
-are all different, and cards that describe typed inputs, as MCP servers do.
+CPU time of `rank_candidates` and of `generate_planner_generic`, nothing kept from an earlier call;
+the median and the slowest of several runs. Four registries: keys from a small vocabulary, keys that
+are all different, cards that describe typed inputs, as MCP servers do, and cards that are all a
+perfect match.
 """
 
 import argparse
 import random
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
+from planner_synthesis.generate import generate_planner_generic
 from planner_synthesis.scoring import rank_candidates
 from planner_synthesis.types import (
     CapabilityCard,
@@ -69,12 +73,12 @@ def context_of(cards: tuple[CapabilityCard, ...], *, is_controlled: bool) -> Pla
     )  # fmt: skip
 
 
-def measure_ms(context: PlannerGenContext, n_runs: int) -> tuple[float, float]:
+def measure_ms(run: Callable[[], object], n_runs: int) -> tuple[float, float]:
     """Median and slowest CPU time, in milliseconds."""
     spent = []
     for _ in range(n_runs):
         start = time.process_time_ns()
-        rank_candidates(context)
+        run()
         spent.append((time.process_time_ns() - start) / 1e6)
     return statistics.median(spent), max(spent)
 
@@ -84,15 +88,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n-runs", type=int, default=9)
     arguments = parser.parse_args()
-    print(f"CPU ms of ranking, median and slowest of {arguments.n_runs}")
+    print(f"CPU ms, median and slowest of {arguments.n_runs} runs")
+    print(f"{'cards':>7} {'registry':<11}{'level':<11}{'ranking':>17}{'synthesis':>17}")
     for n in (10_000, 100_000):
         for kind in ("vocabulary", "distinct", "typed", "perfect"):
             cards = registry(kind, n, seed=1)
             for is_controlled in (False, True):
                 context = context_of(cards, is_controlled=is_controlled)
-                median, slowest = measure_ms(context, arguments.n_runs)
+                rank = measure_ms(partial(rank_candidates, context), arguments.n_runs)
+                whole = measure_ms(partial(generate_planner_generic, context), arguments.n_runs)
                 level = "controlled" if is_controlled else "full"
-                print(f"{n:>7} {kind:<11}{level:<11}{median:8.1f}{slowest:8.1f}")
+                times = "".join(f"{ms:8.1f}{slowest:9.1f}" for ms, slowest in (rank, whole))
+                print(f"{n:>7} {kind:<11}{level:<11}{times}")
 
 
 if __name__ == "__main__":

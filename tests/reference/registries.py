@@ -31,7 +31,7 @@ INPUTS = st.builds(
     default=st.sampled_from([None, 1, True, "low", 0.5]))  # fmt: skip
 CAPS = st.builds(
     CapabilityCard, id=IDS, expects_context_keys=st.lists(KEYS, max_size=4).map(tuple), trust_tier=TIERS,
-    local=st.booleans(), inputs=st.just(()) | st.lists(INPUTS, max_size=4).map(tuple), effects=EFFECTS)  # fmt: skip
+    local=st.booleans(), inputs=st.just(()) | st.lists(INPUTS, max_size=4, unique_by=lambda i: i.key).map(tuple), effects=EFFECTS)  # fmt: skip
 AGENTS = st.builds(
     AgentCard, agent_id=IDS, skills=st.lists(st.sampled_from(["issue triage", "research", "cook"]), max_size=2).map(tuple),
     supported_context_keys=st.lists(KEYS, max_size=3).map(tuple), trust_tier=TIERS, effects=EFFECTS)  # fmt: skip

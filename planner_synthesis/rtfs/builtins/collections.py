@@ -13,7 +13,16 @@ from planner_synthesis.rtfs.builtins.arguments import (
     vector_in,
 )
 from planner_synthesis.rtfs.errors import IndexOutOfBounds, RtfsTypeError
-from planner_synthesis.rtfs.forms import Form, List, Map, Vector, map_key, same, type_name
+from planner_synthesis.rtfs.forms import (
+    Form,
+    List,
+    Map,
+    Vector,
+    map_key,
+    same,
+    strict_hash,
+    type_name,
+)
 from planner_synthesis.rtfs.values import SORT_KEY, Arguments, Builtin
 
 
@@ -143,9 +152,12 @@ def _sort(args: Arguments) -> Form:
 def _distinct(args: Arguments) -> Form:
     if isinstance(args[0], str):
         return "".join(dict.fromkeys(args[0]))
+    seen: dict[int, list[Form]] = {}
     kept: list[Form] = []
     for item in vector_in(args[0], "distinct").items:
-        if not any(same(item, other) for other in kept):
+        alike = seen.setdefault(strict_hash(item), [])
+        if not any(same(item, other) for other in alike):
+            alike.append(item)
             kept.append(item)
     return Vector(tuple(kept))
 
@@ -196,8 +208,8 @@ COLLECTIONS = (
     Builtin("take", 2, 2, _take, cost="result"),
     Builtin("drop", 2, 2, _drop, cost="result"),
     Builtin("reverse", 1, 1, _reverse, cost="result"),
-    Builtin("sort", 1, 1, _sort, cost="square"),
-    Builtin("distinct", 1, 1, _distinct, cost="square"),
+    Builtin("sort", 1, 1, _sort, cost="sorting"),
+    Builtin("distinct", 1, 1, _distinct, cost="arguments"),
     Builtin("partition", 2, 2, _partition, cost="result"),
     Builtin("subvec", 2, 3, _subvec, cost="result"),
     Builtin("contains?", 2, 2, _contains, cost="arguments"),

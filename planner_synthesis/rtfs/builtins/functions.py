@@ -14,7 +14,6 @@ from planner_synthesis.rtfs.builtins.arguments import characters_or_items, items
 from planner_synthesis.rtfs.builtins.maps import key_in
 from planner_synthesis.rtfs.errors import (
     IndexOutOfBounds,
-    InvalidArguments,
     RtfsTypeError,
     Unsupported,
 )
@@ -73,7 +72,7 @@ def _reduce(args: Arguments) -> Run:
     if len(args) == 3:
         items = (args[1], *items)
     if not items:
-        raise InvalidArguments("reduce", "an initial value for an empty collection")
+        raise Unsupported("reduce of nothing, without an initial value,")
     total = items[0]
     for item in items[1:]:
         total = yield Call(_function_in(args[0], "reduce"), (total, item), by_name=True)
@@ -150,8 +149,8 @@ FUNCTIONS = (
     Builtin("map-indexed", 2, 2, nested=_map_indexed, cost="result"),
     Builtin("filter", 2, 2, nested=_keeping("filter", is_truthy), cost="result"),
     Builtin("remove", 2, 2, nested=_keeping("remove", _is_falsy), cost="result"),
-    Builtin("reduce", 2, 3, nested=_reduce, cost="none"),
-    Builtin("apply", 2, None, nested=_apply, cost="none"),
+    Builtin("reduce", 2, 3, nested=_reduce, cost="arguments"),
+    Builtin("apply", 2, None, nested=_apply, cost="arguments"),
     Builtin("update", 3, None, nested=_update, cost="result"),
     Builtin("group-by", 2, 2, nested=_group_by, cost="result"),
     Builtin("every?", 2, 2, _broken("every?", of_nothing=True)),

@@ -30,7 +30,7 @@ CARDS = st.builds(
     CapabilityCard,
     id=TEXT,
     expects_context_keys=st.lists(TEXT, max_size=3).map(tuple),
-    inputs=st.lists(INPUTS, max_size=2).map(tuple),
+    inputs=st.lists(INPUTS, max_size=2, unique_by=lambda i: i.key).map(tuple),
     local=st.booleans(),
 )
 
@@ -88,6 +88,11 @@ def test_an_unknown_field_is_refused_with_its_path() -> None:
 def test_a_schema_with_one_key_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         ParamSchema(params=(ParamSpec(key="a"), ParamSpec(key="a")))
+
+
+def test_a_card_with_one_input_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        CapabilityCard(id="x", inputs=(InputSpec(key="a"), InputSpec(key="a", type="int")))
 
 
 def test_weights_that_do_not_add_up_are_refused() -> None:

@@ -134,7 +134,10 @@ def test_a_capability_that_drops_what_was_asked_is_not_called_unless_the_setting
     assert synthesis.decision_trace.template == "requires-agent"
     assert "coverage below 1.000" in synthesis.decision_trace.fallback.reason
     lax = SynthesisConfig(min_coverage=500, min_total=300)
-    assert generate_planner_generic(asked, config=lax).required_capabilities == ("github.watch",)
+    synthesis = generate_planner_generic(asked, config=lax)
+    assert synthesis.required_capabilities == ("github.watch",)
+    assert synthesis.decision_trace.unused_keys == ("criteria",)
+    assert "not used: criteria" in explain_synthesis(synthesis)
 
 
 def test_nothing_asked_calls_nothing() -> None:

@@ -20,6 +20,7 @@ def link(schema_key: str, candidate_key: str, *skills: str) -> tuple[int, str] |
     ("trip/dates", "dates", 90), ("q1", "unknown/q1", 90), ("label", "labels", 90),
     ("repository", "repo", 85), ("github_repository", "repo", 70), ("github_repository", "repository", 70),
     ("criteria", "critera", 65), ("criteria", "criterria", 65), ("criteria", "crietria", 65), ("-", "-", 100),
+    ("issues_count", "limit", 70), ("issues_count", "issues", 80),
 ])  # fmt: skip
 def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: int) -> None:
     found = link(ours, theirs)

@@ -37,6 +37,8 @@ TEXTS: list[tuple[Form, str]] = [
     (List(), "()"),
     (Map(((Kw("b"), 1), ("b", 2), (10, 3), (9, 4), (Kw("a"), 5))), '{9 4 10 3 :a 5 :b 1 "b" 2}'),
     (a_call("let", Vector((Sym("x"), a_call("do", Kw("a")))), Sym("x")), "(let [x (do :a)] x)"),
+    (a_call("fn", Vector((Sym("x"), Sym("&"), Sym("r"))), Sym("r")), "(fn [x & r] r)"),
+    (float("nan"), "##NaN"),
 ]
 
 
@@ -62,7 +64,8 @@ def test_the_order_of_entries_does_not_reach_the_text() -> None:
         Sym("truex"), Sym("false-positive"), Sym("nil"), Sym("+5"), Sym("a,b"), Sym("&"), Sym("a\n"),
         Sym("00000000-0000-0000-0000-000000000000".replace("0", "a")), Sym("<required-keys>"),
         2**63, Extra("type", ("int",)), a_call("iffy", 1, 2), a_call("default", 1),
-        a_call("trying", 1), a_call("let", Vector((Sym("x"), Kw("a"))), Sym("x")),
+        a_call("fn", Vector((Sym("_x"),)), 1), a_call("match", 1, Vector((Kw("vector"), Sym("x"))), 2),
+        a_call("try", 1), a_call("if", 1), a_call("trying", 1), a_call("let", Vector((Sym("x"), Kw("a"))), Sym("x")),
         a_call("def", Sym("x"), Kw("a")), a_call("fn", Vector((Sym("x"),)), Kw("a")),
         a_call("defn", Sym("f"), Vector((Sym("x"),)), Kw("a")),
     ],
@@ -71,6 +74,13 @@ def test_the_order_of_entries_does_not_reach_the_text() -> None:
 def test_what_would_read_back_as_something_else_is_not_written(form: Form) -> None:
     with pytest.raises(UnprintableForm):
         print_form(Vector((form,)))
+
+
+def test_a_program_holds_only_what_may_stand_at_the_top() -> None:
+    form = a_call("for", Vector((Sym("x"), Vector())), Sym("x"))
+    assert print_form(form) == "(for [x []] x)"
+    with pytest.raises(UnprintableForm):
+        print_program([form])
 
 
 def test_a_form_deeper_than_the_limit_cannot_be_built() -> None:

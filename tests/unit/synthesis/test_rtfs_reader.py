@@ -1,14 +1,18 @@
 """The reader: the rules of the grammar, places of faults, and laws over generated text."""
 
+from pathlib import Path
+
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from planner_synthesis.rtfs.errors import RtfsSyntaxError, UnprintableForm
 from planner_synthesis.rtfs.forms import MAX_DEPTH, Extra, Form, Kw, List, Map, Sym, Vector
 from planner_synthesis.rtfs.printer import print_form, print_program
 from planner_synthesis.rtfs.reader import count_reading_steps, read_expression, read_program
-from tests.rtfs_forms import CODE_LIKE, FORMS
+from planner_synthesis.rtfs.shapes import shape_of
+from tests.reference.rtfs_peg import is_program, is_special_form
+from tests.rtfs_forms import CODE_LIKE, FORMS, HOLES, PIECES, read_rows
 
 X, Y, A = Sym("x"), Sym("y"), Kw("a")
 
@@ -134,7 +138,7 @@ def test_nesting_up_to_the_limit_reads_and_beyond_it_is_refused() -> None:
      "(let [x :a] 1) ", "(match 1 [:vector [a]] 1 _ 2) "],
 )  # fmt: skip
 def test_work_grows_with_the_text_and_no_faster(unit: str) -> None:
-    small, large = (count_reading_steps(unit * n) for n in (1_000, 10_000))
+    small, large = (count_reading_steps(unit * n) for n in (300, 3_000))
     assert large <= 10 * small + 100
 
 
@@ -178,6 +182,30 @@ def test_any_text_reads_or_is_refused_and_what_is_read_prints_or_is_refused(text
     except UnprintableForm:
         return
     assert read_program(printed) == (forms or ())
+
+
+@given(CODE_LIKE | st.builds(lambda hole, piece: hole.replace("...", piece), HOLES, PIECES))
+@settings(max_examples=500)
+def test_the_reader_takes_what_a_naive_reading_of_the_grammar_takes(text: str) -> None:
+    assert (reads(text) is not None) == is_program(text)
+
+
+@given(st.builds(lambda hole, piece: hole.replace("...", piece), HOLES, PIECES))
+@settings(max_examples=300)
+def test_a_list_has_the_shape_of_a_special_form_where_the_grammar_takes_it_for_one(
+    text: str,
+) -> None:
+    forms = reads(text)
+    if forms is None or len(forms) != 1 or not isinstance(forms[0], List) or text[0] != "(":
+        return
+    if text.startswith(("(defstruct", "(defmacro", "(module")) or not text.endswith(")"):
+        return
+    assert (shape_of(forms[0]) is not None) == is_special_form(text)
+
+
+def test_the_naive_reading_of_the_grammar_agrees_with_upstream(shared_data: Path) -> None:
+    rows = [row for row in read_rows(shared_data, "parse_probes") if row["unanimous"]]
+    assert not [r["source"] for r in rows if is_program(r["source"]) != (r["expect"] == "ok")]
 
 
 @given(st.binary(max_size=80))
