@@ -31,6 +31,7 @@ except ImportError as error:
     raise MissingExtra("mcp") from error
 
 MAX_PAGES: Final = 1_000
+MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024  # of one HTTP response
 SHUTDOWN_S: Final = 15.0  # the SDK itself gives a server about six seconds to end
 REQUEST_TIMEOUT: Final = -32001  # JSON-RPC code of a request that was not answered in time
 FailureReason = Literal["timeout", "unreachable", "protocol"]
@@ -115,6 +116,31 @@ class _SiftedStream:
         await self._stream.aclose()
 
 
+class _CappedStream(httpx2.AsyncByteStream):
+    """A response's body that ends in an error where it is too long; the SDK caps only events."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        n_bytes = 0
+        async for chunk in self._stream:
+            n_bytes += len(chunk)
+            if n_bytes > MAX_RESPONSE_BYTES:
+                raise httpx2.ReadError(f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _cap(response: Any) -> None:
+    """Keep a response from filling the memory, packed or not."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise httpx2.ReadError("the answer is packed, which was not asked for")
+    response.stream = _CappedStream(response.stream)
+
+
 @asynccontextmanager
 async def _transport(server: McpServer, pages: list[list[Any]]) -> AsyncIterator[Any]:
     async with AsyncExitStack() as stack:
@@ -127,7 +153,11 @@ async def _transport(server: McpServer, pages: list[list[Any]]) -> AsyncIterator
                 streams = await stack.enter_async_context(stdio_client(parameters, errlog=silence))
         else:
             http = await stack.enter_async_context(
-                httpx2.AsyncClient(headers=dict(server.headers), timeout=server.timeout_s)
+                httpx2.AsyncClient(
+                    headers={"Accept-Encoding": "identity", **server.headers},
+                    timeout=max(server.timeout_s, server.per_call_s),
+                    event_hooks={"response": [_cap]},
+                )
             )
             streams = await stack.enter_async_context(
                 streamable_http_client(server.url, http_client=http)

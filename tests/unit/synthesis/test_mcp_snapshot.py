@@ -11,6 +11,7 @@ from planner_synthesis.snapshot import RegistryReading
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools, server_name, tool_id
 from planner_synthesis.types import InputSpec
 from tests.fixtures.mcp_server import HOSTILE_NAME
+from tests.unit.synthesis.local_http import a_local_server
 from tests.unit.synthesis.mcp_servers import a_rude_server, a_stdio_server, an_http_server
 
 
@@ -84,6 +85,32 @@ def test_a_server_that_is_not_there_is_one_row_without_secrets(server: McpServer
     assert [row.kind for row in reading.quarantine] == ["source"]
     assert "CANARY" not in repr(reading)
     assert "CANARY" not in repr(server)
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        lambda r: r.reply("", status=500),
+        lambda r: r.reply("", status=302, headers={"Location": "http://127.0.0.1:9/elsewhere"}),
+        lambda r: r.reply("no json"),
+        lambda r: r.reply(b" " * 40_000_000, headers={"Content-Type": "application/json"}),
+        lambda r: r.reply(
+            b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        ),
+        lambda r: r.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + b" " * 9999),
+        lambda r: r.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 900),
+    ],
+    ids=["500", "redirect", "text", "huge", "packed", "drips", "drips-headers"],
+)
+def test_an_http_server_that_does_not_speak_mcp_ends_in_a_row(behave: Any) -> None:
+    with a_local_server(behave) as local:
+        server = McpServer(
+            server="s", url=local.url, timeout_s=4, headers={"Authorization": "Bearer CANARY-7777"}
+        )
+        reading = server.read()
+        assert {path for _, path, _, _ in local.seen} == {"/"}
+    assert (reading.capabilities, [row.kind for row in reading.quarantine]) == ((), ["source"])
+    assert "CANARY" not in repr(reading)
 
 
 def test_secrets_given_to_a_server_do_not_come_back_in_its_cards() -> None:
