@@ -86,7 +86,7 @@ def checked_name(name: str, *, what: str, known: KnownSecrets = NO_SECRETS) -> s
         raise CardRefused(f"{what} is empty")
     if len(name) > MAX_ID_CHARS:
         raise CardRefused(f"{what} is longer than {MAX_ID_CHARS} characters")
-    if any("\ud800" <= char <= "\udfff" for char in name):
+    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
         raise CardRefused(f"{what} is not valid Unicode")
     if holds_secret(name, known=known):
         raise CardRefused(f"{what} holds what looks like a secret")

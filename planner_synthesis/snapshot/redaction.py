@@ -143,7 +143,7 @@ class KnownSecrets:
 
     def find(self, text: str, *, min_chars: int = MIN_TEXT_CHARS) -> Iterator[tuple[int, int]]:
         """Where secrets stand: start and end, the longest at each place, without overlaps."""
-        at = 0
+        at = 0 if self.values else len(text)
         while at <= len(text) - MIN_TEXT_CHARS:
             starts = self._by_start.get(text[at : at + MIN_TEXT_CHARS], ())
             value = next((one for one in starts if text.startswith(one, at)), "")
