@@ -94,6 +94,8 @@ def _add_check_and_run(every: Any) -> None:
     one.add_argument("--stub", action="store_true", help="call stubs, nothing real")
     one.add_argument("--mcp", action="append", default=[], metavar="NAME=COMMAND")
     one.add_argument("--mcp-http", action="append", default=[], metavar="NAME=URL")
+    one.add_argument("--env", action="append", default=[], metavar="NAME:VAR")
+    one.add_argument("--header-env", action="append", default=[], metavar="NAME:HEADER=VAR")
     one.add_argument("--timeout-s", type=float, default=30.0, metavar="S")
     one.add_argument("--agents", type=Path, metavar="DIR", help="registered agents may be called")
     _add_registry(one)
@@ -107,7 +109,14 @@ def _add_snapshot(every: Any) -> None:
     one.add_argument("--stdio", metavar="COMMAND")
     one.add_argument("--http", metavar="URL")
     one.add_argument("--name", metavar="NAME", help="of the server, in ids: mcp.NAME.tool")
-    one.add_argument("--header-env", action="append", default=[], metavar="NAME=VAR")
+    one.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="VAR",
+        help="variable that the server is given",
+    )
+    one.add_argument("--header-env", action="append", default=[], metavar="HEADER=VAR")
     one.add_argument("--trust-hints", action="store_true", help="believe readOnlyHint and such")
     _add_output(one, tier="T0")
     one = _command(kinds, "a2a", "A2A agent cards", snapshot_commands.snapshot_a2a)

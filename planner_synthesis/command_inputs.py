@@ -179,25 +179,75 @@ def mcp_server(
         raise BadInput(f"MCP server {name!r}: {error}") from error
 
 
+def read_headers(given: Iterable[str]) -> dict[str, str]:
+    """Headers from ``NAME=VARIABLE``, their values from the environment.
+
+    Raises:
+        BadInput: a text is not of that shape, or the variable is not set.
+    """
+    headers = {}
+    for text in given:
+        name, equals, variable = text.partition("=")
+        if not (name and equals and variable):
+            raise BadInput("a header is given as NAME=VARIABLE, its value in the environment")
+        headers[name] = secret_of(variable)
+    return headers
+
+
+def read_variables(given: Iterable[str]) -> dict[str, str]:
+    """Variables that a server is given, by name, from our own environment.
+
+    Raises:
+        BadInput: one is not set.
+    """
+    return {name: secret_of(name) for name in given if name}
+
+
 def named_servers(
-    stdio: Iterable[str], urls: Iterable[str], *, timeout_s: float, **fields: Any
+    stdio: Iterable[str],
+    urls: Iterable[str],
+    *,
+    timeout_s: float,
+    variables: Iterable[str] = (),
+    headers: Iterable[str] = (),
 ) -> list[McpServer]:
     """Servers from ``NAME=COMMAND`` and ``NAME=URL``.
 
+    Args:
+        variables: ``NAME:VARIABLE``, so that no server gets what is meant for another.
+        headers: ``NAME:HEADER=VARIABLE``.
+
     Raises:
-        BadInput: a text has no name, or a name is there twice.
+        BadInput: a text has no name, a name is there twice, or is that of no server.
     """
+    kinds = {"stdio": list(stdio), "url": list(urls)}
+    names = [text.partition("=")[0] for texts in kinds.values() for text in texts]
+    own_variables, own_headers = _by_server(variables, names), _by_server(headers, names)
+    if len(set(names)) != len(names):
+        raise BadInput("two MCP servers have one name")
     servers: list[McpServer] = []
-    given = [(text, "stdio") for text in stdio] + [(text, "url") for text in urls]
-    for text, kind in given:
-        name, equals, where = text.partition("=")
-        if not equals or not where:
-            raise BadInput("an MCP server is given as NAME=COMMAND or NAME=URL")
-        if name in {server.server for server in servers}:
-            raise BadInput(f"two MCP servers are named {name!r}")
-        server_kind: dict[str, Any] = {kind: where}
-        servers.append(mcp_server(name, timeout_s=timeout_s, **server_kind, **fields))
+    for kind, texts in kinds.items():
+        for text in texts:
+            name, equals, where = text.partition("=")
+            if not equals or not where:
+                raise BadInput("an MCP server is given as NAME=COMMAND or NAME=URL")
+            fields: dict[str, Any] = {
+                kind: where,
+                "env": read_variables(own_variables.get(name, ())),
+                "headers": read_headers(own_headers.get(name, ())),
+            }
+            servers.append(mcp_server(name, timeout_s=timeout_s, **fields))
     return servers
+
+
+def _by_server(given: Iterable[str], names: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, _, rest = text.partition(":")
+        if name not in names or not rest:
+            raise BadInput("what a server is given begins with its name and a colon")
+        found.setdefault(name, []).append(rest)
+    return found
 
 
 def print_json(data: Any) -> None:

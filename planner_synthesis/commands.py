@@ -127,7 +127,13 @@ def run(args: argparse.Namespace) -> int:
     """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
     text, context = read_text(args.file), read_context(args.context)
     registry, security = read_registry(args.registry), runtime_context(args)
-    servers = named_servers(args.mcp, args.mcp_http, timeout_s=args.timeout_s)
+    servers = named_servers(
+        args.mcp,
+        args.mcp_http,
+        timeout_s=args.timeout_s,
+        variables=args.env,
+        headers=args.header_env,
+    )
     if bool(servers) == args.stub:
         raise BadInput("run takes either --stub or MCP servers")
     effects = _effects(registry, security)

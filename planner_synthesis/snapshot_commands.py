@@ -12,7 +12,8 @@ from planner_synthesis.command_inputs import (
     BadInput,
     mcp_server,
     print_json,
-    secret_of,
+    read_headers,
+    read_variables,
     tell_rows,
 )
 from planner_synthesis.snapshot.a2a import A2aCards
@@ -31,22 +32,13 @@ def snapshot_mcp(args: argparse.Namespace) -> int:
         name,
         stdio=args.stdio,
         url=args.http,
-        headers=_headers(args.header_env),
+        env=read_variables(args.env),
+        headers=read_headers(args.header_env),
         trust_tier=args.trust,
         are_hints_trusted=args.trust_hints,
         timeout_s=args.timeout_s,
     )
     return _write([server], args)
-
-
-def _headers(given: Sequence[str]) -> dict[str, str]:
-    headers = {}
-    for text in given:
-        name, equals, variable = text.partition("=")
-        if not equals:
-            raise BadInput("a header is given as NAME=VARIABLE, its value in the environment")
-        headers[name] = secret_of(variable)
-    return headers
 
 
 def snapshot_a2a(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner_synthesis.__main__ import main
+from planner_synthesis.__main__ import build_parser, main
 from planner_synthesis.snapshot import read_snapshot, write_snapshot
 from planner_synthesis.types import CapabilityCard, InputSpec, InteractionTurn, RegistrySnapshot
 from tests.unit.synthesis.local_http import a_local_server
@@ -198,6 +199,48 @@ def test_snapshots_of_every_kind_are_put_together(cli: Cli, registry: Path) -> N
     assert printed["schema_version"] == "cyntra.registry_snapshot.v1"
 
 
+def test_a_server_is_given_the_variables_and_headers_that_are_named_for_it(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GH_VALUE", "CANARY-ENV")
+    planner = cli.file("p.rtfs", '(do (call "mcp.gh.env" {}))')
+    run = (
+        "run",
+        planner,
+        "--context",
+        cli.file("c.json", "{}"),
+        "--security",
+        "controlled:mcp.gh.env",
+    )
+    server = ("--mcp", f"gh={sys.executable} {SERVER} stdio")
+    assert "GH_VALUE" not in str(cli.json(*run, *server))
+    assert "GH_VALUE" in str(cli.json(*run, *server, "--env", "gh:GH_VALUE"))
+    monkeypatch.setenv("WEB_AUTH", "Bearer CANARY-HEAD")
+    with a_local_server(lambda request: request.reply("", status=401)) as local:
+        web = ("--mcp-http", f"web={local.url}", "--header-env", "web:Authorization=WEB_AUTH")
+        web_run = (
+            "run",
+            cli.file("w.rtfs", '(do (call "mcp.web.x" {}))'),
+            *run[2:5],
+            "controlled:mcp.web.x",
+        )
+        said = cli.json(*web_run, *web, code=1)
+        assert {head.get("Authorization") for _, _, head, _ in local.seen} == {"Bearer CANARY-HEAD"}
+    assert "CANARY" not in str(said)
+
+
+def test_the_docs_name_every_command_and_no_other() -> None:
+    """Each line of the page is one that the parser takes."""
+    page = (Path(__file__).parents[3] / "docs" / "registries.md").read_text()
+    block = page.split("## Command line", 1)[1].split("```")[1].replace("\\\n", " ")
+    lines = [line.partition("#")[0] for line in block.strip().splitlines()]
+    actions = {build_parser().parse_args(shlex.split(line)[3:]).action.__name__ for line in lines}
+    assert actions == {
+        "snapshot_mcp", "snapshot_a2a", "snapshot_ccos", "snapshot_merge", "demo", "generate",
+        "check", "run", "feedback",
+    }  # fmt: skip
+
+
 TOKEN_URL = "http://u:CANARY-1@127.0.0.1:9/mcp?key=CANARY-2"
 
 
@@ -216,6 +259,7 @@ TOKEN_URL = "http://u:CANARY-1@127.0.0.1:9/mcp?key=CANARY-2"
         (["run", "{planner}", "--context", "{empty}", "--mcp", "noname"], 2),
         (["run", "{planner}", "--context", "{empty}", "--mcp", "a.b=x"], 2),
         (["run", "{planner}", "--context", "{empty}", "--mcp", "a=x", "--mcp", "a=y"], 2),
+        (["run", "{planner}", "--context", "{empty}", "--mcp", "a=x", "--env", "b:PATH"], 2),
         (["snapshot", "mcp"], 2), (["snapshot", "mcp", "--stdio", "'"], 2),
         (["snapshot", "mcp", "--stdio", "x", "--header-env", "A"], 2),
         (["snapshot", "mcp", "--http", TOKEN_URL, "--timeout-s", "3"], 1),
