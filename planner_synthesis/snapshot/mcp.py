@@ -12,6 +12,7 @@ registry trusts this server's hints.
 import hashlib
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,12 @@ from planner_synthesis.snapshot.reading import (
     checked_capability,
     merged_readings,
 )
-from planner_synthesis.snapshot.redaction import KnownSecrets, clean_url, secrets_in
+from planner_synthesis.snapshot.redaction import (
+    KnownSecrets,
+    clean_url,
+    is_secret_name,
+    secrets_in,
+)
 from planner_synthesis.types import CapabilityCard
 
 _SERVER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -97,7 +103,14 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """What was given to reach the server, none of which may come back in a card."""
         values = set(self.headers.values()) | secrets_in(self.headers, is_secret=True)
         values |= secrets_in(self.env, is_secret=False) | secrets_in(self.url)
-        return KnownSecrets(values | secrets_in(list(self.command)))
+        values |= secrets_in(list(self.command))
+        # `--token VALUE`; `--token=VALUE` is found as text
+        values |= {
+            value
+            for option, value in pairwise(self.command)
+            if option.startswith("-") and is_secret_name(option.lstrip("-"))
+        }
+        return KnownSecrets(values)
 
     def read(self) -> RegistryReading:
         """List the tools of the server.

@@ -16,6 +16,9 @@ import msgspec
 import pytest
 
 from planner_synthesis import (
+    AgentHost,
+    AgentRegistry,
+    InteractionTurn,
     MemorySink,
     PlannerGenContext,
     PlannerSynthesis,
@@ -32,6 +35,7 @@ from planner_synthesis.collector import DEMO_ANSWERS, DEMO_PROMPTS, collect_turn
 from planner_synthesis.mcp_host import McpHost
 from planner_synthesis.preflight import callable_effects
 from planner_synthesis.rtfs import Map, evaluate
+from planner_synthesis.security import RegistryGate
 from planner_synthesis.snapshot.ccos import CcosExport
 from planner_synthesis.snapshot.mcp import McpServer
 from planner_synthesis.telemetry_otel import attributes_of
@@ -153,6 +157,46 @@ def test_answers_that_look_like_code_reach_the_tool_as_data() -> None:
     (call,) = host.calls
     assert call.capability_id == "mcp.gh.monitor"
     assert sorted((call.arguments or {}).values()) == sorted(answer.strip() for answer in answers)
+
+
+def test_a_complex_conversation_ends_in_an_agent_that_calls_several_tools(tmp_path: Path) -> None:
+    """Agent synthesis, registration, delegation, and a run of its plan with real tools."""
+    server = a_stdio_server("gh")
+    caps, _ = discover_registry_snapshots([server])
+    said = [
+        *zip(DEMO_PROMPTS, DEMO_ANSWERS, strict=True),
+        ("Which email should be notified after that?", "joe@example.org"),
+        (DEMO_PROMPTS[1], "label:critical"),
+        (DEMO_PROMPTS[1], "label:p0"),
+    ]
+    turns = tuple(
+        InteractionTurn(turn_index=at, prompt=prompt, answer=answer)
+        for at, (prompt, answer) in enumerate(said)
+    )
+    registry = AgentRegistry(tmp_path / "agents")
+    context = PlannerGenContext(
+        schema=schema_from_history(turns),
+        history=turns,
+        security=RuntimeContext(level="full"),
+        registry_caps=tuple(
+            card for card in caps if card.id in ("mcp.gh.monitor", "mcp.gh.notify")
+        ),
+    )
+    synthesis = generate_planner_generic(context, agent_registry=registry)
+    assert synthesis.agent is not None
+    assert synthesis.agent.required_capabilities == ("mcp.gh.monitor", "mcp.gh.notify")
+    assert synthesis.required_capabilities == (synthesis.agent.agent_id,)
+    effects = callable_effects(context.registry_caps, registry.cards())
+    gate = RegistryGate(context.security, effects)
+    with McpHost([server], security=context.security, cards=caps) as tools:
+        host = AgentHost(tools, registry.get, gate)
+        value = evaluate(synthesis.rtfs, host=host, context=context_from_schema(context.schema))
+    assert [(call.capability_id, call.arguments, call.outcome) for call in tools.calls] == [
+        ("mcp.gh.monitor", {"repository": "mandubian/ccos", "criteria": "label:p0"}, "ok"),
+        ("mcp.gh.notify", {"email": "joe@example.org"}, "ok"),
+    ]
+    assert isinstance(value, Map)
+    assert value.index["keyword", "status"] == "processing"
 
 
 def test_no_canary_reaches_any_output(tmp_path: Path) -> None:

@@ -113,17 +113,24 @@ def test_an_http_server_that_does_not_speak_mcp_ends_in_a_row(behave: Any) -> No
     assert "CANARY" not in repr(reading)
 
 
-def test_secrets_given_to_a_server_do_not_come_back_in_its_cards() -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://h/mcp", "headers": {"Authorization": "Bearer plain-words-9"}},
+        {"url": "https://joe:plain-words-9@h/mcp"}, {"url": "https://h/mcp?k=plain-words-9"},
+        {"command": ("x", "--token", "plain-words-9")}, {"command": ("x", "--api-key=plain-words-9")},
+        {"command": ("x",), "env": {"GITHUB_TOKEN": "plain-words-9"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_secrets_given_to_a_server_do_not_come_back_in_its_cards(fields: dict[str, Any]) -> None:
     secret = "plain-words-9"
     tool = {
         "name": "echo",
         "description": f"You sent {secret}.",
         "inputSchema": {"type": "object", "properties": {"a": {"default": secret}}},
     }
-    server = McpServer(
-        server="s", url="https://h/mcp", headers={"Authorization": f"Bearer {secret}"}
-    )
-    reading = cards_of_tools(server, [tool, {**tool, "name": secret}])
+    reading = cards_of_tools(McpServer(server="s", **fields), [tool, {**tool, "name": secret}])
     assert secret not in repr(reading)
     assert len(reading.capabilities) == 1
 

@@ -41,7 +41,7 @@ def an_event() -> PlannerGenerationEvent:
         adapters=(AdapterStep(from_="repo", to="repository", coercion="string->int"),),
         n_considered=30,
         n_not_allowed=3,
-        durations_ms={"score": 12.5, "emit": 7.5},
+        durations_ms={"score": 12.5, "emit": 7.5, "total": 20.0},
     )
 
 
