@@ -14,6 +14,7 @@ from planner_synthesis.proposals import ProposalError, Proposer
 from planner_synthesis.schema import context_from_schema, schema_from_history
 from planner_synthesis.scoring import score_candidates
 from planner_synthesis.skills import extract_skills
+from planner_synthesis.snapshot.reading import discover_registry_snapshots
 from planner_synthesis.telemetry import JsonLinesSink, MemorySink, PlannerGenerationEvent, Sink
 from planner_synthesis.templates import (
     emit_planner_rtfs_adapter,
@@ -76,6 +77,7 @@ __all__ = [
     "TrackRecord",
     "check_planner",
     "context_from_schema",
+    "discover_registry_snapshots",
     "emit_planner_rtfs_adapter",
     "emit_planner_rtfs_direct",
     "emit_planner_rtfs_requires_agent",

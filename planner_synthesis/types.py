@@ -160,10 +160,15 @@ class RegistrySnapshot(
     tag_field="schema_version",
     tag="cyntra.registry_snapshot.v1",
 ):
-    """What a marketplace and an agent registry held when they were read; order means nothing."""
+    """What a marketplace and an agent registry held when they were read; order means nothing.
+
+    Attributes:
+        sha256: Of the canonical text in which this field is empty; empty where nobody computed it.
+    """
 
     capabilities: tuple[CapabilityCard, ...] = ()
     agents: tuple[AgentCard, ...] = ()
+    sha256: str = ""
 
 
 class RuntimeContext(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
