@@ -36,22 +36,25 @@ def add_security(parser: argparse.ArgumentParser) -> None:
     """The options that say what may be called."""
     parser.add_argument(
         "--security",
-        default="pure",
         metavar="LEVEL",
-        help="pure (nothing, the default), full, or controlled:ID,ID",
+        help="what may be called: pure (nothing), controlled:ID,ID or full; full unless given, "
+        "but pure where real servers would be called",
     )
     parser.add_argument("--allow-effects", metavar="E,E", help="only these effects, e.g. :read")
     parser.add_argument("--deny-effects", metavar="E,E", help="none of these effects")
 
 
-def runtime_context(args: argparse.Namespace) -> RuntimeContext:
+def runtime_context(args: argparse.Namespace, *, unless_given: str = "full") -> RuntimeContext:
     """What ``add_security`` read.
+
+    Args:
+        unless_given: The level where nobody said one.
 
     Raises:
         BadInput: the level is none.
     """
     try:
-        security = parse_runtime_context(args.security)
+        security = parse_runtime_context(args.security or unless_given)
     except SecurityTextError as error:
         raise BadInput(str(error)) from error
     allowed = None if args.allow_effects is None else _split(args.allow_effects)

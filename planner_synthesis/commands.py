@@ -106,12 +106,13 @@ def check(args: argparse.Namespace) -> int:
     """Say whether a program is a planner that may run; 1 when it is not."""
     security = runtime_context(args)
     registry = read_registry(args.registry)
-    effects = (
-        callable_effects(registry.capabilities, registry.agents)
-        if args.registry
-        else _effects(registry, security)
-    )
-    report = check_planner(read_text(args.file), security=security, registry=effects)
+    text = read_text(args.file)
+    if args.registry:
+        effects = callable_effects(registry.capabilities, registry.agents)
+    else:  # what a planner calls cannot be looked up anywhere: all else is checked
+        called = check_planner(text, security=security, registry={}).capability_ids
+        effects = dict.fromkeys(called, ()) | _effects(registry, security)
+    report = check_planner(text, security=security, registry=effects)
     print_json(
         {
             "is_ok": report.is_ok,
@@ -126,7 +127,8 @@ def check(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
     text, context = read_text(args.file), read_context(args.context)
-    registry, security = read_registry(args.registry), runtime_context(args)
+    registry = read_registry(args.registry)
+    security = runtime_context(args, unless_given="full" if args.stub else "pure")
     servers = named_servers(
         args.mcp,
         args.mcp_http,

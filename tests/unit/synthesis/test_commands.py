@@ -102,8 +102,18 @@ def test_generate_check_and_run_go_together(cli: Cli, history: Path, registry: P
     context = cli.file("c.json", json.dumps({"github_repository": "a/b", "criteria": "x"}))
     ran = cli.json("run", planner, "--context", context, "--stub", *options)
     assert [call["capability"] for call in ran["log"]] == ["gh.monitor"]
-    refused = cli.json("run", planner, "--context", context, "--stub", code=1)
+    bare = cli.json("run", planner, "--context", context, "--stub")
+    assert bare == ran  # stubs do nothing, so that all may be called where nobody says otherwise
+    refused = cli.json("run", planner, "--context", context, "--stub", "--security", "pure", code=1)
     assert refused["error"] == "SecurityViolation"
+
+
+def test_without_a_level_every_card_of_the_registry_may_be_called(
+    cli: Cli, history: Path, registry: Path
+) -> None:
+    made = cli.json("generate", "--history", history, "--registry", registry)
+    assert made["required_capabilities"] == ["gh.monitor"]
+    assert made["decision_trace"]["n_not_allowed"] == 0
 
 
 def test_explain_is_a_page_and_a_note_says_what_is_not_allowed(
@@ -130,8 +140,9 @@ def test_effects_are_allowed_and_denied(cli: Cli, history: Path, registry: Path)
 def test_check_says_no_with_exit_code_one(cli: Cli) -> None:
     planner = cli.file("p.rtfs", '(do (call "gh.monitor" {}))')
     assert cli.json("check", planner, "--security", ALLOWED)["is_ok"] is True
-    report = cli.json("check", planner, code=1)
-    assert [finding["code"] for finding in report["findings"]] == ["unknown-id"]
+    assert cli.json("check", planner)["capability_ids"] == ["gh.monitor"]
+    report = cli.json("check", planner, "--security", "pure", code=1)
+    assert [finding["code"] for finding in report["findings"]] == ["not-allowed"]
     assert cli.json("check", cli.file("q.rtfs", "(("), code=1)["findings"][0]["code"] == "syntax"
 
 
