@@ -116,16 +116,19 @@ class NameMatcher:
     def that_may_be_linked(self, keys: Collection[str]) -> Iterable[str]:
         """Those of many keys that may have links: most have none and are passed over quickly."""
         names, openings, lengths = self._names, self._short, self._lengths
-        # spelling all keys at once is a few passes over one text
-        together = "\n".join(keys)
-        spelled = compact(together).split("\n")
-        if "/" in together or "." in together or len(spelled) != len(keys):
+        spelled = _spelled_at_once(keys)
+        if spelled is None:
             return keys
         may = [
             key
             for key, name in zip(keys, spelled, strict=True)
             if name in names or (len(name) in lengths and (name[:1], len(name) - 1) in openings)
         ]
+        together = "".join(keys)
+        if "/" in together or "." in together:
+            spaced = [key for key in keys if "/" in key or "." in key]
+            ends = _spelled_at_once([tail(key) for key in spaced]) or ()
+            may += [key for key, name in zip(spaced, ends, strict=True) if name in names]
         return [*may, *(key for key in self._same if key in keys)]
 
     def links(self, key: str) -> tuple[NameLink, ...]:
@@ -144,6 +147,12 @@ class NameMatcher:
         if same is not None:
             links[same] = NameLink(same, SAME, "same name")
         return tuple(links[index] for index in sorted(links))
+
+
+def _spelled_at_once(keys: Collection[str]) -> list[str] | None:
+    """All keys in normal spelling by a few passes over one text; None if a key has a line break."""
+    spelled = compact("\n".join(keys)).split("\n")
+    return spelled if len(spelled) == len(keys) else None
 
 
 def _one_letter_less(name: str) -> set[str]:

@@ -1,9 +1,9 @@
 """What ranking a registry and a whole synthesis cost: `python -m tests.bench.synthesis`.
 
 CPU time of `rank_candidates` and of `generate_planner_generic`, nothing kept from an earlier call;
-the median and the slowest of several runs. Four registries: keys from a small vocabulary, keys that
-are all different, cards that describe typed inputs, as MCP servers do, and cards that are all a
-perfect match.
+the median and the slowest of several runs. Five registries: keys from a small vocabulary, keys that
+are all different, the same with namespaces, cards that describe typed inputs, as MCP servers do, and
+cards that are all a perfect match.
 """
 
 import argparse
@@ -49,6 +49,8 @@ def _card(kind: str, i: int, rng: random.Random) -> CapabilityCard:
     keys = rng.sample(WORDS, rng.randint(1, 6))
     if kind == "distinct":
         keys = [f"{key}_{i}_{j}" for j, key in enumerate(keys)]
+    if kind == "namespaced":
+        keys = [f"ns.{i}/{key}_{i}_{j}" for j, key in enumerate(keys)]
     if kind == "perfect":
         keys = ["github_repository", "criteria", "limit"]
     inputs: tuple[InputSpec, ...] = ()
@@ -91,7 +93,7 @@ def main() -> None:
     print(f"CPU ms, median and slowest of {arguments.n_runs} runs")
     print(f"{'cards':>7} {'registry':<11}{'level':<11}{'ranking':>17}{'synthesis':>17}")
     for n in (10_000, 100_000):
-        for kind in ("vocabulary", "distinct", "typed", "perfect"):
+        for kind in ("vocabulary", "distinct", "namespaced", "typed", "perfect"):
             cards = registry(kind, n, seed=1)
             for is_controlled in (False, True):
                 context = context_of(cards, is_controlled=is_controlled)
