@@ -48,6 +48,7 @@ bench-runtime: $(READY) ## what a decision costs inside a kernel, with the bars 
 fuzz: $(READY) ## a million hostile questions, damaged bundles, threads across reloads (minutes)
 	$(BIN)/python -m tests.fuzz.decisions --n 1000000
 	$(BIN)/python -m tests.fuzz.bundles
+	$(BIN)/python -m tests.fuzz.swaps
 	$(BIN)/python -m tests.fuzz.threads
 
 bench-training: $(READY) ## training rows per CPU second of MLP and Transformer, one thread
