@@ -126,9 +126,9 @@ class NameMatcher:
         ]
         together = "".join(keys)
         if "/" in together or "." in together:
-            spaced = [key for key in keys if "/" in key or "." in key]
-            ends = _spelled_at_once([tail(key) for key in spaced]) or ()
-            may += [key for key, name in zip(spaced, ends, strict=True) if name in names]
+            tails = [key.rpartition("/")[2].rpartition(".")[2] for key in keys]
+            ends = _spelled_at_once(tails) or ()
+            may += [key for key, name in zip(keys, ends, strict=True) if name in names]
         return [*may, *(key for key in self._same if key in keys)]
 
     def links(self, key: str) -> tuple[NameLink, ...]:
