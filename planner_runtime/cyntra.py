@@ -75,8 +75,8 @@ __all__ = [
 
 BudgetBin = Bin
 _LOAD_EDGES: Final = ((0, "0"), (2, "1_2"), (5, "3_5"))
-# reasons of a planner that was asked and could not answer: a kernel's own planner raised there
 _histories = Histories()
+# reasons of a planner that was asked and could not answer: a kernel's own planner raised there
 _NO_ANSWER: Final = ("inference_failed", "deadline", "invalid_input", "no_valid_action")
 
 

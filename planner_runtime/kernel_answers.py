@@ -111,7 +111,7 @@ def baseline_trace(
 def trace_as_run(
     trace: PolicyTrace, baseline: Action, *, mode: Mode, refused: str | None
 ) -> PolicyTrace | None:
-    """A decision's trace as it was executed.
+    """A decision's trace as it was executed. In mode log nothing was left to chance.
 
     Args:
         refused: Why the kernel ran its baseline instead; None: the decision ran.
@@ -126,8 +126,9 @@ def trace_as_run(
     told = msgspec.structs.replace(
         trace, mode=mode, decided_by="baseline", chosen=kept, baseline=kept, fallback_reason=refused
     )
-    if trace.decided_by == "baseline" or trace.chosen == kept:
-        return told  # the same action, with the same probability
-    if trace.exploration.enabled and mode == "enforce":
-        return None
+    if mode == "enforce":
+        if trace.decided_by == "baseline" or trace.chosen == kept:
+            return told  # the same action, with the same probability
+        if trace.exploration.enabled:
+            return None
     return msgspec.structs.replace(told, propensity=1.0, exploration=NO_EXPLORATION_MADE)

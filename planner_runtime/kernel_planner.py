@@ -14,11 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from planner_runtime.actions import Action, ActionSpace
+from planner_runtime.actions import NA, Action, ActionSpace
+from planner_runtime.contracts.canonical import input_hash
 from planner_runtime.contracts.policy_trace import PolicyTrace
 from planner_runtime.contracts.reading import to_document
 from planner_runtime.contracts.run_summary import RunSummary
-from planner_runtime.decision import BASELINE_ID, Decision, Situation
+from planner_runtime.decision import BASELINE_ID, Decision, Situation, told_briefly
 from planner_runtime.exploration import NO_EXPLORATION
 from planner_runtime.inputs import blank_planner_input, rfc3339
 from planner_runtime.kernel_answers import (
@@ -230,7 +231,6 @@ class KernelPlanner:
                 timeout_seconds=baseline_timeout_cap_seconds,
                 max_iterations=max_iterations,
             ),
-            alternatives=dict(alternatives or {}) if self.settings.topology_changes else {},
         )
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         asked = KernelQuestion(
@@ -243,25 +243,26 @@ class KernelPlanner:
             now_ms=now_ms,
         )
         try:
+            if self.settings.topology_changes and alternatives:
+                baseline = msgspec.structs.replace(baseline, alternatives=dict(alternatives))
             dispatch = self._dispatch(asked, history_candidates, baseline)
-        except Exception as error:  # whatever the kernel's own objects do when they are read
-            dispatch = _unread(baseline, job_type)
-            return self._not_asked(dispatch, _reason("planner_input_failed", error))
-        try:
-            if self.settings.mode == "off":
-                return self._not_asked(dispatch, None)
-            answer = self._ask(dispatch)
-            if answer.reason is not None:
-                return self._not_asked(dispatch, answer.reason, is_counted=answer.is_counted)
-            return self._judged(dispatch, answer)
-        except Exception as error:  # a fault of ours must not stop a kernel
-            return self._not_asked(dispatch, _reason("planner_failed", error))
+            try:
+                return self._selected(dispatch)
+            except Exception as error:  # a fault of ours must not stop a kernel
+                return self._not_asked(dispatch, _reason("planner_failed", error))
+        except Exception as error:  # the kernel's own objects cannot be read, or not be recorded
+            return self._not_asked(_unread(baseline), _reason("planner_input_failed", error))
+
+    def _selected(self, dispatch: _Dispatch) -> PlannerSelection:
+        if self.settings.mode == "off":
+            return self._not_asked(dispatch, None)
+        answer = self._ask(dispatch)
+        if answer.reason is not None:
+            return self._not_asked(dispatch, answer.reason, is_counted=answer.is_counted)
+        return self._judged(dispatch, answer)
 
     def _dispatch(
-        self,
-        asked: KernelQuestion,
-        history: History,
-        baseline: KernelBaseline,
+        self, asked: KernelQuestion, history: History, baseline: KernelBaseline
     ) -> _Dispatch:
         question, runs = self._histories.question(asked, history)
         return _Dispatch(
@@ -293,6 +294,7 @@ class KernelPlanner:
         if planner is None:
             return _Answer(reason="bundle_dir_missing")
         if isinstance(planner, Predicting):
+            input_hash(question)  # what has none can be neither asked nor recorded
             try:
                 return _Answer(document=planner.predict_action(question))
             except Exception as error:
@@ -306,8 +308,11 @@ class KernelPlanner:
         return _answer_of(planner.decide(question, now_ms=dispatch.now_ms, situation=situation))
 
     def _judged(self, dispatch: _Dispatch, answer: _Answer) -> PlannerSelection:
+        document = answer.document
+        if not isinstance(document, Mapping):
+            return self._not_asked(dispatch, "invalid_action_type")
         judged = judge(
-            answer.document,
+            document,
             space=dispatch.space,
             job_type=dispatch.job_type,
             baseline=dispatch.baseline,
@@ -320,9 +325,6 @@ class KernelPlanner:
         elif answer.abstains is not None:
             refused = answer.abstains
         runs = kept(dispatch.baseline) if isinstance(judged, str) or refused else judged
-        document = answer.document if isinstance(answer.document, Mapping) else None
-        if document is None:
-            return self._not_asked(dispatch, refused)
         if refused is not None and answer.abstains is None:
             self.metrics.observe_refusal(refused)
         trace = answer.trace
@@ -358,18 +360,23 @@ class KernelPlanner:
 
 
 def _reason(code: str, error: Exception) -> str:
-    return f"{code}:{type(error).__name__}: {error}"
+    return told_briefly(f"{code}:{type(error).__name__}: {error}")
 
 
-def _unread(baseline: KernelBaseline, job_type: str) -> _Dispatch:
-    """A dispatch of which nothing but the kernel's baseline can be read."""
+def _unread(baseline: KernelBaseline) -> _Dispatch:
+    """A dispatch of which nothing but the kernel's baseline can be read; of that, what can be."""
     question, space = blank_planner_input(), ActionSpace()
+    job_type = question["job_type"]
+    try:
+        in_bins = baseline_in(space, job_type, baseline)
+    except Exception:  # budgets that are no numbers
+        in_bins = Action(baseline.swarm_id, NA, NA, NA)
     return _Dispatch(
         question=question,
         space=space,
-        job_type=str(job_type),
+        job_type=job_type,
         baseline=baseline,
-        in_bins=baseline_in(space, str(job_type), baseline),
+        in_bins=in_bins,
         created_at=question["created_at"],
         now_ms=0,
     )

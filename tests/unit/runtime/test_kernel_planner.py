@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -240,6 +241,23 @@ def test_what_chance_draws_is_enforced_with_the_propensity_it_had() -> None:
     assert seen == {15, 30, 45}
 
 
+def test_a_log_leaves_nothing_to_chance_whatever_its_planner_did() -> None:
+    budget = ExplorationBudget(epsilon=0.5, seed="s", budget_share=1.0)
+    planner = an_outcome_planner(flat(), planner={"exploration": budget})
+    chosen = set()
+    for number in range(40):
+        issue = {"id": f"i{number}", "title": "x", "dk_priority": "P3", "dk_risk": "low"}
+        selection = dispatched(
+            a_planner("log", planner), issue=issue, baseline_timeout_cap_seconds=900
+        )
+        trace = keeps_its_contracts(selection)
+        assert trace is not None
+        assert is_the_baseline(selection)
+        assert (trace.propensity, trace.exploration.enabled) == (1.0, False)
+        chosen.add(selection.planner_action["reason"])
+    assert chosen == {"log_only"}
+
+
 def test_a_machine_without_onnxruntime_runs_the_baseline_and_says_so(tmp_path: Path) -> None:
     write_outcome_bundle(tmp_path / "bundle")
     code = (
@@ -270,6 +288,42 @@ def test_an_issue_that_cannot_be_read_is_run_as_the_kernel_would() -> None:
         assert is_the_baseline(selection)
         assert (selection.fallback_reason or "").startswith("planner_input_failed:RuntimeError")
         keeps_its_contracts(selection)
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"issue": {"id": "7", "title": "half a pair: \ud800"}},
+        {"universe_id": "\udfff"},
+        {"system_state": {"load": float("nan")}},
+        {"system_state": {"load": object()}},
+        {"system_state": {1: "one", "a": "b"}},
+        {"action_space": None},
+        {"baseline_timeout_cap_seconds": "an hour"},
+        {"max_iterations": "many"},
+        {"alternatives": ["speculate_vote"]},
+    ],
+)
+def test_what_no_record_can_hold_is_run_as_the_kernel_would(given_: dict[str, Any]) -> None:
+    for mode in ("off", "log", "enforce"):
+        for answering in (None, SaysAnything(an_answer()), an_outcome_planner()):
+            selection = dispatched(a_planner(mode, answering, topology_changes=True), **given_)
+            assert msgspec.json.encode(selection)
+            assert is_the_baseline(selection)
+            assert (selection.fallback_reason or "").startswith("planner_input_failed:")
+            keeps_its_contracts(selection)
+
+
+def test_a_job_type_that_is_none_is_run_as_the_kernel_would() -> None:
+    for mode in ("off", "log", "enforce"):
+        for answering in (None, SaysAnything("no plan"), an_outcome_planner()):
+            assert is_the_baseline(dispatched(a_planner(mode, answering), job_type=None))
+
+
+def test_an_answer_that_is_no_document_is_called_so_in_a_log_too() -> None:
+    for mode in ("log", "enforce"):
+        selection = dispatched(a_planner(mode, SaysAnything("not a document")))
+        assert selection.fallback_reason == "invalid_action_type"
 
 
 class Broken:
