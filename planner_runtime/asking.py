@@ -29,11 +29,6 @@ class HasIndex(Protocol):
         """Of the runs."""
         ...
 
-    @property
-    def ordered(self) -> tuple[RunSummary, ...]:
-        """The runs; the same object until there are others."""
-        ...
-
 
 def decision_query(
     issue: Mapping[str, Any],
@@ -149,13 +144,11 @@ class CandidateIndex:
 
     Attributes:
         index: Of the newest list.
-        ordered: Its runs.
         n_refused: Elements of it that are no ``run_summary.v1``.
     """
 
     def __init__(self) -> None:
         self.index = RunIndex()
-        self.ordered: tuple[RunSummary, ...] = ()
         self.n_refused = 0
         self._lock = threading.Lock()
         self._last: Sequence[Any] = ()  # held, so that identities stay what they are
@@ -192,7 +185,6 @@ class CandidateIndex:
         ]
         self.index.update(changed, removed=removed)
         self.n_refused = sum(run_of[id(one)] is None for one in held)
-        self.ordered = tuple(runs.values())
         self._last, self._held, self._run_of, self._runs = candidates, held, run_of, runs
 
 

@@ -259,8 +259,8 @@ class OnnxPlanner:
     def predict_action(self, planner_input: Mapping[str, Any]) -> dict[str, Any]:
         """A ``planner_action.v1``.
 
-        Where the model abstains, ``confidence`` is 0, so that no kernel follows it whatever its
-        threshold, and ``reason`` holds what the model was sure of.
+        Where the model abstains, ``confidence`` is 0, so that no kernel follows it at any
+        threshold above 0, and ``reason`` holds what the model was sure of.
 
         Raises:
             InferenceError: the model has no answer to this question.

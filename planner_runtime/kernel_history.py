@@ -94,7 +94,7 @@ class KernelHistory:
     @property
     def ordered(self) -> tuple[RunSummary, ...]:
         """Every run with a known start and outcome, by (started_ms, run_id); the same object until
-        a refresh finds another.
+        a refresh finds another. Waits for a refresh that is going on.
         """
         ordered = self._ordered
         if ordered is None:
@@ -136,6 +136,7 @@ class KernelHistory:
     def _publish(self, change: Change) -> None:
         if change.changed or change.removed:
             self.index.update(change.changed.values(), removed=change.removed)
+            self.index.settle()
             self._ordered = None
 
 

@@ -6,7 +6,6 @@ whatever it is given: the kernel's baseline stands in, with the reason. Does not
 Spec: section 10; formats 7.3.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import Any
 import msgspec
 
 from planner_runtime.actions import NA, Action, ActionSpace
+from planner_runtime.asking import HasIndex
+from planner_runtime.bundle import Bundle
 from planner_runtime.contracts.canonical import input_hash
 from planner_runtime.contracts.policy_trace import PolicyTrace
-from planner_runtime.contracts.reading import to_document
-from planner_runtime.contracts.run_summary import RunSummary
+from planner_runtime.contracts.reading import ContractError, to_document
+from planner_runtime.deadline import Deadline, DeadlineError
 from planner_runtime.decision import BASELINE_ID, Decision, Situation, told_briefly
 from planner_runtime.exploration import NO_EXPLORATION
 from planner_runtime.inputs import blank_planner_input, rfc3339
@@ -31,7 +32,7 @@ from planner_runtime.kernel_answers import (
 )
 from planner_runtime.kernel_config import KernelConfig, kernel_config_of
 from planner_runtime.kernel_question import Histories, History, KernelQuestion
-from planner_runtime.kernel_selection import Answering, PlannerSelection, Predicting
+from planner_runtime.kernel_selection import PlannerSelection, Predicting
 from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
 from planner_runtime.modes import (
@@ -45,15 +46,18 @@ from planner_runtime.modes import (
 )
 from planner_runtime.planner_settings import PlannerSettings, planner_settings_of
 from planner_runtime.policy import Limits
-from planner_runtime.running_record import RunningRecord
+from planner_runtime.running_record import ServedRecord, told_with
+from planner_runtime.served_planner import Answering
 from planner_runtime.sidecar_client import SidecarPlanner
 from planner_runtime.sidecar_decider import SidecarDecider
+from planner_runtime.similar_runs import RunIndex
 
 
 class _Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     """One dispatch, as far as it is known before anybody is asked."""
 
     question: dict[str, Any]
+    runs: RunIndex
     space: ActionSpace
     job_type: str
     baseline: KernelBaseline
@@ -102,8 +106,7 @@ class KernelPlanner:
         self.settings, self.metrics = settings, metrics or Metrics()
         self._log = log or (lambda line: None)
         self._config = kernel_config
-        self._histories, self._lock = Histories(), threading.Lock()
-        self._record: tuple[str, RunningRecord] | None = None  # of the bundle that serves
+        self._histories, self._record = Histories(), ServedRecord()
         self._live: LivePlanner | None = None
         self._predicting: Predicting | None = None
         self._planner: Answering | None = None
@@ -157,6 +160,16 @@ class KernelPlanner:
             exploration=NO_EXPLORATION if settings.mode == "log" else None,
         )
 
+    def prepare(self, history: HasIndex, *, now_ms: int | None = None) -> None:
+        """Learn what runs tell that no decision has asked for yet: much at the start and after a
+        new bundle, else next to nothing. What is left to a decision counts against its deadline.
+        """
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        self._record.learn(self._bundle(), history.index, now_ms)
+
+    def _bundle(self) -> Bundle | None:
+        return None if self._live is None else self._live.planner.bundle
+
     def close(self) -> None:
         """Stop looking for new bundles. The planner still answers."""
         if self._live is not None:
@@ -182,7 +195,7 @@ class KernelPlanner:
         """What one dispatch runs. Never raises.
 
         Args:
-            issue: The kernel's own object, or a mapping with its fields.
+            issue: The kernel's own object, or a mapping of its fields.
             alternatives: Topologies that the kernel could run for this issue instead of its
                 baseline, with their caps; looked at where ``topology_changes`` is set.
         """
@@ -219,6 +232,10 @@ class KernelPlanner:
     def _selected(self, dispatch: _Dispatch) -> PlannerSelection:
         if self.settings.mode == "off":
             return self._not_asked(dispatch, None)
+        try:
+            dispatch = self._with_record(dispatch)
+        except DeadlineError as error:
+            return self._not_asked(dispatch, str(error))
         answer = self._ask(dispatch)
         if answer.reason is not None:
             return self._not_asked(dispatch, answer.reason, is_counted=answer.is_counted)
@@ -229,7 +246,8 @@ class KernelPlanner:
     ) -> _Dispatch:
         question, runs = self._histories.question(asked, history)
         return _Dispatch(
-            question=self._with_record(question, runs, asked.now_ms),
+            question=question,
+            runs=runs,
             space=asked.action_space,
             job_type=asked.job_type,
             baseline=baseline,
@@ -238,19 +256,22 @@ class KernelPlanner:
             now_ms=asked.now_ms,
         )
 
-    def _with_record(
-        self, question: dict[str, Any], runs: tuple[RunSummary, ...], now_ms: int
-    ) -> dict[str, Any]:
-        """The question as a model of outcomes was trained on it: with all that runs have told."""
-        bundle = None if self._live is None else self._live.planner.bundle
-        if bundle is None or bundle.outcome is None:
-            return question
-        config = self._config or bundle.kernel_config
-        with self._lock:
-            if self._record is None or self._record[0] != bundle.manifest.bundle_id:
-                state = bundle.outcome.track_record
-                self._record = bundle.manifest.bundle_id, RunningRecord(state)
-            return self._record[1].told_with(question, runs, now_ms, config)
+    def _with_record(self, dispatch: _Dispatch) -> _Dispatch:
+        """The question as a model of outcomes was trained on it: with all that runs have told.
+
+        Raises:
+            DeadlineError: runs have told more than can be learned in time; the next goes on.
+        """
+        bundle = self._bundle()
+        deadline = Deadline(self.settings.deadline_ms)
+        record = self._record.learn(bundle, dispatch.runs, dispatch.now_ms, deadline)
+        if bundle is None or record is None:
+            return dispatch
+        try:
+            told = told_with(dispatch.question, record, self._config or bundle.kernel_config)
+        except ContractError:  # the planner says what is wrong with it
+            return dispatch
+        return msgspec.structs.replace(dispatch, question=told)
 
     def _ask(self, dispatch: _Dispatch) -> _Answer:
         planner, question = self._planner, dispatch.question
@@ -282,11 +303,9 @@ class KernelPlanner:
             confidence_threshold=self.settings.confidence_threshold,
             by_chance=answer.by_chance,
         )
-        refused: str | None = judged if isinstance(judged, str) else None
+        refused = answer.abstains or (judged if isinstance(judged, str) else None)
         if self.settings.mode == "log":
             refused = "log_only"
-        elif answer.abstains is not None:
-            refused = answer.abstains
         runs = kept(dispatch.baseline) if isinstance(judged, str) or refused else judged
         if refused is not None and answer.abstains is None:
             self.metrics.observe_refusal(refused)
@@ -336,6 +355,7 @@ def _unread(baseline: KernelBaseline) -> _Dispatch:
         in_bins = Action(baseline.swarm_id, NA, NA, NA)
     return _Dispatch(
         question=question,
+        runs=RunIndex(),
         space=space,
         job_type=job_type,
         baseline=baseline,

@@ -12,9 +12,9 @@ import msgspec
 
 from planner_runtime.actions import ActionSpace
 from planner_runtime.asking import N_SIMILAR, CandidateIndex, HasIndex, question_about
-from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document, run_document
 from planner_runtime.kernel_history import KernelHistory
+from planner_runtime.similar_runs import RunIndex
 
 History = HasIndex | Sequence[Mapping[str, Any]]
 
@@ -58,8 +58,8 @@ class Histories:
 
     def question(
         self, asked: KernelQuestion, history: History, *, n_similar: int = N_SIMILAR
-    ) -> tuple[dict[str, Any], tuple[RunSummary, ...]]:
-        """The ``planner_input.v1``, and every run that is known.
+    ) -> tuple[dict[str, Any], RunIndex]:
+        """The ``planner_input.v1``, and the index of every run that is known.
 
         Args:
             history: A ``KernelHistory``, or ``run_summary.v1`` documents: what of them is none is
@@ -72,10 +72,10 @@ class Histories:
         if isinstance(history, HistoryCandidates):
             history = history.history
         if not isinstance(history, Sequence):
-            return _question(asked, section, history, n_similar), history.ordered
+            return _question(asked, section, history, n_similar), history.index
         with self._lock:  # between taking a list and asking, nobody may take another
             index = self._lists.taking(history)
-            return _question(asked, section, index, n_similar), index.ordered
+            return _question(asked, section, index, n_similar), index.index
 
 
 def _issue_fields(issue: Any) -> Mapping[str, Any]:

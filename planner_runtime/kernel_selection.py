@@ -1,15 +1,12 @@
-"""What a kernel gets of its planner, and who may be its planner.
+"""What a kernel gets of its planner, and what its own planners answered like.
 
-Belongs here: the selection of one dispatch, the two kinds of answering. Does not: making one
-(``kernel_planner``). Source: formats 7.3.
+Belongs here: the selection of one dispatch, the kernel's own kind of planner. Does not: making a
+selection (``kernel_planner``), planners with records (``served_planner``). Source: formats 7.3.
 """
 
-from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
-
-from planner_runtime.decision import Decision, Situation
 
 
 class PlannerSelection(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,20 +28,6 @@ class PlannerSelection(msgspec.Struct, frozen=True, kw_only=True):
     fallback_applied: bool
     fallback_reason: str | None
     policy_trace: dict[str, Any] | None
-
-
-class Answering(Protocol):
-    """Who answers questions: a ``Planner``, a ``LivePlanner``, a sidecar's client, a fake."""
-
-    def decide(
-        self,
-        planner_input: Mapping[str, Any],
-        *,
-        now_ms: int | None = None,
-        situation: Situation | None = None,
-    ) -> Decision:
-        """The answer and its record. Never raises."""
-        ...
 
 
 @runtime_checkable

@@ -1,18 +1,22 @@
 """The track record that a serving planner keeps: what a bundle carried, and every run since.
 
 Belongs here: growing with a history, never ahead of the clock; a question that carries its record.
-Does not: what a run teaches (``track_record``), which runs there are (``kernel_history``).
+Does not: what a run teaches (``track_record``), which runs there are (``similar_runs``).
 Spec: section 7.4. Training rows carry the record of every run that had ended, so questions must.
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
+from planner_runtime.bundle import Bundle
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.contracts.run_summary import RunSummary
+from planner_runtime.deadline import NEVER, Deadline, DeadlineError
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.outcome_planner import toolchain_of
+from planner_runtime.similar_runs import RunIndex
 from planner_runtime.track_record import (
     Record,
     TrackRecord,
@@ -36,38 +40,71 @@ class RunningRecord:
     def __init__(self, state: TrackRecordState) -> None:
         self._record = TrackRecord(state)
         self._known: set[str] = set()
-        self._seen: tuple[RunSummary, ...] | None = None
+        self._index: RunIndex | None = None
+        self._n_added = 0  # to that index, when it was last asked
         self._waiting: list[tuple[int, str, RunSummary]] = []  # by end, latest first
 
-    def at(self, runs: tuple[RunSummary, ...], now_ms: int) -> TrackRecord:
-        """The record of those of ``runs`` that had ended by ``now_ms``, Unix ms.
+    def at(self, index: RunIndex, now_ms: int, deadline: Deadline = NEVER) -> TrackRecord:
+        """The record of those runs of an index that had ended by ``now_ms``, Unix ms.
 
-        Args:
-            runs: The same object as before where there are no others: that costs nothing.
+        Costs what became known since the last time.
+
+        Raises:
+            DeadlineError: there is more to learn; the next call goes on.
         """
-        if runs is not self._seen:
-            for run in runs:
+        if index is not self._index:
+            self._index, self._n_added = index, 0
+        added, n_added = index.added_since(self._n_added)
+        if added:
+            for run in added:
                 if run.ended_ms is not None and run.run_id not in self._known:
                     self._known.add(run.run_id)
                     self._waiting.append((run.ended_ms, run.run_id, run))
             self._waiting.sort(key=lambda one: one[:2], reverse=True)
-            self._seen = runs
+        self._n_added = n_added
         while self._waiting and self._waiting[-1][0] <= now_ms:
+            deadline.check()
             self._record.add_summary(self._waiting.pop()[2])
         return self._record
 
-    def told_with(
-        self,
-        question: Mapping[str, Any],
-        runs: tuple[RunSummary, ...],
-        now_ms: int,
-        config: KernelConfig,
-    ) -> dict[str, Any]:
-        """The question with the record of the toolchain that it would run on, at its issue.
+
+class ServedRecord:
+    """The running record of the bundle that serves, begun anew for another. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of_bundle: tuple[str, RunningRecord] | None = None
+
+    def learn(
+        self, bundle: Bundle | None, index: RunIndex, now_ms: int, deadline: Deadline = NEVER
+    ) -> TrackRecord | None:
+        """What is known by now; None for a bundle that is no outcome bundle.
 
         Raises:
-            ContractError: the question keeps no contract.
+            DeadlineError: there is more to learn, or somebody else is learning it.
         """
-        asked = read_document(question, PlannerInput)
-        toolchain, issue = toolchain_of(asked, config), asked.issue.issue_id or None
-        return with_record(question, self.at(runs, now_ms).of(toolchain, issue))
+        if bundle is None or bundle.outcome is None:
+            return None
+        wait_seconds = -1 if deadline.is_never else max(0.0, deadline.seconds_left)
+        if not self._lock.acquire(timeout=wait_seconds):
+            raise DeadlineError("deadline")
+        try:
+            bundle_id = bundle.manifest.bundle_id
+            if self._of_bundle is None or self._of_bundle[0] != bundle_id:
+                self._of_bundle = bundle_id, RunningRecord(bundle.outcome.track_record)
+            return self._of_bundle[1].at(index, now_ms, deadline)
+        finally:
+            self._lock.release()
+
+
+def told_with(
+    question: Mapping[str, Any], record: TrackRecord, config: KernelConfig
+) -> dict[str, Any]:
+    """The question with the record of the toolchain that it would run on, at its issue.
+
+    Raises:
+        ContractError: the question keeps no contract.
+    """
+    asked = read_document(question, PlannerInput)
+    toolchain, issue = toolchain_of(asked, config), asked.issue.issue_id or None
+    return with_record(question, record.of(toolchain, issue))

@@ -1,15 +1,30 @@
-"""What a server asks of the planner behind it, and the planner that never changes its bundle.
+"""What is asked of a planner behind a kernel or a server, and the one that keeps its bundle.
 
-Belongs here: the protocol that ``LivePlanner`` keeps as well, a fixed planner that counts.
+Belongs here: the protocols that ``LivePlanner`` keeps as well, a fixed planner that counts.
 Does not: watching for new bundles (``live``), sockets (``sidecar``).
 """
 
 import time
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.metrics import Metrics
 from planner_runtime.planner import Planner
+
+
+class Answering(Protocol):
+    """Who answers questions: a ``Planner``, a ``LivePlanner``, a ``SidecarDecider``, a fake."""
+
+    def decide(
+        self,
+        planner_input: Mapping[str, Any],
+        *,
+        now_ms: int | None = None,
+        situation: Situation | None = None,
+    ) -> Decision:
+        """The answer and its record. Never raises."""
+        ...
 
 
 class ServedPlanner(Protocol):

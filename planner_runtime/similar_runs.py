@@ -9,6 +9,7 @@ Spec: section 5.2 (score), 5.3 (leakage).
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -213,6 +214,7 @@ class RunIndex:
         self.weights, self._window, self._search = weights, window, searcher
         self._runs: dict[str, RunSummary] = {}
         self._drawers: dict[ShelfKey, _Drawer] = {}
+        self._n_added = 0
         self._documents: dict[str, tuple[RunSummary, dict[str, Any]]] = {}
         self._lock = threading.RLock()
         self.update(runs)
@@ -237,6 +239,20 @@ class RunIndex:
                 self._fill({run.run_id: run for run in runs})
             for drawer in self._drawers.values():
                 drawer.settle(wholly=False)
+
+    def settle(self) -> None:
+        """Do now what the next question would have to do first."""
+        with self._lock:
+            for drawer in self._drawers.values():
+                drawer.settle(wholly=self._window is not None)
+
+    def added_since(self, n_added: int) -> tuple[list[RunSummary], int]:
+        """The runs that came after ``n_added`` additions, and how many there are now; where runs
+        were replaced or removed, a few from before stand among them.
+        """
+        with self._lock:
+            newest = islice(reversed(self._runs.values()), self._n_added - n_added)
+            return list(newest), self._n_added
 
     def failure_signals(self, query: Query) -> frozenset[str]:
         """Fail codes of the issue's own runs that ``query`` may see."""
@@ -298,7 +314,8 @@ class RunIndex:
 
     def _add(self, run: RunSummary) -> None:
         self._remove(run.run_id)
-        self._runs[run.run_id] = run
+        self._runs[run.run_id] = run  # the last of them
+        self._n_added += 1
         if run.ended_ms is None:
             return
         key: ShelfKey = (run.job_type, run.domain)

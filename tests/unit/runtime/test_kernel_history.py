@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.history_snapshot import SnapshotError, read_snapshot
 from planner_runtime.kernel_history import KernelHistory
+from planner_runtime.kernel_question import Histories, KernelQuestion
 from planner_runtime.similarity import Query
 
 LATER_S = 10_000.0  # all that a test wrote is at rest by then
@@ -329,6 +331,39 @@ def test_threads_never_see_half_of_a_refresh(workspace: Workspace) -> None:
         reader.join()
     assert odd == []
     assert len(history) == 60
+
+
+def test_a_question_is_not_kept_waiting_by_a_refresh(workspace: Workspace) -> None:
+    is_reading, may_go_on = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        is_reading.set()
+        may_go_on.wait(timeout=60)
+        return workspace.clock()
+
+    may_go_on.set()
+    workspace.archive(1)
+    history = KernelHistory(workspace.root, clock=clock)
+    is_reading.clear()
+    may_go_on.clear()
+    refreshing = threading.Thread(target=history.refresh)
+    refreshing.start()
+    assert is_reading.wait(timeout=60)
+    asked = KernelQuestion(
+        issue={"id": "7"}, job_type="code", universe_id="u", universe_defaults={},
+        action_space=ActionSpace(), system_state=None, now_ms=2_000_000_000_000,
+    )  # fmt: skip
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(Histories().question(asked, history)))
+    asking.start()
+    asking.join(timeout=30)
+    has_answer = len(answers) == 1
+    may_go_on.set()
+    refreshing.join()
+    asking.join()
+    assert has_answer
+    question, _ = answers[0]
+    assert len(question["history"]["last_n_similar_runs"]) == 1
 
 
 def test_runs_are_in_the_order_of_their_starts(workspace: Workspace) -> None:
