@@ -327,6 +327,7 @@ class RunIndex:
     def _fill(self, runs: dict[str, RunSummary]) -> None:
         """Put all runs in at once."""
         self._runs = runs
+        self._n_added += len(runs)
         of_key: dict[ShelfKey, list[RunSummary]] = {}
         for run in runs.values():
             if run.ended_ms is not None:
