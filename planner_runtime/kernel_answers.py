@@ -120,15 +120,26 @@ def trace_as_run(
         None where chance had a part in what the kernel then refused: with which probability the
         baseline ran nobody can say, and a record must not guess.
     """
-    if refused is None:
-        return msgspec.structs.replace(trace, mode=mode)
     kept = choice_of(baseline)
+    if refused is None:
+        ran = msgspec.structs.replace(trace, mode=mode)
+        if trace.fallback_reason is not None and trace.chosen != kept:  # drawn, and only then run
+            ran = msgspec.structs.replace(ran, propensity=_share_of_chance(trace))
+        return ran
     told = msgspec.structs.replace(
         trace, mode=mode, decided_by="baseline", chosen=kept, baseline=kept, fallback_reason=refused
     )
     if mode == "enforce":
-        if trace.decided_by == "baseline" or trace.chosen == kept:
+        if trace.chosen == kept:
             return told  # the same action, with the same probability
+        if trace.decided_by == "baseline":  # held to caps, which no kernel knows of
+            without_chance = trace.propensity - _share_of_chance(trace)
+            return msgspec.structs.replace(told, propensity=without_chance)
         if trace.exploration.enabled:
             return None
     return msgspec.structs.replace(told, propensity=1.0, exploration=NO_EXPLORATION_MADE)
+
+
+def _share_of_chance(trace: PolicyTrace) -> float:
+    """The probability with which chance draws one of the open actions."""
+    return trace.exploration.epsilon / (trace.n_open or 1)

@@ -14,9 +14,9 @@ from typing import Any, Final, get_args
 import msgspec
 
 from planner_runtime.contracts.policy_trace import Mode
+from planner_runtime.deadline import DEFAULT_DEADLINE_MS
 
 DEFAULT_THRESHOLD: Final = 0.2
-DEFAULT_DEADLINE_MS: Final = 100.0
 _MODES: Final = get_args(Mode)
 
 

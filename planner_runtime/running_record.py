@@ -103,8 +103,9 @@ def told_with(
     """The question with the record of the toolchain that it would run on, at its issue.
 
     Raises:
-        ContractError: the question keeps no contract.
+        ContractError: the question keeps no contract. Of its runs nothing is asked here.
     """
-    asked = read_document(question, PlannerInput)
+    without_runs = {**question, "history": {"last_n_similar_runs": ()}}
+    asked = read_document(without_runs, PlannerInput)
     toolchain, issue = toolchain_of(asked, config), asked.issue.issue_id or None
     return with_record(question, record.of(toolchain, issue))

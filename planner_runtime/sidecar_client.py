@@ -97,7 +97,11 @@ class SidecarPlanner:
             why = str(error)
         except Exception as error:  # whatever a caller's mapping or this machine does
             why = f"{type(error).__name__}: {error}"
-        return self.baseline(planner_input, why, now_ms=now_ms, situation=situation)
+        from planner_runtime.contracts.reading import to_document
+
+        own = self.baseline(planner_input, why, now_ms=now_ms, situation=situation)
+        documents = {"action": to_document(own.action), "trace": to_document(own.trace)}
+        return {**documents, "model_choice": None, "alternatives": []}
 
     def close(self) -> None:
         """Let go of the connection; the next question opens another."""
@@ -221,9 +225,8 @@ class SidecarPlanner:
         *,
         now_ms: int | None = None,
         situation: Any = None,
-    ) -> dict[str, Any]:
-        """What ``decide`` answers without a sidecar. Never raises."""
-        from planner_runtime.contracts.reading import to_document
+    ) -> Any:
+        """The ``Decision`` that there is without a sidecar. Never raises."""
         from planner_runtime.planner import Planner
 
         why = why.encode("utf-8", "replace").decode()
@@ -234,13 +237,7 @@ class SidecarPlanner:
             no_model_reason=f"sidecar_unavailable:{why}",
             deadline_ms=None,
         )
-        decision = planner.decide(planner_input, now_ms=now_ms, situation=situation)
-        return {
-            "action": to_document(decision.action),
-            "trace": to_document(decision.trace),
-            "model_choice": None,
-            "alternatives": [],
-        }
+        return planner.decide(planner_input, now_ms=now_ms, situation=situation)
 
 
 def _told(error: Exception) -> str:

@@ -37,8 +37,10 @@ class SidecarDecider:
             return _decision(told)
         except (ValueError, TypeError, KeyError) as error:
             why = f"the reply is no decision: {error}"
-        own = self._client.baseline(planner_input, why, now_ms=now_ms, situation=situation)
-        return _decision(own)
+        own: Decision = self._client.baseline(
+            planner_input, why, now_ms=now_ms, situation=situation
+        )
+        return own
 
 
 def _decision(told: Mapping[str, Any]) -> Decision:

@@ -57,14 +57,14 @@ class Priors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     usd_noise: Variance = 0.3
 
 
-class Belief(msgspec.Struct, frozen=True, array_like=True):
+class Belief(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A normal distribution."""
 
     mean: float
     variance: Variance
 
 
-class Pair(msgspec.Struct, frozen=True, array_like=True):
+class Pair(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Tries of one toolchain at one issue: how many, how many passed, how many had a time."""
 
     n: int = 0

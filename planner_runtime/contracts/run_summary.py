@@ -2,6 +2,7 @@
 
 Belongs here: the shape of a run as history. Does not: how a run is read from disk or ranked.
 Spec: section 5.1. The kernel's schema leaves runs open, so unknown keys are accepted.
+Nothing in a run can refer back to it, so the garbage collector may pass over the many of a history.
 """
 
 from typing import Literal
@@ -15,7 +16,7 @@ Domain = Literal["code", "fab_asset", "fab_world"]
 Quantity = SafeInt | float | Literal["NA"] | None
 
 
-class ActionExecuted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActionExecuted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What ran, as far as it is known; minutes and counts, not bins."""
 
     swarm_id: str | None = None
@@ -24,7 +25,7 @@ class ActionExecuted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     max_iterations: Quantity = None
 
 
-class GateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class GateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One quality gate of a run, with the codes its writer gave: hard ones fail it."""
 
     name: str
@@ -34,7 +35,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     soft: tuple[str, ...] = ()
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What came of a run."""
 
     status: Status
@@ -42,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[GateResult, ...] = ()
 
 
-class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How long it took, in milliseconds; None when nobody measured it.
 
     Attributes:
@@ -54,7 +55,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wall_ms: SafeCount | None = None
 
 
-class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One past run. Times are Unix epoch milliseconds, UTC."""
 
     schema_version: Literal["cyntra.run_summary.v1"] = "cyntra.run_summary.v1"

@@ -19,7 +19,6 @@ from planner_runtime import Planner
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts import PlannerAction, PlannerInput, PolicyTrace, read_document
 from planner_runtime.contracts.planner_input import RecordDocument
-from planner_runtime.exploration import ExplorationBudget
 from planner_runtime.kernel_planner import KernelPlanner
 from planner_runtime.kernel_selection import PlannerSelection
 from planner_runtime.modes import Caps
@@ -218,45 +217,6 @@ def test_without_a_model_the_answer_is_called_unavailable() -> None:
     assert selection.fallback_reason == "bundle_dir_missing"
     assert selection.planner_action["model"] == {"checkpoint_id": "unavailable"}
     assert selection.planner_action["confidence"] == 0.0
-
-
-def test_what_chance_draws_is_enforced_with_the_propensity_it_had() -> None:
-    budget = ExplorationBudget(epsilon=1.0, seed="s", budget_share=1.0)
-    planner = an_outcome_planner(flat(), planner={"exploration": budget})
-    seen = set()
-    for number in range(40):
-        issue = {"id": f"i{number}", "title": "x", "dk_priority": "P3", "dk_risk": "low"}
-        selection = dispatched(
-            a_planner(answering=planner, confidence_threshold=1.0), issue=issue,
-            baseline_timeout_cap_seconds=2_700,
-        )  # fmt: skip
-        trace = keeps_its_contracts(selection)
-        assert trace is not None
-        assert selection.fallback_applied is False or trace.decided_by == "baseline"
-        assert trace.n_open == 3  # 15, 30 and 45 minutes: no more than the kernel's 2,700 s
-        seen.add(trace.chosen.budgets.max_minutes_bin)
-        if trace.decided_by == "exploration":
-            assert trace.propensity == pytest.approx(1 / 3)
-            minutes = trace.chosen.budgets.max_minutes_bin
-            assert selection.timeout_seconds_override == int(minutes) * 60
-    assert seen == {15, 30, 45}
-
-
-def test_a_log_leaves_nothing_to_chance_whatever_its_planner_did() -> None:
-    budget = ExplorationBudget(epsilon=0.5, seed="s", budget_share=1.0)
-    planner = an_outcome_planner(flat(), planner={"exploration": budget})
-    chosen = set()
-    for number in range(40):
-        issue = {"id": f"i{number}", "title": "x", "dk_priority": "P3", "dk_risk": "low"}
-        selection = dispatched(
-            a_planner("log", planner), issue=issue, baseline_timeout_cap_seconds=900
-        )
-        trace = keeps_its_contracts(selection)
-        assert trace is not None
-        assert is_the_baseline(selection)
-        assert (trace.propensity, trace.exploration.enabled) == (1.0, False)
-        chosen.add(selection.planner_action["reason"])
-    assert chosen == {"log_only"}
 
 
 def test_a_machine_without_onnxruntime_runs_the_baseline_and_says_so(tmp_path: Path) -> None:

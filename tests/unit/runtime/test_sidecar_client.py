@@ -257,6 +257,14 @@ def test_a_wrong_answer_is_not_followed(name: str) -> None:
             stop()
 
 
+def test_a_baseline_that_no_contract_knows_is_kept_where_no_sidecar_is() -> None:
+    odd = Action("of its own", 7, 8, 9)
+    decider = SidecarDecider(SidecarPlanner("/nowhere/at/all", PATIENT_MS))
+    decision = decider.decide(a_question(), situation=Situation(baseline=odd))
+    assert decision.baseline == odd
+    assert (decision.action.reason or "").startswith("sidecar_unavailable:")
+
+
 def test_a_reply_without_end_is_not_read_for_ever() -> None:
     with a_short_folder() as folder:
         stop = lying_server(folder / "s", lambda _: b"x" * (5 * 1024 * 1024))
