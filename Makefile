@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := .planner/demo
 
-.PHONY: help demo test check bench bench-dataset bench-harness bench-runtime bench-training fuzz results ui schemas clean
+.PHONY: help demo test check bench bench-dataset bench-harness bench-history bench-runtime bench-synthesis bench-training fuzz results ui schemas clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -48,7 +48,14 @@ bench-runtime: $(READY) ## what a decision costs inside a kernel, with the bars 
 fuzz: $(READY) ## a million hostile questions, damaged bundles, threads across reloads (minutes)
 	$(BIN)/python -m tests.fuzz.decisions --n 1000000
 	$(BIN)/python -m tests.fuzz.bundles
+	$(BIN)/python -m tests.fuzz.swaps
 	$(BIN)/python -m tests.fuzz.threads
+
+bench-synthesis: $(READY) ## ranking 10,000 and 100,000 cards, five kinds of registries
+	$(BIN)/python -m tests.bench.synthesis
+
+bench-history: $(READY) ## what a kernel's own history costs: loading, refresh, queries
+	$(BIN)/python -m tests.bench.history --bundle $(DEMO)/out/bundle
 
 bench-training: $(READY) ## training rows per CPU second of MLP and Transformer, one thread
 	$(BIN)/python -m tests.bench.training
@@ -70,6 +77,7 @@ ui: $(READY) ## Dagster's and MLflow's pages on loopback, on the demo's output
 
 schemas: $(READY) ## write schemas/*.schema.json from the contracts
 	$(BIN)/python -m planner_runtime.schemas schemas
+	$(BIN)/python -m planner_synthesis.schemas schemas/synthesis
 
 clean: ## remove the environment, caches and the demo
 	rm -rf $(VENV) .planner .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -7,7 +7,7 @@ Shapes: W 64-bit words of a stretch of documents; document d is bit d % 64 of wo
 
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,13 +41,19 @@ def number_terms(documents: Iterable[Iterable[str]]) -> Terms:
     >>> number_terms([("a", "b"), (), ("b", "b")]).sizes.tolist()
     [2, 0, 1]
     """
-    ids: dict[str, int] = {}
-    numbers, sizes = array("q"), array("q")
-    for document in documents:
-        distinct = set(document)
-        numbers.extend([ids.setdefault(term, len(ids)) for term in distinct])
-        sizes.append(len(distinct))
-    return Terms(list(ids), np.array(numbers, dtype=np.int64), np.array(sizes, dtype=np.int64))
+    listed = [tuple(document) for document in documents]
+    distinct = [
+        one if len(one) < 2 or len(set(one)) == len(one) else tuple(dict.fromkeys(one))
+        for one in listed
+    ]
+    flat = list(chain.from_iterable(distinct))
+    names = list(dict.fromkeys(flat))
+    ids = dict(zip(names, range(len(names)), strict=True))
+    return Terms(
+        names,
+        np.fromiter(map(ids.__getitem__, flat), dtype=np.int64, count=len(flat)),
+        np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct)),
+    )
 
 
 class TermBitmaps:
@@ -92,27 +98,35 @@ class TermBitmaps:
 
     def _note(self, terms: np.ndarray, numbers: np.ndarray, n_documents: int) -> None:
         self._make_room(0, n_documents // WORD + 1)
+        rows = np.array(self._row_of, dtype=np.int64)[terms]
+        is_frequent = rows != NO_ROW
+        self._set(rows[is_frequent], numbers[is_frequent])
+        terms, numbers = terms[~is_frequent], numbers[~is_frequent]
         # of two bytes numpy sorts by digits, ten times faster
         narrow = terms.astype(np.uint16) if len(self._ids) <= MANY_TERMS else terms
         order = np.argsort(narrow, kind="stable")  # documents stay ascending within a term
         terms, numbers = terms[order], numbers[order]
         edges = (np.flatnonzero(np.diff(terms)) + 1).tolist()
+        firsts, documents = terms[[0, *edges]].tolist() if len(terms) else [], numbers.tolist()
         limit = max(LEAST_FREQUENT, len(self.sizes) // FREQUENT_RATIO)
-        bounds = pairwise([0, *edges, len(terms)]) if len(terms) else ()
-        for start, stop in bounds:
-            term, found = int(terms[start]), numbers[start:stop]
-            if self._row_of[term] == NO_ROW:
-                rare = self._rare[term]
-                rare.extend(found.tolist())
-                if len(rare) < limit:
-                    continue
-                self._make_room(1, 0)
-                self._row_of[term] = self._n_rows
-                self._n_rows += 1
-                found = np.array(rare, dtype=np.int64)
-                self._rare[term] = array("q")
-            row = self.matrix[self._row_of[term]]
-            np.bitwise_or.at(row, found >> 6, np.uint64(1) << (found & 63).astype(np.uint64))
+        bounds = pairwise([0, *edges, len(documents)])
+        for term, (start, stop) in zip(firsts, bounds, strict=False):
+            rare = self._rare[term]
+            rare.extend(documents[start:stop])
+            if len(rare) < limit:
+                continue
+            self._make_room(1, 0)
+            self._row_of[term] = self._n_rows
+            found = np.array(rare, dtype=np.int64)
+            self._set(np.full(len(found), self._n_rows), found)
+            self._n_rows += 1
+            self._rare[term] = array("q")
+
+    def _set(self, rows: np.ndarray, documents: np.ndarray) -> None:
+        """Note documents in rows of the matrix."""
+        places = rows * self.matrix.shape[1] + (documents >> 6)
+        bits = np.uint64(1) << (documents & 63).astype(np.uint64)
+        np.bitwise_or.at(self.matrix.reshape(-1), places, bits)
 
     def _make_room(self, n_rows: int, n_words: int) -> None:
         rows, words = self.matrix.shape

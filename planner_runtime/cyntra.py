@@ -31,13 +31,14 @@ from planner_runtime.inputs import rfc3339
 from planner_runtime.kernel_answers import action_document
 from planner_runtime.kernel_answers import executed_plan_document as build_executed_plan_v1
 from planner_runtime.kernel_history import KernelHistory
-from planner_runtime.kernel_planner import KernelPlanner, PlannerSelection
+from planner_runtime.kernel_planner import KernelPlanner
 from planner_runtime.kernel_question import (
     Histories,
     History,
     HistoryCandidates,
     KernelQuestion,
 )
+from planner_runtime.kernel_selection import PlannerSelection
 from planner_runtime.metrics import Metrics
 from planner_runtime.modes import Caps
 from planner_runtime.planner import Planner, load_bundle

@@ -9,7 +9,7 @@ Spec: section 10; formats 7.3.
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 
@@ -32,6 +32,7 @@ from planner_runtime.kernel_answers import (
 )
 from planner_runtime.kernel_config import KernelConfig, kernel_config_of
 from planner_runtime.kernel_question import Histories, History, KernelQuestion
+from planner_runtime.kernel_selection import PlannerSelection, Predicting
 from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
 from planner_runtime.modes import (
@@ -50,36 +51,6 @@ from planner_runtime.served_planner import Answering
 from planner_runtime.sidecar_client import SidecarPlanner
 from planner_runtime.sidecar_decider import SidecarDecider
 from planner_runtime.similar_runs import RunIndex
-
-
-class PlannerSelection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dispatch runs, and the record of why.
-
-    Attributes:
-        timeout_seconds_override: None: every toolchain keeps its own limit.
-        fallback_reason: None where the planner is off or was followed.
-        policy_trace: None where chance had a part in a plan that the kernel then refused: with
-            which probability that happened nobody can say, and a record must not guess.
-    """
-
-    planner_input: dict[str, Any]
-    planner_action: dict[str, Any]
-    swarm_id_executed: str
-    max_candidates_executed: int
-    timeout_seconds_override: int | None
-    max_iterations_executed: int | None
-    fallback_applied: bool
-    fallback_reason: str | None
-    policy_trace: dict[str, Any] | None
-
-
-@runtime_checkable
-class Predicting(Protocol):
-    """Who answers as the kernel's own planners did: with a document, or by raising."""
-
-    def predict_action(self, planner_input: dict[str, Any]) -> Any:
-        """A ``planner_action.v1``."""
-        ...
 
 
 class _Dispatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +108,12 @@ class KernelPlanner:
         self._config = kernel_config
         self._histories, self._record = Histories(), ServedRecord()
         self._live: LivePlanner | None = None
-        self._planner = planner
+        self._predicting: Predicting | None = None
+        self._planner: Answering | None = None
+        if isinstance(planner, Predicting):  # asked once: it takes longer than a plan's decoding
+            self._predicting = planner
+        else:
+            self._planner = planner
         for line in settings.refused:
             self._log(f"planner is off: {line}")
         if planner is not None or settings.mode == "off":
@@ -243,7 +219,8 @@ class KernelPlanner:
         )
         try:
             if self.settings.topology_changes and alternatives:
-                baseline = msgspec.structs.replace(baseline, alternatives=dict(alternatives))
+                others = tuple(sorted(dict(alternatives).items(), key=lambda other: other[0]))
+                baseline = msgspec.structs.replace(baseline, alternatives=others)
             dispatch = self._dispatch(asked, history_candidates, baseline)
             try:
                 return self._selected(dispatch)
@@ -298,14 +275,14 @@ class KernelPlanner:
 
     def _ask(self, dispatch: _Dispatch) -> _Answer:
         planner, question = self._planner, dispatch.question
-        if planner is None:
-            return _Answer(reason="bundle_dir_missing")
-        if isinstance(planner, Predicting):
+        if self._predicting is not None:
             input_hash(question)  # what has none can be neither asked nor recorded
             try:
-                return _Answer(document=planner.predict_action(question))
+                return _Answer(document=self._predicting.predict_action(question))
             except Exception as error:
                 return _Answer(reason=_reason("inference_failed", error))
+        if planner is None:
+            return _Answer(reason="bundle_dir_missing")
         allowed = enforceable_actions(dispatch.space, dispatch.job_type, dispatch.baseline)
         situation = Situation(
             baseline=dispatch.in_bins,

@@ -22,6 +22,7 @@ from planner_runtime.actions import (
     nearest_bin,
     valid_actions,
 )
+from planner_runtime.remembering import remembered
 
 MINUTE_SECONDS: Final = 60
 
@@ -56,17 +57,24 @@ class KernelBaseline(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         caps: Its budgets, which no plan may exceed.
-        alternatives: By swarm id, the caps of each other topology that the kernel's configuration
+        alternatives: Swarm id and caps of each other topology that the kernel's configuration
             allows and that it could run for this issue.
     """
 
     swarm_id: str
     caps: Caps
-    alternatives: Mapping[str, Caps] = {}
+    alternatives: tuple[tuple[str, Caps], ...] = ()
+
+    @property
+    def swarm_ids(self) -> tuple[str, ...]:
+        """Every topology that could run."""
+        return (self.swarm_id, *(name for name, _ in self.alternatives))
 
     def caps_of(self, swarm_id: str) -> Caps | None:
         """Caps of a topology; None: the kernel would not run it."""
-        return self.caps if swarm_id == self.swarm_id else self.alternatives.get(swarm_id)
+        if swarm_id == self.swarm_id:
+            return self.caps
+        return next((caps for name, caps in self.alternatives if name == swarm_id), None)
 
 
 class Enforced(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +134,7 @@ def over_caps(action: Action, baseline: KernelBaseline) -> Refusal | None:
     return None
 
 
+@remembered
 def enforceable_actions(
     space: ActionSpace, job_type: str, baseline: KernelBaseline
 ) -> frozenset[Action]:
@@ -133,6 +142,7 @@ def enforceable_actions(
     return frozenset(a for a in valid_actions(space, job_type) if over_caps(a, baseline) is None)
 
 
+@remembered
 def baseline_in(space: ActionSpace, job_type: str, baseline: KernelBaseline) -> Action:
     """The baseline as a joint action, each budget in its nearest bin. Source: formats 6.3, 7.3.
 

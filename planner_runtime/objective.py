@@ -309,6 +309,13 @@ class Scores:
         return utility(self.outlook, self.objective.weights)
 
     @cached_property
+    def known(self) -> np.ndarray:
+        """(A,) bool: every member knows the action's utility and its chance to pass."""
+        known: np.ndarray = np.isfinite(self.utility).all(axis=0)
+        known &= np.isfinite(self.outlook.p_pass).all(axis=0)
+        return known
+
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps that the outlook can tell of."""
         return steps_of(self.objective, self.outlook)
@@ -368,7 +375,9 @@ def _lexicographic(scores: Scores, left: np.ndarray, n: int) -> np.ndarray:
         tied = rest
         for row, step in zip(scores.signed, scores.steps, strict=True):
             seen = row[tied]
-            tied = tied[seen >= seen.max() - step.within - _tie(seen)]
+            best, worst = float(np.maximum.reduce(seen)), float(np.minimum.reduce(seen))
+            tie = TIE * max(1.0, abs(best), abs(worst))  # as ``_tie``
+            tied = tied[seen >= best - step.within - tie]
         ordered.extend(tied.tolist())
         if len(ordered) < n:
             rest = rest[~np.isin(rest, tied)]

@@ -18,6 +18,7 @@ from planner_runtime.contracts.planner_action import Ratio
 from planner_runtime.objective import Outlook
 
 OUTCOMES: Final = ("p_pass", "p_timeout", "minutes", "wall_minutes", "cost_usd")
+_CHANCES: Final = OUTCOMES[:2]
 NOVELTY: Final = "novelty"
 MODEL_OUTPUTS: Final = (*OUTCOMES, NOVELTY)
 _CHANCE_SLACK: Final = 1e-3  # a sum of products in float32 may leave [0, 1] by so much
@@ -142,22 +143,38 @@ def calibrated_chance(p: np.ndarray, calibration: OutcomeCalibration) -> np.ndar
     return calibrated(p, calibration.pass_slope, calibration.pass_bias, calibration.pass_knots)
 
 
-def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.shape != shape or not array.size:
-        raise OutcomeError(f"{name} has shape {array.shape}, not {shape}")
-    if name == "cost_usd" and np.isnan(array).all():
-        return array
-    least, most = float(array.min()), float(array.max())  # NaN where anything is
+def _fault(name: str, least: float, most: float) -> str | None:
+    """What is wrong with an outcome between two numbers, which are NaN where anything is."""
     if not (math.isfinite(least) and math.isfinite(most)):
-        raise OutcomeError(f"{name} is not finite")
+        return f"{name} is not finite"
     if least < -_CHANCE_SLACK:
-        raise OutcomeError(f"{name} is negative")
-    if name in ("p_pass", "p_timeout"):
-        if most > 1 + _CHANCE_SLACK:
-            raise OutcomeError(f"{name} is above 1")
-        return array if least > 0 and most <= 1 else np.clip(array, 0.0, 1.0)
-    return array if least > 0 else np.maximum(array, 0.0)
+        return f"{name} is negative"
+    if name in _CHANCES and most > 1 + _CHANCE_SLACK:
+        return f"{name} is above 1"
+    return None
+
+
+def _checked(raw: RawOutcomes) -> np.ndarray:
+    """(5, R, A) float64 in the order of ``OUTCOMES``, chances held in [0, 1], the rest from 0 on.
+
+    Raises:
+        OutcomeError: as ``outlook_of``.
+    """
+    shape = np.shape(raw.p_pass)
+    parts = [getattr(raw, name) for name in OUTCOMES]
+    for name, part in zip(OUTCOMES, parts, strict=True):
+        if len(shape) != 2 or np.shape(part) != shape or 0 in shape:
+            raise OutcomeError(f"{name} has shape {np.shape(part)}, not {shape}")
+    values = np.array(parts, dtype=np.float64)
+    leasts = np.minimum.reduce(values, axis=(1, 2)).tolist()
+    mosts = np.maximum.reduce(values, axis=(1, 2)).tolist()
+    for name, value, least, most in zip(OUTCOMES, values, leasts, mosts, strict=True):
+        fault = _fault(name, least, most)
+        if fault is not None and not (name == "cost_usd" and np.isnan(value).all()):
+            raise OutcomeError(fault)
+    np.clip(values[: len(_CHANCES)], 0.0, 1.0, out=values[: len(_CHANCES)])
+    np.maximum(values[len(_CHANCES) :], 0.0, out=values[len(_CHANCES) :])
+    return values
 
 
 def outlook_of(raw: RawOutcomes, calibration: OutcomeCalibration) -> Outlook:
@@ -168,6 +185,11 @@ def outlook_of(raw: RawOutcomes, calibration: OutcomeCalibration) -> Outlook:
     """
     if not np.isfinite(raw.novelty):
         raise OutcomeError("novelty is not finite")
-    shape = np.shape(raw.p_pass)
-    parts = {name: _checked(name, getattr(raw, name), shape) for name in OUTCOMES}
-    return Outlook(**{**parts, "p_pass": calibrated_chance(parts["p_pass"], calibration)})
+    p_pass, p_timeout, minutes, wall_minutes, cost_usd = _checked(raw)
+    return Outlook(
+        p_pass=calibrated_chance(p_pass, calibration),
+        p_timeout=p_timeout,
+        minutes=minutes,
+        wall_minutes=wall_minutes,
+        cost_usd=cost_usd,
+    )

@@ -70,6 +70,7 @@ from planner_runtime.track_record import (
 
 # reasons that say the model is not sure enough, rather than that it must not be asked
 _MAY_EXPLORE: Final = ("not_certified", "low_confidence")
+_CLOSED_HELD: Final = 16
 
 
 Closed = tuple[Bound | None, ...]
@@ -142,7 +143,7 @@ class OutcomePlanner:
         self._epoch = config_differences(bundle.kernel_config, self._config)
         self._lock = threading.Lock()
         self._n_decided, self._n_explored = exploration_counts
-        self._closed: tuple[KnownActions | None, dict[int, Closed]] = (None, {})
+        self._closed: dict[tuple[int, int], tuple[KnownActions, Closed]] = {}
 
     @property
     def exploration_counts(self) -> tuple[int, int]:
@@ -239,17 +240,16 @@ class OutcomePlanner:
         )
 
     def _closed_by_limits(self, known: KnownActions, baseline: int) -> Closed:
-        """What the policy's limits close of the actions; of the last that were asked about, known
-        already: a kernel asks about the same ones all day.
+        """What the policy's limits close of the actions; of those that were asked about lately,
+        known already: a kernel asks about the same ones all day.
         """
-        held, closed = self._closed
+        held, closed = self._closed.get((id(known), baseline), (None, ()))
         if held is not known:
-            closed = {}
-            self._closed = (known, closed)
-        if baseline not in closed:
-            limits = self._policy.limits
-            closed[baseline] = tuple(closed_by_limits(known.actions, baseline, limits))
-        return closed[baseline]
+            closed = tuple(closed_by_limits(known.actions, baseline, self._policy.limits))
+            if len(self._closed) >= _CLOSED_HELD:
+                self._closed = {}
+            self._closed[id(known), baseline] = (known, closed)
+        return closed
 
     def _abstain_reason(self, forecast: Forecast, least: float) -> str | None:
         """Why the preferred action is not done; None when it is.

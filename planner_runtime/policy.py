@@ -193,12 +193,6 @@ def confidence_of(gains: np.ndarray) -> float:
     return round(_normal_cdf(mean / spread), DECIMALS)
 
 
-def _known(outlook: Outlook, values: np.ndarray) -> np.ndarray:
-    """(A,) bool: every member knows the action's utility and its chance to pass."""
-    known: np.ndarray = np.isfinite(values).all(axis=0) & np.isfinite(outlook.p_pass).all(axis=0)
-    return known
-
-
 def preferred_without_limits(
     outlook: Outlook, objective: Objective, baseline: int, *, scores: Scores | None = None
 ) -> int | None:
@@ -209,7 +203,7 @@ def preferred_without_limits(
         ValueError: the objective is ``constrained`` and has no price.
     """
     scores = scores or Scores(outlook, objective)
-    known = _known(outlook, scores.utility)
+    known = scores.known
     if not known.any():
         return None
     reference = _reference(known, baseline)
@@ -254,7 +248,7 @@ def prefer(
     bounds = list(closed_by_limits(actions, baseline, limits) if closed is None else closed)
     scores = scores or Scores(outlook, objective)
     values = scores.utility
-    known = _known(outlook, values).tolist()
+    known = scores.known.tolist()
     guard = objective.guardrails.get(risk) if risk is not None else None
     keeps = saves = [True] * len(actions)
     if guard is not None:
@@ -282,6 +276,6 @@ def prefer(
         bounds=tuple(bounds),
         confidence=1.0 if chosen == baseline else confidence_of(gains),
         gain=float(gains.mean()),
-        utility=values.mean(axis=0),
+        utility=np.add.reduce(values, axis=0) / len(values),
         lower=lower_bounds(values, objective.caution, reference),
     )

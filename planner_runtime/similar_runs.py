@@ -40,6 +40,7 @@ KEPT_FRESH: Final = 16  # of them stay beside it: one that started before them m
 MOST_LATE: Final = 64  # runs beside a shelf that belong into its middle, before it is made anew
 LATE_RATIO: Final = 256  # of a long shelf: one in so many
 DEAD_RATIO: Final = 8  # replaced or removed runs on a shelf, before it is made anew
+ROOM: Final = 2_048  # runs that a new shelf has room for beyond its own
 MOST_DOCUMENTS: Final = 4_096  # that are kept written out
 FEW_QUERIES: Final = 4  # are searched one by one
 
@@ -63,6 +64,15 @@ class _Drawer:
         self.dead: set[int] = set()  # positions whose runs were removed
         self.fresh: dict[str, FreshRun] = {}
         self.late: dict[str, FreshRun] = {}
+
+    def fill(self, runs: Sequence[RunSummary]) -> None:
+        """Put runs into an empty drawer."""
+        of_id = {run.run_id: run for run in runs}
+        keys = sort_runs([_keys(run) for run in runs])
+        n = max(0, len(keys) - KEPT_FRESH)
+        self.shelf.extend(keys[:n], expected=_with_room(n))
+        self.runs = [of_id[one.run_id] for one in keys[:n]]
+        self.fresh = {one.run_id: FreshRun(of_id[one.run_id], one.ended_ms) for one in keys[n:]}
 
     def drop(self, run: RunSummary) -> None:
         """Take away a run that was put in."""
@@ -116,7 +126,7 @@ class _Drawer:
         keys = sort_runs([_keys(run) for run in held])
         of_id = {run.run_id: run for run in held}
         self.shelf, self.dead, self.late = Shelf(self.shelf.weights), set(), {}
-        self.shelf.extend(keys)
+        self.shelf.extend(keys, expected=_with_room(len(keys)))
         self.runs = [of_id[one.run_id] for one in keys]
 
     def signals(self, query: Query) -> frozenset[str]:
@@ -148,6 +158,11 @@ class _Drawer:
             beside.append(Ranked(-score, -run.started_ms, run.run_id, run))
         beside.sort(key=lambda one: one[:3])
         return [one.run for one in beside[:n]]
+
+
+def _with_room(n: int) -> int:
+    """Runs to make room for at once; room that nobody takes is no memory."""
+    return n + n // 8 + ROOM
 
 
 def _keys(run: RunSummary) -> RunKeys:
@@ -217,8 +232,13 @@ class RunIndex:
         with self._lock:
             for run_id in removed:
                 self._remove(run_id)
-            for run in runs:
-                self._add(run)
+            if self._runs:
+                for run in runs:
+                    self._add(run)
+            else:
+                self._fill({run.run_id: run for run in runs})
+            for drawer in self._drawers.values():
+                drawer.settle(wholly=False)
 
     def settle(self) -> None:
         """Do now what the next question would have to do first."""
@@ -303,6 +323,18 @@ class RunIndex:
         if drawer is None:
             drawer = self._drawers[key] = _Drawer(self.weights)
         drawer.fresh[run.run_id] = FreshRun(run, run.ended_ms)
+
+    def _fill(self, runs: dict[str, RunSummary]) -> None:
+        """Put all runs in at once."""
+        self._runs = runs
+        self._n_added += len(runs)
+        of_key: dict[ShelfKey, list[RunSummary]] = {}
+        for run in runs.values():
+            if run.ended_ms is not None:
+                of_key.setdefault((run.job_type, run.domain), []).append(run)
+        for key, own in of_key.items():
+            drawer = self._drawers[key] = _Drawer(self.weights)
+            drawer.fill(own)
 
     def _remove(self, run_id: str) -> None:
         earlier = self._runs.pop(run_id, None)

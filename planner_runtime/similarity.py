@@ -60,7 +60,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     failure_signals: frozenset[str] | None = None
 
 
-class RunKeys(msgspec.Struct, frozen=True, kw_only=True):
+class RunKeys(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What retrieval asks of one run; ``ended_ms`` is when its outcome was known."""
 
     run_id: str

@@ -92,8 +92,11 @@ class RunBook:
         for line, runs in kept.failures.items():
             self._put_failures(line, runs)
         self._versions = dict(kept.versions)
-        ids = {*self._cells, *self._world_of, *self._failing_of}
-        self.runs = {run_id: one for run_id in ids if (one := self._effective(run_id)) is not None}
+        told = ((name, cell.summary) for name, cell in self._cells.items())
+        self.runs = {run_id: one for run_id, one in told if one is not None}
+        for run_id in {*self._world_of, *self._failing_of} - self._cells.keys():
+            if (summary := self._effective(run_id)) is not None:
+                self.runs[run_id] = summary
 
     def kept(self) -> KeptRuns:
         """What another process goes on from."""

@@ -21,7 +21,7 @@ RecordT = TypeVar("RecordT")
 _TOLD_BY_MANIFEST: Final = ("title", "description", "tags")  # all that a summary has of an issue
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An archived workcell that could be read.
 
     Attributes:
@@ -36,7 +36,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     summary: RunSummary | None = None
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class World(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A run directory that could be read; an evolution's with the runs that were its candidates."""
 
     candidates: tuple[str, ...] = ()

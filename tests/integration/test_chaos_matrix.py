@@ -83,7 +83,7 @@ OTHER_EPOCH = msgspec.structs.replace(
 WAYS: dict[str, tuple[Callable[[], Planner], str]] = {
     "no bundle": (lambda: Planner.open(None), "bundle_dir_missing"),
     "no such bundle": (lambda: Planner.open(Path("/nowhere/at/all")), "bundle_dir_not_found"),
-    "a file for a bundle": (lambda: Planner.open(Path(__file__)), "bundle_dir_not_found"),
+    "a file for a bundle": (lambda: Planner.open(Path(__file__)), "bundle_load_failed"),
     "slow": (lambda: imitating(SlowModel(SURE, seconds=0.02), deadline_ms=5), "deadline"),
     "slow, stopped": (
         lambda: imitating(SlowStoppableModel(SURE, seconds=60), deadline_ms=5), "deadline",

@@ -20,6 +20,7 @@ from planner_pipeline.training.config import config_of
 from planner_pipeline.training.predict import spec_of
 from planner_pipeline.training.trees import grow_trees
 from planner_runtime.actions import ActionSpace, valid_actions
+from planner_runtime.deadline import NEVER
 from planner_runtime.decode import output_widths
 from planner_runtime.features import N_FEATURES
 from planner_runtime.session import TOKEN_INPUTS, ModelError, OnnxModel
@@ -97,7 +98,7 @@ def test_a_batch_of_seven_answers_as_seven_batches_of_one(arch: str) -> None:
             feed["input_ids"][i, :n], feed["key_ids"][i, :n] = values, keys
             feed["attention_mask"][i, :n] = 1
         alone = [session.logits(rows.tokens.row(i)) for i in range(7)]
-    together = session._session.run(None, feed)
+    together = session._session.run(feed, NEVER)
     for head, output in enumerate(together):
         for i in range(7):
             assert output[i] == pytest.approx(alone[i][head], abs=1e-5)

@@ -111,7 +111,7 @@ def test_another_topology_runs_only_where_the_kernel_offers_it_and_within_its_ow
     open_to_both = KernelBaseline(
         swarm_id="serial_handoff",
         caps=SERIAL.caps,
-        alternatives={"speculate_vote": Caps(max_candidates=2, timeout_seconds=2_700)},
+        alternatives=(("speculate_vote", Caps(max_candidates=2, timeout_seconds=2_700)),),
     )
     assert judged(an_answer("speculate_vote", 2, 45), open_to_both) == Enforced(
         swarm_id="speculate_vote", max_candidates=2, timeout_seconds_override=2_700

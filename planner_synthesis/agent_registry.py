@@ -1,0 +1,167 @@
+"""Agents that were synthesized, kept in files, and what came of them.
+
+Belongs here: the registry, its atomic writes, feedback, running a registered agent.
+Does not: building agents (``agents``), what feedback means for trust (``trust``).
+Spec: planner-synthesis, "Create and register an AgentDescriptor" and "Feedback loop"; ADR 0023.
+
+One file an agent, named by a hash of its id, so that no id can name a path. A file appears by an
+atomic rename; one that cannot be read is reported, never skipped in silence.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from planner_synthesis.types import AgentCard, AgentDescriptor, TrackRecord
+
+
+class DamagedRecordError(Exception):
+    """A file of the registry is not what was written.
+
+    Attributes:
+        path: The file.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path, self.why = path, why
+
+
+Record = TypeVar("Record", AgentDescriptor, TrackRecord)
+_AGENT: Final = msgspec.json.Decoder(AgentDescriptor)
+_RECORD: Final = msgspec.json.Decoder(TrackRecord)
+
+
+class AgentRegistry:
+    """Agents and track records under one folder, which is made where it is absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def register(self, agent: AgentDescriptor) -> None:
+        """Write an agent; one of the same id is replaced.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        with self._locked():
+            _write(self._path("agents", agent.agent_id), msgspec.json.encode(agent))
+
+    def get(self, agent_id: str) -> AgentDescriptor | None:
+        """The agent of this id with its feedback, or None.
+
+        Raises:
+            DamagedRecordError: its file is not what was written.
+        """
+        path = self._path("agents", agent_id)
+        if not path.exists():
+            return None
+        agent = _read(path, _AGENT.decode)
+        record = self.record(agent_id)
+        return msgspec.structs.replace(
+            agent, n_success=record.n_success, n_failure=record.n_failure
+        )
+
+    def agents(self) -> tuple[AgentDescriptor, ...]:
+        """All agents by id.
+
+        Raises:
+            DamagedRecordError: a file is not what was written.
+        """
+        found = [_read(path, _AGENT.decode) for path in self._files("agents")]
+        agents = [self.get(agent.agent_id) or agent for agent in found]
+        return tuple(sorted(agents, key=lambda agent: agent.agent_id))
+
+    def cards(self) -> tuple[AgentCard, ...]:
+        """All agents as candidates of a later synthesis."""
+        return tuple(agent_card(agent) for agent in self.agents())
+
+    def record_feedback(self, candidate_id: str, *, is_success: bool) -> TrackRecord:
+        """Add one outcome of a capability or an agent; two processes never lose one.
+
+        Raises:
+            DamagedRecordError: the record's file is not what was written.
+            OSError: the folder cannot be written.
+        """
+        with self._locked():
+            old = self.record(candidate_id)
+            new = TrackRecord(
+                id=candidate_id,
+                n_success=old.n_success + is_success,
+                n_failure=old.n_failure + (not is_success),
+            )
+            _write(self._path("records", candidate_id), msgspec.json.encode(new))
+        return new
+
+    def record(self, candidate_id: str) -> TrackRecord:
+        """The outcomes of a candidate so far.
+
+        Raises:
+            DamagedRecordError: the record's file is not what was written.
+        """
+        path = self._path("records", candidate_id)
+        return _read(path, _RECORD.decode) if path.exists() else TrackRecord(id=candidate_id)
+
+    def track_records(self) -> tuple[TrackRecord, ...]:
+        """All records by id.
+
+        Raises:
+            DamagedRecordError: a file is not what was written.
+        """
+        records = [_read(path, _RECORD.decode) for path in self._files("records")]
+        return tuple(sorted(records, key=lambda record: record.id))
+
+    def _path(self, kind: str, record_id: str) -> Path:
+        name = hashlib.sha256(record_id.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.folder / kind / f"{name}.json"
+
+    def _files(self, kind: str) -> list[Path]:
+        return sorted((self.folder / kind).glob("*.json"))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def agent_card(agent: AgentDescriptor) -> AgentCard:
+    """A registered agent as a candidate; it runs here, so it is local."""
+    return AgentCard(
+        agent_id=agent.agent_id,
+        skills=agent.skills,
+        supported_context_keys=agent.expects_context_keys,
+        trust_tier=agent.trust_tier,
+        local=True,
+        effects=agent.effects,
+    )
+
+
+def _read(path: Path, decode: Callable[[bytes], Record]) -> Record:
+    try:
+        return decode(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise DamagedRecordError(path, str(error)) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

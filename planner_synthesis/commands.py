@@ -1,0 +1,210 @@
+"""Commands on planners: generate, check, run, feedback, demo.
+
+Belongs here: what each command does with what it was given, and its exit code.
+Does not: arguments (``__main__``, ``command_inputs``), snapshots (``snapshot_commands``).
+Source: issue 8, "CLI". Exit codes: 0 done; 1 the answer is no; 2 something given cannot be used.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+
+from planner_synthesis.agent_host import AgentHost
+from planner_synthesis.agent_registry import AgentRegistry, DamagedRecordError
+from planner_synthesis.arbiter import ArbiterProposer
+from planner_synthesis.arbiter_http import HttpArbiter
+from planner_synthesis.collector import DEMO_ANSWERS, DEMO_PROMPTS, collect_turns
+from planner_synthesis.command_inputs import (
+    BadInput,
+    named_servers,
+    print_json,
+    read_context,
+    read_history,
+    read_registry,
+    read_text,
+    runtime_context,
+    secret_of,
+)
+from planner_synthesis.explain import explain_synthesis
+from planner_synthesis.generate import generate_planner_generic
+from planner_synthesis.mcp_host import McpHost
+from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.rtfs.errors import RtfsError
+from planner_synthesis.rtfs.evaluator import evaluate
+from planner_synthesis.rtfs.host import Host, HostCall, StubHost
+from planner_synthesis.rtfs.json_values import to_json
+from planner_synthesis.schema import schema_from_history
+from planner_synthesis.security import RegistryGate
+from planner_synthesis.skills import extract_skills
+from planner_synthesis.snapshot.reading import RegistryReading
+from planner_synthesis.snapshot.redaction import redact
+from planner_synthesis.telemetry import JsonLinesSink
+from planner_synthesis.types import PlannerGenContext, RuntimeContext
+
+
+def generate(args: argparse.Namespace) -> int:
+    """Write a planner for a history; JSON, or with ``--explain`` a page for people."""
+    registry = read_registry(args.registry)
+    agents = AgentRegistry(args.agents) if args.agents else None
+    turns = read_history(args.history)
+    context = PlannerGenContext(
+        schema=schema_from_history(turns),
+        history=turns,
+        skills=extract_skills(turns),
+        security=runtime_context(args),
+        registry_caps=registry.capabilities,
+        registry_agents=registry.agents + (agents.cards() if agents else ()),
+        track_records=agents.track_records() if agents else (),
+    )
+    synthesis = generate_planner_generic(
+        context,
+        sink=JsonLinesSink(args.events) if args.events else None,
+        agent_registry=agents,
+        proposer=_proposer(args),
+    )
+    n_shut = synthesis.decision_trace.n_not_allowed
+    if n_shut:
+        print(f"note: --security does not allow {n_shut} of the cards", file=sys.stderr)
+    if args.out:
+        args.out.write_text(synthesis.rtfs + "\n", encoding="utf-8")
+    if args.explain:
+        print(synthesis.rtfs + "\n\n" + explain_synthesis(synthesis), end="")
+    else:
+        print_json(synthesis)
+    return 0
+
+
+def _proposer(args: argparse.Namespace) -> ArbiterProposer | None:
+    if not args.arbiter:
+        return None
+    if not args.model:
+        raise BadInput("--arbiter needs --model")
+    try:
+        arbiter = HttpArbiter(
+            url=args.arbiter,
+            model=args.model,
+            api_key=secret_of(args.arbiter_key_env),
+            timeout_s=args.arbiter_timeout_s,
+        )
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    return ArbiterProposer(arbiter)
+
+
+def _effects(registry: RegistryReading, security: RuntimeContext) -> dict[str, tuple[str, ...]]:
+    """Effects of every id that is known; a listed id without a card has the default effect."""
+    listed: dict[str, tuple[str, ...]] = dict.fromkeys(security.allowed_capabilities, ())
+    return listed | callable_effects(registry.capabilities, registry.agents)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Say whether a program is a planner that may run; 1 when it is not."""
+    security = runtime_context(args)
+    registry = read_registry(args.registry)
+    text = read_text(args.file)
+    if args.registry:
+        effects = callable_effects(registry.capabilities, registry.agents)
+    else:  # what a planner calls cannot be looked up anywhere: all else is checked
+        called = check_planner(text, security=security, registry={}).capability_ids
+        effects = dict.fromkeys(called, ()) | _effects(registry, security)
+    report = check_planner(text, security=security, registry=effects)
+    print_json(
+        {
+            "is_ok": report.is_ok,
+            "findings": report.findings,
+            "capability_ids": report.capability_ids,
+            "context_keys": report.context_keys,
+        }
+    )
+    return 0 if report.is_ok else 1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
+    text, context = read_text(args.file), read_context(args.context)
+    registry = read_registry(args.registry)
+    security = runtime_context(args, unless_given="full" if args.stub else "pure")
+    servers = named_servers(
+        args.mcp,
+        args.mcp_http,
+        timeout_s=args.timeout_s,
+        variables=args.env,
+        headers=args.header_env,
+    )
+    if bool(servers) == args.stub:
+        raise BadInput("run takes either --stub or MCP servers")
+    effects = _effects(registry, security)
+    report = check_planner(text, security=security, registry=effects)
+    if servers and not report.is_ok:
+        print_json({"error": "preflight", "findings": report.findings, "log": []})
+        return 1
+    with ExitStack() as stack:
+        host: Host
+        stub, tools = StubHost(RegistryGate(security, effects)), None
+        host = stub
+        if servers:
+            cards = registry.capabilities
+            host = tools = stack.enter_context(McpHost(servers, security=security, cards=cards))
+        if args.agents:
+            agents = AgentRegistry(args.agents)
+            host = AgentHost(host, agents.get, RegistryGate(security, effects))
+        try:
+            value = to_json(evaluate(text, host=host, context=context))
+        except RtfsError as error:
+            print_json(
+                {"error": error.kind, "message": redact(str(error)), "log": _log(stub, tools)}
+            )
+            return 1
+        print_json({"value": value, "log": _log(stub, tools)})
+    return 0
+
+
+def _log(stub: StubHost, tools: McpHost | None) -> list[Any]:
+    if tools is not None:
+        return [msgspec.to_builtins(call) for call in tools.calls]
+    return [entry.as_json() for entry in stub.log if isinstance(entry, HostCall)]
+
+
+def feedback(args: argparse.Namespace) -> int:
+    """Record how a capability or an agent did; ``generate --agents`` counts it."""
+    record = AgentRegistry(args.agents).record_feedback(
+        args.id, is_success=args.outcome == "success"
+    )
+    print_json(record)
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Ask the two questions of the demo and write the turns."""
+    is_interactive = os.environ.get("CCOS_INTERACTIVE_ASK") == "1"
+    scripted: Iterator[str] = iter([*args.answer, *DEMO_ANSWERS[len(args.answer) :]])
+
+    def ask(prompt: str) -> str | None:
+        if not is_interactive:
+            return next(scripted)
+        print(prompt, file=sys.stderr)
+        return sys.stdin.readline().rstrip("\n") or None
+
+    turns = collect_turns(DEMO_PROMPTS, ask=ask)
+    if args.out:
+        data = msgspec.json.format(msgspec.json.encode(turns), indent=1)
+        args.out.write_bytes(data + b"\n")
+    print_json(turns)
+    return 0
+
+
+def guarded(command: Any, args: argparse.Namespace) -> int:
+    """Run a command; what it was given and cannot use is one line and exit code 2."""
+    try:
+        return int(command(args))
+    except (BadInput, DamagedRecordError, ImportError) as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or ''}: {error.strerror or error}"
+    print(f"error: {redact(' '.join(message.split()))}", file=sys.stderr)
+    return 2

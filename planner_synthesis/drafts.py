@@ -1,0 +1,181 @@
+"""Drafts: a body with what must be true of it, its checks, and what it becomes when it passed.
+
+Belongs here: `Draft`, preflight and dry run of one, the result and the fallback.
+Does not: which drafts are tried, and in what order (``generate``).
+Spec: planner-synthesis, "Core contracts" (PlannerSynthesis) and the three templates; nothing that
+failed preflight or the dry run is ever returned.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from planner_synthesis.agents import used_keys
+from planner_synthesis.config import SynthesisConfig
+from planner_synthesis.dry_run import dry_run, trial_contexts
+from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.rtfs.forms import Form
+from planner_synthesis.rtfs.printer import print_form
+from planner_synthesis.scoring import Candidate
+from planner_synthesis.templates import (
+    adapter_form,
+    capability_form,
+    direct_form,
+    emit_stub_capability,
+    requires_agent_form,
+)
+from planner_synthesis.types import (
+    AdapterStep,
+    AgentDescriptor,
+    CandidateScore,
+    FallbackInfo,
+    InputSpec,
+    PlannerDecisionTrace,
+    PlannerGenContext,
+    PlannerSynthesis,
+)
+
+Template = Literal["direct", "adapter", "requires-agent", "proposal"]
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A body that is not yet checked, and what must be true of it.
+
+    Attributes:
+        calls: Ids that it calls.
+        expects: Context keys that it reads, or that whoever it hands the context to reads.
+        steps: Adapter steps, for the trace and for example values.
+        must_call_all: A run on example values must reach every call.
+    """
+
+    body: Form
+    template: Template
+    calls: tuple[str, ...] = ()
+    expects: tuple[str, ...] = ()
+    steps: tuple[AdapterStep, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    selected: CandidateScore | None = None
+    must_call_all: bool = True
+
+
+def draft_for(candidate: Candidate, context: PlannerGenContext) -> Draft:
+    """The planner that calls a viable candidate: direct where nothing needs to be changed."""
+    match, capability_id = candidate.match, candidate.score.id
+    if candidate.takes_whole_context:
+        expects: tuple[str, ...] = context.schema.keys()
+    else:
+        expects = tuple(sorted(used_keys(candidate)))
+    is_direct = candidate.takes_whole_context or not (match.n_adapters or match.leaves_out)
+    if is_direct:
+        body = direct_form(capability_id)
+    else:
+        defaults = {param.key: param.default for param in context.schema.params}
+        inputs = candidate.inputs
+        body = adapter_form(capability_id, steps=match.steps, inputs=inputs, defaults=defaults)
+    return Draft(
+        body=body,
+        template="direct" if is_direct else "adapter",
+        calls=(capability_id,),
+        expects=expects,
+        steps=match.steps,
+        inputs=candidate.inputs,
+        selected=candidate.score,
+    )
+
+
+def check_draft(
+    draft: Draft,
+    context: PlannerGenContext,
+    config: SynthesisConfig,
+    *,
+    extra: Mapping[str, tuple[str, ...]] | None = None,
+) -> tuple[str, ...]:
+    """Why a draft is not returned: findings of preflight, else problems of the dry run.
+
+    Args:
+        extra: Effects of ids that no card has yet, such as an agent's that was just built.
+    """
+    called = frozenset(draft.calls)
+    registry = callable_effects(
+        (card for card in context.registry_caps if card.id in called),
+        (agent for agent in context.registry_agents if agent.agent_id in called),
+    ) | dict(extra or {})
+    report = check_planner(
+        print_form(draft.body),
+        security=context.security,
+        registry=registry,
+        required_capabilities=draft.calls,
+        expects=draft.expects,
+        limits=config.limits,
+    )
+    if not report.is_ok:
+        return tuple(f"{finding.code}: {finding.message}" for finding in report.findings)
+    return dry_run(
+        report.text,
+        contexts=trial_contexts(context.schema, steps=draft.steps, inputs=draft.inputs),
+        security=context.security,
+        registry=registry,
+        must_call=draft.calls if draft.must_call_all else None,
+    ).problems
+
+
+def finish(
+    draft: Draft,
+    context: PlannerGenContext,
+    config: SynthesisConfig,
+    trace: PlannerDecisionTrace,
+    *,
+    agent: AgentDescriptor | None = None,
+) -> PlannerSynthesis:
+    """A draft that passed, as what synthesis returns."""
+    planner_id = f"{config.domain}.planner.v1"
+    description = f"Synthesized planner for {', '.join(context.schema.keys())}"
+    unused = set(context.schema.keys()).difference(draft.expects) if draft.calls else ()
+    wrapped = capability_form(
+        planner_id, body=draft.body, expects=draft.expects, description=description
+    )
+    return PlannerSynthesis(
+        rtfs=print_form(draft.body),
+        required_capabilities=tuple(sorted(draft.calls)),
+        expects=draft.expects,
+        capability=print_form(wrapped),
+        agent=agent,
+        decision_trace=msgspec.structs.replace(
+            trace,
+            selected=draft.selected,
+            adapters=draft.steps,
+            template=draft.template,
+            unused_keys=tuple(sorted(unused)),
+        ),
+    )
+
+
+def fall_back(
+    context: PlannerGenContext,
+    config: SynthesisConfig,
+    trace: PlannerDecisionTrace,
+    *,
+    reason: str,
+    stub_id: str | None = None,
+    missing: Iterable[str] | None = None,
+    agent: AgentDescriptor | None = None,
+) -> PlannerSynthesis:
+    """A planner that calls nothing and says what is needed.
+
+    Args:
+        stub_id: What is needed; the domain's stub when None.
+        missing: Keys that whoever is needed must take; the required keys when None.
+    """
+    stub_id = stub_id or f"{config.domain}.agent.stub"
+    keys = tuple(sorted(set(context.schema.required_keys() if missing is None else missing)))
+    draft = Draft(
+        body=requires_agent_form(stub_id=stub_id, missing=keys), template="requires-agent"
+    )
+    synthesis = finish(draft, context, config, trace, agent=agent)
+    info = FallbackInfo(stub_id=stub_id, missing_required=keys, reason=reason)
+    return msgspec.structs.replace(
+        synthesis,
+        stub=emit_stub_capability(stub_id, expects=keys, description=f"Needed: {reason}"),
+        decision_trace=msgspec.structs.replace(synthesis.decision_trace, fallback=info),
+    )

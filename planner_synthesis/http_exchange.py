@@ -1,0 +1,117 @@
+"""One HTTP request with a total deadline and a cap on the answer; the only import of httpx.
+
+Belongs here: the exchange and its typed failures. Does not: what is asked (``arbiter_http``,
+``snapshot.a2a``).
+Source: pyproject.toml, extra ``arbiter``.
+
+A read timeout starts anew with every byte, so a server that drips could hold a caller for ever. The
+exchange runs in a thread of its own, with a deadline for all of it, and is left behind when that
+passes.
+"""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from planner_synthesis.extras import MissingExtra
+
+try:
+    import httpx
+except ImportError as error:
+    raise MissingExtra("arbiter") from error
+
+GRACE_S: Final = 0.5  # for the cancelled exchange to end by itself
+FailureReason = Literal["timeout", "unreachable", "too large", "redirect", "status"]
+
+
+class ExchangeFailed(Exception):
+    """No answer that can be used; ``status`` is that of HTTP, where there was one."""
+
+    def __init__(self, reason: FailureReason, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.reason, self.status = reason, status
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A response with status 200."""
+
+    body: bytes
+
+
+async def _exchange(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    timeout_s: float,
+    max_bytes: int,
+) -> Answer:
+    # redirects are not followed: they could take the request, with its key, anywhere
+    async with (
+        asyncio.timeout(timeout_s),
+        httpx.AsyncClient(timeout=timeout_s, follow_redirects=False) as client,
+        client.stream(method, url, headers=dict(headers), content=body) as response,
+    ):
+        if response.is_redirect:
+            raise ExchangeFailed("redirect", "it redirects elsewhere", status=response.status_code)
+        if response.status_code != httpx.codes.OK:
+            told = f"it answers with status {response.status_code}"
+            raise ExchangeFailed("status", told, status=response.status_code)
+        chunks: list[bytes] = []
+        n_bytes = 0
+        async for chunk in response.aiter_bytes():
+            n_bytes += len(chunk)
+            if n_bytes > max_bytes:
+                raise ExchangeFailed("too large", f"it answers with more than {max_bytes} bytes")
+            chunks.append(chunk)
+        return Answer(b"".join(chunks))
+
+
+def exchange(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    timeout_s: float,
+    max_bytes: int,
+) -> Answer:
+    """Send one request and read the answer.
+
+    Args:
+        timeout_s: For everything: name, connection, every byte.
+        max_bytes: Of the answer, unpacked.
+
+    Raises:
+        ExchangeFailed: in time, whatever the server does. Messages hold no part of the URL, of a
+            header or of the answer.
+    """
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            work = _exchange(method, url, headers or {}, body, timeout_s, max_bytes)
+            outcome.append(asyncio.run(work))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, name="planner-http", daemon=True)
+    thread.start()
+    thread.join(timeout_s + GRACE_S)
+    result = outcome[0] if outcome else TimeoutError()
+    if isinstance(result, Answer):
+        return result
+    raise _typed(result, timeout_s) from None
+
+
+def _typed(error: BaseException, timeout_s: float) -> BaseException:
+    if isinstance(error, ExchangeFailed):
+        return error
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return ExchangeFailed("timeout", f"no whole answer within {timeout_s:g} s")
+    if isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError | ValueError):
+        return ExchangeFailed("unreachable", f"it cannot be reached: {type(error).__name__}")
+    return error

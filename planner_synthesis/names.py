@@ -1,0 +1,178 @@
+"""Whether two keys mean the same, and how sure that is.
+
+Belongs here: normal spelling, synonyms, hints of skills, singular and plural, one slip of the pen.
+Does not: types (``coercions``), which input gets which key (``matching``), the tables of words
+(``vocabulary``).
+Spec: planner-synthesis, "Adaptation" (key renames); ADR 0024.
+
+All that can be known of the schema is worked out once; a candidate's key then costs a few look-ups,
+and each distinct key is looked up once.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from planner_synthesis.vocabulary import SKILL_HINTS, SYNONYMS
+
+# sureness in percent; the order is the order of trust in each kind of evidence
+SAME: Final = 100
+NORMAL: Final = 95
+NAMESPACE: Final = 90
+PLURAL: Final = 90
+SYNONYM: Final = 85
+HINT: Final = 80
+HEAD_WORD: Final = 70
+SLIP: Final = 65
+MIN_SLIP_LETTERS: Final = 5
+MAX_SLIP_LETTERS: Final = 64
+
+_COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
+_BLANKS: Final = "_-/. :"
+_GROUP_OF: Final = {word: group for group in SYNONYMS for word in group}
+
+
+class NameLink(NamedTuple):
+    """A schema key that a candidate's key may stand for.
+
+    Attributes:
+        at: Index of the schema key, in sorted order.
+        sureness: Percent.
+    """
+
+    at: int
+    sureness: int
+    reason: str
+
+
+def compact(key: str) -> str:
+    """A key without case, blanks and separators.
+
+    >>> compact("Repo_Name"), compact("repoName"), compact("trip/dates")
+    ('reponame', 'reponame', 'tripdates')
+    """
+    spelled = key.lower()
+    for blank in _BLANKS:
+        spelled = spelled.replace(blank, "")
+    return spelled
+
+
+def tail(key: str) -> str:
+    """A key without its namespace.
+
+    >>> tail("trip/dates"), tail("com.acme.city"), tail("city")
+    ('dates', 'city', 'city')
+    """
+    return key[max(key.rfind("/"), key.rfind(".")) + 1 :]
+
+
+class NameMatcher:
+    """Links from candidates' keys to the keys of one schema."""
+
+    def __init__(self, schema_keys: Sequence[str], skills: Iterable[str]) -> None:
+        """Work out the names of each schema key; ``schema_keys`` are sorted and unique."""
+        hints = [pair for skill in sorted(set(skills)) for pair in SKILL_HINTS.get(skill, ())]
+        self._names: dict[str, dict[int, NameLink]] = {}
+        # by first letter and length, names one letter short of a candidate's spelling
+        self._short: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        for index, key in enumerate(schema_keys):
+            self._learn(index, key, hints)
+        self._lengths = frozenset(length + 1 for _, length in self._short)
+        self._same = {key: index for index, key in enumerate(schema_keys)}
+
+    def _add(self, name: str, index: int, sureness: int, reason: str) -> None:
+        if name:
+            of_name = self._names.setdefault(name, {})
+            known = of_name.get(index)
+            if known is None or known.sureness < sureness:
+                of_name[index] = NameLink(index, sureness, reason)
+
+    def _learn(self, index: int, key: str, hints: Sequence[tuple[str, str]]) -> None:
+        whole, end = compact(key), compact(tail(key))
+        self._add(whole, index, NORMAL, "same normal spelling")
+        self._add(end, index, NAMESPACE, "same name without its namespace")
+        if key.endswith(_COUNT):
+            self._add(compact(key.removesuffix(_COUNT)), index, HINT, "how many of them")
+        head = key.replace("-", "_").rpartition("_")[2].lower()
+        for name in dict.fromkeys((whole, end)):
+            self._learn_spellings(index, name)
+            for other in _GROUP_OF.get(name, ()):
+                self._add(other, index, SYNONYM, f"synonym of {name}")
+            for one, other in hints:
+                if name == one:
+                    self._add(other, index, HINT, f"a skill takes {name} for {other}")
+        if head not in (whole, end):
+            for other in _GROUP_OF.get(head, (head,)):
+                self._add(other, index, HEAD_WORD, f"last word {head}")
+
+    def _learn_spellings(self, index: int, name: str) -> None:
+        if len(name) > 3:
+            other = name[:-1] if name.endswith("s") else name + "s"
+            self._add(other, index, PLURAL, "singular and plural")
+        if MIN_SLIP_LETTERS <= len(name) <= MAX_SLIP_LETTERS:
+            for slip in _one_letter_less(name) | _swapped(name):
+                self._add(slip, index, SLIP, f"one slip away from {name}")
+            self._short.setdefault((name[0], len(name)), []).append((name, index))
+
+    def that_may_be_linked(self, keys: Collection[str]) -> Iterable[str]:
+        """Those of many keys that may have links: most have none and are passed over quickly."""
+        names, openings, lengths = self._names, self._short, self._lengths
+        spelled = _spelled_at_once(keys)
+        if spelled is None:
+            return keys
+        may = [
+            key
+            for key, name in zip(keys, spelled, strict=True)
+            if name in names or (len(name) in lengths and (name[:1], len(name) - 1) in openings)
+        ]
+        together = "".join(keys)
+        if "/" in together or "." in together:
+            tails = [key.rpartition("/")[2].rpartition(".")[2] for key in keys]
+            ends = _spelled_at_once(tails) or ()
+            may += [key for key, name in zip(keys, ends, strict=True) if name in names]
+        return [*may, *(key for key in self._same if key in keys)]
+
+    def links(self, key: str) -> tuple[NameLink, ...]:
+        """Schema keys that this key may stand for, in the order of the schema."""
+        spelled = compact(key)
+        links = dict(self._names.get(spelled, {}))
+        if "/" in key or "." in key:
+            for index, link in self._names.get(compact(tail(key)), {}).items():
+                if index not in links or links[index].sureness < link.sureness:
+                    sureness = min(link.sureness, NAMESPACE)
+                    links[index] = NameLink(index, sureness, link.reason)
+        for name, index in self._short.get((spelled[:1], len(spelled) - 1), ()):
+            if index not in links and spelled in _one_letter_more(name, spelled):
+                links[index] = NameLink(index, SLIP, f"one slip away from {name}")
+        same = self._same.get(key)
+        if same is not None:
+            links[same] = NameLink(same, SAME, "same name")
+        return tuple(links[index] for index in sorted(links))
+
+
+def _spelled_at_once(keys: Collection[str]) -> list[str] | None:
+    """All keys in normal spelling by a few passes over one text; None if a key has a line break."""
+    spelled = compact("\n".join(keys)).split("\n")
+    return spelled if len(spelled) == len(keys) else None
+
+
+def _one_letter_less(name: str) -> set[str]:
+    """Spellings that miss one letter, but not the first, nor a digit."""
+    if len(name) <= MIN_SLIP_LETTERS:
+        return set()
+    return {name[:i] + name[i + 1 :] for i in range(1, len(name)) if not name[i].isdigit()}
+
+
+def _swapped(name: str) -> set[str]:
+    """Spellings with two letters next to each other exchanged, but not the first."""
+    return {
+        name[:i] + name[i + 1] + name[i] + name[i + 2 :]
+        for i in range(1, len(name) - 1)
+        if name[i] != name[i + 1] and not (name[i] + name[i + 1]).isdigit()
+    }
+
+
+def _one_letter_more(name: str, spelled: str) -> tuple[str, ...]:
+    """``spelled`` when it is ``name`` with one letter too many, else nothing."""
+    at = next((i for i, (a, b) in enumerate(zip(name, spelled, strict=False)) if a != b), len(name))
+    is_slip = spelled[at + 1 :] == name[at:] and not spelled[at].isdigit()
+    return (spelled,) if is_slip else ()

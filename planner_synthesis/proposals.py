@@ -1,0 +1,79 @@
+"""Programs that somebody else proposes: checked as strictly as our own, or not used.
+
+Belongs here: the protocol of a proposer, the checks on a proposal, what becomes of it.
+Does not: asking a model over the network (``arbiter_http``).
+Spec: planner-synthesis, v0.3: "Validate returned plan; fallback on validation failure".
+"""
+
+from typing import Protocol
+
+from planner_synthesis.config import SynthesisConfig
+from planner_synthesis.drafts import Draft, check_draft
+from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.types import PlannerGenContext
+
+
+class Proposer(Protocol):
+    """Somebody who may know a planner: an arbiter with a model, a person, a fake."""
+
+    def propose(self, context: PlannerGenContext) -> str:
+        """The text of a planner's body.
+
+        Raises:
+            ProposalError: there is none.
+        """
+        ...
+
+
+class ProposalError(Exception):
+    """No proposal was had.
+
+    Attributes:
+        reason: Why, for the trace; holds no secret.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def draft_of_proposal(
+    text: str, context: PlannerGenContext, *, config: SynthesisConfig
+) -> tuple[Draft | None, tuple[str, ...]]:
+    """A proposal as a draft that passed every check, or why it did not.
+
+    The text must be one form, free in ``context`` alone, that calls something, calls nothing but
+    ids of the snapshot that are allowed, and uses as much of what was asked as a candidate must.
+    It is printed again by our printer.
+    """
+    registry = callable_effects(context.registry_caps, context.registry_agents)
+    report = check_planner(text, security=context.security, registry=registry, limits=config.limits)
+    if not report.is_ok or report.body is None:
+        return None, tuple(f"{finding.code}: {finding.message}" for finding in report.findings)
+    keys = set(report.context_keys)
+    if report.hands_context_on:
+        keys |= set(context.schema.keys())
+    problems = _what_it_leaves_out(keys, context, config)
+    if not report.capability_ids:
+        problems += ("it calls nothing",)
+    if problems:
+        return None, problems
+    draft = Draft(
+        body=report.body,
+        template="proposal",
+        calls=report.capability_ids,
+        expects=tuple(sorted(keys)),
+        must_call_all=False,
+    )
+    problems = check_draft(draft, context, config)
+    return (None, problems) if problems else (draft, ())
+
+
+def _what_it_leaves_out(
+    keys: set[str], context: PlannerGenContext, config: SynthesisConfig
+) -> tuple[str, ...]:
+    required = set(context.schema.required_keys())
+    unused = sorted(required - keys)
+    if (len(required) - len(unused)) * 1000 >= config.min_coverage * len(required):
+        return ()
+    return (f"it never uses {', '.join(unused)}",)

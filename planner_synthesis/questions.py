@@ -1,0 +1,161 @@
+"""What a question asks for: the thing's name, its options, its default, whether it may be left out.
+
+Belongs here: reading one prompt. Does not: several turns, types from answers (``schema``).
+Spec: rtfs.md 2.2 lists what went wrong upstream: keys by substring of the whole prompt, options
+split from the whole prompt.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from planner_synthesis import vocabulary as words_of
+
+MAX_KEY_WORDS: Final = 4
+COUNT_WORD: Final = "count"  # "how many issues" asks for `issues_count`
+MAX_OPTIONS: Final = 24
+MAX_PROMPT_CHARS: Final = 2_000  # what is asked is asked early; the rest is not read
+MAX_WORD_CHARS: Final = 40
+_WORD: Final = re.compile(r"[^\W_]+")
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+_EXAMPLE: Final = re.compile(
+    r"^\s*(e\.?\s?g\.?|i\.?\s?e\.?|such as|for example|like)\b", re.IGNORECASE
+)
+_DEFAULT: Final = re.compile(
+    r"\bdefault(?:s to| is|\s*[:=])?\s+(?P<value>[^,;()\[\]?]+)", re.IGNORECASE
+)
+_OPTIONAL: Final = re.compile(r"\boptional(ly)?\b|\bif any\b", re.IGNORECASE)
+_CONJUNCTION: Final = re.compile(r"^(?:or|and)\s+", re.IGNORECASE)
+_BETWEEN: Final = re.compile(
+    r"\b(?:between|prefer|one of|either)\s+(?P<options>[^?.]+\b(?:or|and)\b[^?.]+)", re.IGNORECASE
+)
+
+_MEASURES: Final = {
+    "how much": ("amount",), "how long": ("duration",), "how often": ("frequency",),
+}  # fmt: skip
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt, read.
+
+    Attributes:
+        phrase: Words of the thing asked for; empty when the prompt has none.
+        content: All its telling words, in order: two questions with the same ones are the same.
+        options: What may be answered; empty when anything may.
+        default: Text of the default that the prompt offers.
+        is_revision: It asks to change an answer.
+    """
+
+    phrase: tuple[str, ...]
+    content: tuple[str, ...]
+    opening: str
+    options: tuple[str, ...] = ()
+    default: str | None = None
+    is_optional: bool = False
+    is_revision: bool = False
+
+
+def words_in(text: str) -> list[str]:
+    """Words of a text in lower case, addresses left out."""
+    return [word[:MAX_WORD_CHARS] for word in _WORD.findall(_URL.sub(" ", text).lower())]
+
+
+def parse_question(prompt: str) -> Question:
+    """Read one prompt.
+
+    >>> parse_question("Pick size: small, medium, or large").options
+    ('small', 'medium', 'large')
+    """
+    prompt = prompt[:MAX_PROMPT_CHARS]
+    asked = _asked_part(prompt)
+    words = words_in(asked)
+    phrase = _phrase(words)
+    default = _DEFAULT.search(prompt)
+    return Question(
+        phrase=phrase,
+        content=tuple(word for word in words if word not in words_of.STOPWORDS),
+        opening=words[0] if words else "",
+        options=_options(prompt),
+        default=default["value"].strip(" .\"'") if default else None,
+        is_optional=bool(default or _OPTIONAL.search(prompt)),
+        is_revision=bool(set(words) & words_of.REVISIONS),
+    )
+
+
+def _asked_part(prompt: str) -> str:
+    """The prompt without brackets, and without what follows a colon that introduces options."""
+    text = _BRACKETED.sub(" ", _URL.sub(" ", prompt))
+    head, colon, tail = text.partition(":")
+    is_asked = colon and any(word not in words_of.STOPWORDS for word in words_in(head))
+    return head if is_asked and len(_split_options(tail)) > 1 else text
+
+
+def _phrase(words: list[str]) -> tuple[str, ...]:
+    """The thing asked for: after the question word, or after the courtesies."""
+    openers = [word for word in words if word in words_of.INTERROGATIVES]
+    if not openers:
+        return _content(words)
+    at = words.index(openers[0])
+    if openers[0] in ("what", "which", "whose"):
+        return _noun_phrase(words[at + 1 :]) or _content(words)
+    if words[at : at + 2] == ["how", "many"]:
+        counted = _noun_phrase(words[at + 2 :])[: MAX_KEY_WORDS - 1]
+        return (*counted, COUNT_WORD) if counted else _content(words)
+    fixed = _MEASURES.get(" ".join(words[at : at + 2]))
+    return fixed or (*dict.fromkeys(openers), *_content(words))[:MAX_KEY_WORDS]
+
+
+def _noun_phrase(words: list[str]) -> tuple[str, ...]:
+    """Words up to a verb or preposition; ``A of B`` is read as ``B A``."""
+    skipped = words_of.AUXILIARIES | words_of.DETERMINERS | words_of.PRONOUNS
+    start = next((i for i, word in enumerate(words) if word not in skipped), len(words))
+    found: list[str] = []
+    for word in words[start:]:
+        if word in words_of.PHRASE_ENDS:
+            break
+        found.append(word)
+    if "of" in found[1:-1]:
+        at = found.index("of")
+        found = found[at + 1 :] + found[:at]
+    kept = [word for word in found if word not in words_of.DETERMINERS and word != "of"]
+    return tuple(kept[:MAX_KEY_WORDS])
+
+
+def _content(words: list[str]) -> tuple[str, ...]:
+    kept = [word for word in words if word not in words_of.STOPWORDS | words_of.REVISIONS]
+    return tuple(dict.fromkeys(kept))[:MAX_KEY_WORDS]
+
+
+def _options(prompt: str) -> tuple[str, ...]:
+    """Options in brackets, after a colon, or between ``prefer`` and the end."""
+    without_urls = _URL.sub(" ", prompt)
+    for bracket in _BRACKETED.findall(without_urls):
+        if not _EXAMPLE.match(bracket) and len(found := _split_options(bracket)) > 1:
+            return found
+    plain = _BRACKETED.sub(" ", without_urls)
+    head, colon, tail = plain.partition(":")
+    if colon and words_in(head) and len(found := _split_options(tail)) > 1:
+        return found
+    between = _BETWEEN.search(plain)
+    return _split_options(between["options"]) if between else ()
+
+
+def _split_options(text: str) -> tuple[str, ...]:
+    """The list in a text, or nothing when it is not a list of short choices."""
+    text = text.strip().rstrip("?.!")
+    if "/" in text:
+        parts = text.split("/")
+    elif re.search(r",|\b(or|and)\b", text, re.IGNORECASE):
+        parts = re.split(r",|\b(?:or|and)\b", text, flags=re.IGNORECASE)
+        if not re.search(r"\b(or|and)\b", text, re.IGNORECASE):
+            return ()  # a bare enumeration may be examples
+    else:
+        return ()
+    options = tuple(
+        dict.fromkeys(_CONJUNCTION.sub("", part.strip()).strip("\"' ") for part in parts)
+    )
+    options = tuple(option for option in options if option)
+    is_list = 1 < len(options) <= MAX_OPTIONS and all(len(o.split()) <= 3 for o in options)
+    return options if is_list and not any(":" in option for option in options) else ()

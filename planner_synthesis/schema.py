@@ -1,0 +1,201 @@
+"""From an interaction's turns to the parameters it settled.
+
+Belongs here: keys, types, options, defaults, refinements, and the context that answers make.
+Does not: reading one prompt (``questions``), tables of words (``vocabulary``).
+Spec: planner-synthesis ("schema from schema_builder"); rtfs.md 2.2 for what upstream did and the
+faults that are not repeated; ADR 0024.
+"""
+
+import datetime
+import math
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from planner_synthesis import vocabulary as words_of
+from planner_synthesis.questions import Question, parse_question, words_in
+from planner_synthesis.types import InteractionTurn, ParamSchema, ParamSpec, ParamType, Scalar
+
+MAX_ANSWER_NUMBER: Final = 2**63 - 1
+_INT: Final = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})\Z")
+_FLOAT: Final = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})\.[0-9]{1,17}\Z")
+_YES: Final = frozenset({"yes", "y", "true"})
+_NO: Final = frozenset({"no", "n", "false"})
+_DATE_CUES: Final = frozenset({"date", "day", "deadline"})
+
+
+def schema_from_history(turns: Iterable[InteractionTurn]) -> ParamSchema:
+    """The parameters of an interaction, in the order they were first asked.
+
+    The latest answer counts. A question asked again, in the same telling words or as a revision,
+    is the same parameter; any other question is another one, however alike they begin.
+    """
+    ordered = sorted(turns, key=lambda turn: (turn.turn_index, turn.prompt, turn.answer or ""))
+    is_travel = _is_about_travel(ordered)
+    params: dict[str, ParamSpec] = {}
+    asked: dict[str, frozenset[str]] = {}
+    for turn in ordered:
+        question = parse_question(turn.prompt)
+        if not question.content and not question.phrase:
+            continue
+        key = _key_for(question, is_travel=is_travel, asked=asked)
+        asked.setdefault(key, frozenset(question.content))
+        params[key] = _merged(params.get(key), _param(key, turn, question))
+    return ParamSchema(params=tuple(params.values()))
+
+
+def _is_about_travel(turns: list[InteractionTurn]) -> bool:
+    said = {word for turn in turns for word in words_in(f"{turn.prompt} {turn.answer or ''}")}
+    return bool(said & words_of.TRAVEL_WORDS)
+
+
+def _concept(question: Question, *, is_travel: bool) -> str | None:
+    """A key that the words decide on, e.g. ``person/name`` for "your name"."""
+    if "where" in question.phrase and set(question.content) & words_of.GOING:
+        return "trip/destination"
+    phrase = " ".join(question.phrase)
+    if is_travel:
+        if question.phrase[:1] == ("when",) and set(question.content) & words_of.GOING:
+            return "trip/dates"
+        if phrase in words_of.TRAVEL_CONCEPTS:
+            return words_of.TRAVEL_CONCEPTS[phrase]
+    return words_of.CONCEPTS.get(phrase)
+
+
+def _key_for(question: Question, *, is_travel: bool, asked: dict[str, frozenset[str]]) -> str:
+    concept = _concept(question, is_travel=is_travel)
+    if concept is not None:
+        return concept
+    words = list(question.phrase)
+    key = "_".join(words)
+    content = frozenset(question.content)
+    if question.is_revision and key in asked:
+        return key
+    for word in (*question.content, None):
+        if asked.get(key, content) == content:
+            return key
+        if word is not None and word not in words:
+            words.append(word)
+            key = "_".join(words)
+    stem, n = key, 2
+    while asked.get(key, content) != content:
+        key, n = f"{stem}_{n}", n + 1
+    return key
+
+
+def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
+    """The parameter as this one turn has it."""
+    answer = turn.answer.strip() if turn.answer is not None else None
+    options = question.options
+    is_yes_no = {option.lower() for option in options} in ({"yes", "no"}, {"y", "n"})
+    if is_yes_no or not _is_among(answer, options):
+        options = ()  # an answer outside of the options shows that they were examples
+    kind = _type_of(key, answer, question, is_yes_no=is_yes_no)
+    if options:
+        kind = "enum"
+    default = typed_value(question.default, kind, options) if question.default else None
+    return ParamSpec(
+        key=key,
+        type=kind,
+        required=not question.is_optional,
+        default=default,
+        enum_values=options,
+        prompt=turn.prompt,
+        answer=answer or None,
+        source_turn=turn.turn_index,
+    )
+
+
+def _is_among(answer: str | None, options: tuple[str, ...]) -> bool:
+    return not answer or answer.lower() in {option.lower() for option in options}
+
+
+def _merged(old: ParamSpec | None, new: ParamSpec) -> ParamSpec:
+    """A parameter after one more turn: its first question, its latest answer."""
+    if old is None:
+        return new
+    if new.answer is None:
+        return old
+    is_refined = old.answer is not None and old.answer != new.answer
+    options = new.enum_values or (old.enum_values if _is_among(new.answer, old.enum_values) else ())
+    return msgspec.structs.replace(
+        new,
+        type="enum" if options else new.type,
+        enum_values=options,
+        default=new.default if new.default is not None else old.default,
+        required=old.required and new.required,
+        prompt=old.prompt,
+        source_turn=old.source_turn,
+        n_refinements=old.n_refinements + is_refined,
+    )
+
+
+def _type_of(key: str, answer: str | None, question: Question, *, is_yes_no: bool) -> ParamType:
+    """A type that the answer has; without one, the type that the question asks for."""
+    names = set(re.split(r"[_/]", key))
+    said = answer or question.default
+    if not said:
+        if is_yes_no:
+            return "bool"
+        if question.opening == "how" and "many" in question.content:
+            return "int"
+        return "date" if names & _DATE_CUES else "string"
+    if said.lower() in _YES | _NO and (is_yes_no or question.opening in words_of.AUXILIARIES):
+        return "bool"
+    if is_date(said):
+        return "date"
+    if names & words_of.IDENTIFIERS:
+        return "string"
+    if _INT.match(said) and abs(int(said)) <= MAX_ANSWER_NUMBER:
+        return "int"
+    return "float" if _FLOAT.match(said) else "string"
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a calendar date ``YYYY-MM-DD`` that exists.
+
+    >>> is_date("2025-02-29"), is_date("2024-02-29")
+    (False, True)
+    """
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return False
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def typed_value(text: str, kind: ParamType, options: tuple[str, ...] = ()) -> Scalar:
+    """A text as a value of its type; None where it is none, never a wrong value."""
+    text = text.strip()
+    if kind == "int":
+        return int(text) if _INT.match(text) and abs(int(text)) <= MAX_ANSWER_NUMBER else None
+    if kind == "float":
+        return (
+            float(text)
+            if (_INT.match(text) or _FLOAT.match(text)) and math.isfinite(float(text))
+            else None
+        )
+    if kind == "bool":
+        return True if text.lower() in _YES else False if text.lower() in _NO else None
+    if kind == "date":
+        return text if is_date(text) else None
+    if kind == "enum":
+        return next((option for option in options if option.lower() == text.lower()), None)
+    return text
+
+
+def context_from_schema(schema: ParamSchema) -> dict[str, Scalar]:
+    """The context that the answers make: key to typed value, keys without an answer left out.
+
+    An answer that is no value of its type is left out too; the planner then reports it missing.
+    """
+    values = {
+        param.key: typed_value(param.answer, param.type, param.enum_values)
+        for param in schema.params
+        if param.answer is not None
+    }
+    return {key: values[key] for key in sorted(values) if values[key] is not None}

@@ -1,0 +1,134 @@
+"""Words that synthesis knows: of questions, of keys that mean the same, of skills.
+
+Belongs here: tables of English words, in lower case, and nothing that decides by them.
+Does not: reading questions (``questions``), skills (``skills``), names (``names``).
+Spec: planner-synthesis, "Adaptation" (synonyms and skill-derived hints); rtfs.md 2.2 has the names
+of upstream's skills and of its keys.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+INTERROGATIVES: Final = frozenset("what which how when where who whom whose why".split())
+AUXILIARIES: Final = frozenset(
+    "is are was were be do does did should would will can could may must shall have has had s re"
+    " am".split()
+)
+DETERMINERS: Final = frozenset(
+    "the a an your my our their his her its any some this that these those specific".split()
+)
+PRONOUNS: Final = frozenset("i you we they he she it me us them there".split())
+PREPOSITIONS: Final = frozenset(
+    "for to in on at by with from about into of as and or if so than per".split()
+)
+COURTESIES: Final = frozenset(
+    "please provide enter give tell specify choose pick select state type need want like let know"
+    " share describe indicate list say prefer use".split()
+)
+REVISIONS: Final = frozenset(
+    "refine change update adjust revise correct clarify narrow reconsider modify again".split()
+)
+# words that end the thing asked for: what follows says what it is for
+PHRASE_ENDS: Final = AUXILIARIES | PRONOUNS | PREPOSITIONS - {"of"}
+STOPWORDS: Final = INTERROGATIVES | AUXILIARIES | DETERMINERS | PRONOUNS | PREPOSITIONS | COURTESIES
+
+# what a thing asked for is called, where the words alone decide
+CONCEPTS: Final[Mapping[str, str]] = {
+    "name": "person/name", "full name": "person/name",
+    "email": "contact/email", "email address": "contact/email", "e mail": "contact/email",
+    "phone": "contact/phone", "phone number": "contact/phone", "telephone": "contact/phone",
+    "risk tolerance": "investment/risk_tolerance", "risk appetite": "investment/risk_tolerance",
+}  # fmt: skip
+# what it is called where the interaction is about a journey
+TRAVEL_CONCEPTS: Final[Mapping[str, str]] = {
+    "destination": "trip/destination", "city": "trip/destination",
+    "dates": "trip/dates", "travel dates": "trip/dates",
+    "budget": "trip/budget", "price": "trip/budget", "cost": "trip/budget",
+    "interests": "trip/interests", "duration": "trip/duration", "length": "trip/duration",
+}  # fmt: skip
+TRAVEL_WORDS: Final = frozenset(
+    "travel trip journey flight flights hotel hotels vacation holiday itinerary visit".split()
+)
+GOING: Final = frozenset("go going travel visit fly leave depart stay".split())
+# answers that name a thing rather than a quantity, however many digits they have
+IDENTIFIERS: Final = frozenset(
+    "id code zip postcode phone version number ref reference sku isbn iban account".split()
+)
+
+# keys that mean the same, in compact spelling; no word is in two groups
+SYNONYMS: Final = (
+    ("repository", "repo", "gitrepository", "reponame"),
+    ("destination", "city", "place", "location"),
+    ("date", "day", "when"),
+    ("dates", "period", "daterange"),
+    ("email", "mail", "emailaddress"),
+    ("phone", "telephone", "phonenumber", "mobile"),
+    ("query", "search", "searchquery", "q", "searchterm"),
+    ("criteria", "filter", "filters", "conditions"),
+    ("message", "text", "body", "content"),
+    ("budget", "maxprice", "pricelimit", "maxcost"),
+    ("url", "uri", "link", "address"),
+    ("filename", "file", "path", "filepath"),
+    ("count", "limit", "n", "quantity", "maxresults", "number"),
+    ("user", "username", "login"),
+    ("name", "fullname"),
+    ("language", "lang", "locale"),
+    ("duration", "length", "howlong"),
+    ("start", "startdate", "departure", "departuredate", "from"),
+    ("end", "enddate", "return", "returndate"),
+    ("title", "subject", "summary", "headline"),
+    ("source", "datasource", "dataset", "database"),
+    ("labels", "label", "tags", "tag"),
+    ("amount", "sum", "value"),
+    ("country", "nation"),
+)
+
+SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
+    "travel-planning": (
+        "orchestration",
+        frozenset(
+            "travel trip journey flight flights hotel hotels itinerary vacation book".split()
+        ),
+    ),
+    "financial-planning": (
+        "orchestration",
+        frozenset("budget savings expenses expense financial mortgage pension".split()),
+    ),
+    "investment-analysis": (
+        "analysis",
+        frozenset("investment investments invest stocks stock portfolio risk bonds".split()),
+    ),
+    "data-analysis": (
+        "analysis",
+        frozenset("data dataset analysis analyse analyze statistics chart dashboard".split()),
+    ),
+    "research": ("analysis", frozenset("research literature sources study survey".split())),
+    "issue-triage": (
+        "technical",
+        frozenset("triage issue issues bug bugs backlog ticket tickets".split()),
+    ),
+    "code-review": (
+        "technical",
+        frozenset("review refactor refactoring pull merge codebase lint".split()),
+    ),
+    "communication": (
+        "communication",
+        frozenset("email notify notification announce newsletter translate".split()),
+    ),
+    "analytical-reasoning": ("analysis", frozenset("compare evaluate assess weigh rank".split())),
+}
+
+# renames that only a skill makes likely
+SKILL_HINTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "travel-planning": (
+        ("destination", "to"), ("destination", "arrival"), ("dates", "departure"),
+        ("dates", "checkin"), ("budget", "price"), ("interests", "activities"),
+    ),
+    "issue-triage": (
+        ("criteria", "labels"), ("criteria", "query"), ("repository", "project"),
+    ),
+    "investment-analysis": (("risktolerance", "risk"), ("risktolerance", "risklevel")),
+    "data-analysis": (("source", "table"), ("analysis", "report"), ("analysis", "query")),
+    "communication": (("email", "recipient"), ("email", "to"), ("message", "body")),
+    "research": (("topic", "query"), ("question", "query")),
+}  # fmt: skip

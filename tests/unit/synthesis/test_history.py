@@ -1,0 +1,177 @@
+"""From turns to parameters, types, skills and triggers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner_synthesis.complexity import complexity_reasons
+from planner_synthesis.config import ComplexityRule
+from planner_synthesis.schema import context_from_schema, schema_from_history, typed_value
+from planner_synthesis.skills import extract_skills
+from planner_synthesis.types import InteractionTurn, ParamSchema, ParamSpec
+
+TURNS = st.lists(
+    st.builds(InteractionTurn, turn_index=st.integers(0, 9), prompt=st.text(max_size=60),
+              answer=st.none() | st.text(max_size=20)), max_size=5)  # fmt: skip
+
+
+def turns(*pairs: tuple[str, str | None]) -> list[InteractionTurn]:
+    return [InteractionTurn(turn_index=i, prompt=p, answer=a) for i, (p, a) in enumerate(pairs)]
+
+
+def keys(*prompts: str) -> list[str]:
+    return [p.key for p in schema_from_history(turns(*((q, "x") for q in prompts))).params]
+
+
+def only(prompt: str, answer: str | None = None) -> ParamSpec:
+    (param,) = schema_from_history(turns((prompt, answer))).params
+    return param
+
+
+def semantics(shared_data: Path) -> dict[str, dict]:
+    lines = (shared_data / "rtfs/semantics_cases.jsonl").read_text().splitlines()
+    return {case["id"]: case for case in map(json.loads, lines)}
+
+
+def test_two_questions_that_begin_alike_are_two_parameters() -> None:
+    assert keys("What GitHub repository should I monitor for issues?",
+                "What criteria should trigger automatic triage? (e.g., label:critical, no assignee)",
+                ) == ["github_repository", "criteria"]  # fmt: skip
+    assert keys("What criteria should trigger triage?", "What criteria should close an issue?") == [
+        "criteria", "criteria_close"]  # fmt: skip
+
+
+def test_the_same_question_in_other_little_words_is_one_parameter() -> None:
+    assert keys("What is the budget?", "What budget do you have?") == ["budget"]
+
+
+def test_a_filename_is_nobodys_name() -> None:
+    assert keys("What is the filename?", "What is your name?") == ["filename", "person/name"]
+    assert keys("What is the name of your cat?", "Which user name?") == ["cat_name", "user_name"]
+
+
+def test_a_place_to_meet_is_no_destination() -> None:
+    assert keys("When and where do you meet?") == ["when_where_meet"]
+    assert keys("Where would you like to go?") == ["trip/destination"]
+
+
+def test_options_are_those_of_the_list_and_not_of_the_sentence() -> None:
+    assert only("What's your budget? (low, medium, or high)").enum_values == (
+        "low",
+        "medium",
+        "high",
+    )
+    assert only("Pick size: small, medium, or large").enum_values == ("small", "medium", "large")
+    assert only("Which URL https://a.b/c should I fetch?").enum_values == ()
+    assert only("Triage by what? (e.g., label:critical, no assignee)").enum_values == ()
+
+
+def test_an_answer_outside_of_the_options_makes_them_examples() -> None:
+    param = only("What size? (small, medium, or large)", "about 30 cm")
+    assert (param.type, param.enum_values) == ("string", ())
+
+
+@pytest.mark.parametrize(("prompt", "answer", "kind"), [
+    ("How many tickets do you need?", None, "int"), ("How many tickets?", "3", "int"),
+    ("How many tickets?", "three", "string"), ("What is your zip code?", "01234", "string"),
+    ("What is your zip code?", "12345", "string"), ("Which number?", "007", "string"),
+    ("What ratio?", "0.25", "float"), ("What is the due date?", None, "date"),
+    ("From which day on?", "2025-02-28", "date"), ("From which day on?", "2025-02-30", "string"),
+    ("Do you want a window seat?", "yes", "bool"), ("Notify? (yes/no)", None, "bool"),
+    ("What word?", "yes", "string"), ("Which total?", "9" * 19, "string"),
+])  # fmt: skip
+def test_a_type_is_what_the_answer_is_and_else_what_was_asked(
+    prompt: str, answer: str | None, kind: str
+) -> None:
+    assert only(prompt, answer).type == kind
+
+
+def test_an_offered_default_makes_a_parameter_optional() -> None:
+    port = only("Which port? (default: 8080)")
+    assert (port.type, port.default, port.required) == ("int", 8080, False)
+    assert not only("Notes (optional)").required
+
+
+def test_the_latest_answer_counts_and_changes_are_counted() -> None:
+    (param,) = schema_from_history(turns(
+        ("What is your budget?", "100"), ("What is your budget?", None),
+        ("Could you refine your budget?", "200"), ("Can you adjust the budget again?", "250"),
+    )).params  # fmt: skip
+    assert (param.answer, param.n_refinements, param.type, param.source_turn) == (
+        "250",
+        2,
+        "int",
+        0,
+    )
+
+
+def test_answers_become_typed_values_and_what_is_no_value_is_left_out() -> None:
+    schema = ParamSchema(params=(
+        ParamSpec(key="n", type="int", answer="3"), ParamSpec(key="m", type="int", answer="many"),
+        ParamSpec(key="s", answer="3"), ParamSpec(key="b", type="bool", answer="No"),
+        ParamSpec(key="e", type="enum", enum_values=("Low",), answer="low"), ParamSpec(key="u"),
+    ))  # fmt: skip
+    assert context_from_schema(schema) == {"n": 3, "s": "3", "b": False, "e": "Low"}
+
+
+@given(TURNS)
+def test_any_history_has_a_schema_with_unique_keys_that_ignores_the_order_of_its_list(
+    some: list[InteractionTurn],
+) -> None:
+    schema = schema_from_history(some)
+    assert schema == schema_from_history(reversed(some))
+    assert all(p.source_turn in {t.turn_index for t in some} for p in schema.params)
+    assert all(
+        typed_value(str(v), "string") is not None for v in context_from_schema(schema).values()
+    )
+
+
+@pytest.mark.parametrize(("case", "departs"), [
+    # keys of upstream that are kept; None where all are
+    ("sem-037", None), ("sem-044", None), ("sem-045", None), ("sem-046", None),
+    ("sem-038", {"unknown/what": "investment_type"}), ("sem-048", {"unknown/pick": "size"}),
+    ("sem-043", {"unknown/q1": "q1", "unknown/q2": "q2"}),
+    ("sem-042", {"unknown/what": "message", "unknown/confirm": "confirm"}),
+])  # fmt: skip
+def test_keys_agree_with_upstream_but_for_its_faults(
+    shared_data: Path, case: str, departs: dict | None
+) -> None:
+    """Departures: `unknown/<first word>` collapses questions, so the thing asked for names the key."""
+    asked = semantics(shared_data)[case]
+    ours = {
+        p.key
+        for p in schema_from_history(InteractionTurn(**t) for t in asked["input"]["turns"]).params
+    }
+    assert ours == {
+        (departs or {}).get(row["key"], row["key"]) for row in asked["expect"]["schema"]
+    }
+
+
+@pytest.mark.parametrize("case", ["sem-037", "sem-038", "sem-039", "sem-041", "sem-045", "sem-047"])
+def test_skills_have_upstreams_names(shared_data: Path, case: str) -> None:
+    asked = semantics(shared_data)[case]
+    ours = {s.skill for s in extract_skills(InteractionTurn(**t) for t in asked["input"]["turns"])}
+    assert ours == {row["skill"] for row in asked["expect"]["skills"]}
+
+
+def test_a_skill_is_shown_by_whole_words_and_names_its_turns() -> None:
+    (skill,) = extract_skills(turns(("Which issue?", "the bug"), ("Which tissue?", "debugging")))
+    assert (skill.skill, skill.evidence) == ("issue-triage", ("turn 0: bug, issue",))
+    assert skill.confidence == pytest.approx(2 / 3)
+
+
+def test_each_trigger_of_an_agent_says_why() -> None:
+    rule = ComplexityRule()
+    calm = turns(("What city?", "Rome"), ("Which stocks?", "none thenceforth"))
+    assert complexity_reasons(calm, ParamSchema(), rule=rule) == ()
+    assert complexity_reasons(calm * 2, ParamSchema(), rule=rule) == ("4 turns, more than 3",)
+    refined = ParamSchema(
+        params=(ParamSpec(key="a", n_refinements=2), ParamSpec(key="b", n_refinements=1))
+    )
+    assert complexity_reasons(calm, refined, rule=rule) == ("3 refinements, more than 2",)
+    (why,) = complexity_reasons(turns(("What?", "book it and then pay")), ParamSchema(), rule=rule)
+    assert why == "words of sequence: and then, then"
+    assert complexity_reasons(calm, refined, rule=ComplexityRule(max_refinements=3)) == ()

@@ -1,0 +1,88 @@
+"""Which keys are taken for one, and how sure that is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner_synthesis.matching import SchemaView, input_specs, match_inputs
+from planner_synthesis.names import NameMatcher
+from planner_synthesis.types import CapabilityCard, InputSpec, ParamSchema, ParamSpec
+from planner_synthesis.vocabulary import SYNONYMS
+
+
+def link(schema_key: str, candidate_key: str, *skills: str) -> tuple[int, str] | None:
+    found = NameMatcher([schema_key], skills).links(candidate_key)
+    return (found[0].sureness, found[0].reason) if found else None
+
+
+@pytest.mark.parametrize(("ours", "theirs", "sureness"), [
+    ("repo_name", "repo_name", 100), ("repo_name", "repoName", 95), ("repo_name", "Repo-Name", 95),
+    ("trip/dates", "dates", 90), ("q1", "unknown/q1", 90), ("label", "labels", 90),
+    ("repository", "repo", 85), ("github_repository", "repo", 70), ("github_repository", "repository", 70),
+    ("criteria", "critera", 65), ("criteria", "criterria", 65), ("criteria", "crietria", 65), ("-", "-", 100),
+    ("issues_count", "limit", 70), ("issues_count", "issues", 80),
+])  # fmt: skip
+def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: int) -> None:
+    found = link(ours, theirs)
+    assert found is not None
+    assert found[0] == sureness
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    ("minimum_price", "maximum_price"), ("start_date", "end_date"), ("point_a", "point_b"), ("line1", "line2"),
+    ("name", "game"), ("filename", "name"), ("person/name", "file_name"), ("", "x"), ("a", "b"), ("latitude", "altitude"),
+])  # fmt: skip
+def test_keys_that_only_look_alike_are_not_linked(ours: str, theirs: str) -> None:
+    assert link(ours, theirs) is None
+
+
+def test_a_skill_links_keys_that_nothing_else_does() -> None:
+    assert link("criteria", "labels") is None
+    assert link("criteria", "labels", "issue-triage") == (80, "a skill takes criteria for labels")
+
+
+def test_no_word_is_in_two_groups_of_synonyms() -> None:
+    words = [word for group in SYNONYMS for word in group]
+    assert len(words) == len(set(words))
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_a_link_is_there_whatever_the_keys_and_always_to_itself(ours: str, theirs: str) -> None:
+    assert link(ours, ours) == (100, "same name")
+    found = link(ours, theirs)
+    assert found is None or 0 < found[0] <= 100
+
+
+def matched(params: list[ParamSpec], card: CapabilityCard, *skills: str) -> dict[str, str]:
+    view = SchemaView(ParamSchema(params=tuple(params)), skills)
+    return {step.to: step.from_ for step in match_inputs(input_specs(card), view).steps}
+
+
+def test_one_key_is_not_used_twice_and_a_better_pair_gives_way_where_all_gain() -> None:
+    card = CapabilityCard(id="x", expects_context_keys=("query", "labels"))
+    both = [ParamSpec(key="criteria"), ParamSpec(key="search")]
+    assert matched(both, card, "issue-triage") == {"labels": "criteria", "query": "search"}
+    assert matched(both[:1], card, "issue-triage") in (
+        {"labels": "criteria"},
+        {"query": "criteria"},
+    )
+
+
+def test_required_inputs_come_before_optional_ones() -> None:
+    inputs = (InputSpec(key="repository", required=False), InputSpec(key="repo"))
+    assert matched([ParamSpec(key="repository")], CapabilityCard(id="x", inputs=inputs)) == {
+        "repo": "repository"
+    }
+
+
+def test_a_required_input_with_a_default_of_its_type_is_met_by_it() -> None:
+    view = SchemaView(ParamSchema(params=(ParamSpec(key="q"),)), ())
+    specs = (
+        InputSpec(key="q"),
+        InputSpec(key="n", type="int", default=5),
+        InputSpec(key="m", type="int", default="5"),
+    )
+    match = match_inputs(specs, view)
+    assert match.missing == ("m",)
+    assert {(step.to, step.reason) for step in match.steps} == {
+        ("q", "same name"), ("n", "the candidate's default")}  # fmt: skip
