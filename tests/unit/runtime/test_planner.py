@@ -196,7 +196,10 @@ def test_the_runtime_imports_without_anything_heavy() -> None:
         f"{poison}; import importlib, pkgutil, planner_runtime, planner_synthesis\n"
         "for package in (planner_runtime, planner_synthesis):\n"
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-        "        if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "        try:\n"
+        "            if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "        except ImportError as error:  # a module of an extra says so, and nothing else does\n"
+        "            if type(error).__name__ != 'MissingExtra': raise\n"
         "print('fine')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
