@@ -7,7 +7,6 @@ Layout: ``STORE/bundles/<bundle_id>/`` and ``STORE/channels/<channel>``.
 """
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from planner_runtime.contracts.canonical import canonical_json
 from planner_runtime.contracts.planner_input import Timestamp
 from planner_runtime.contracts.reading import ContractError, read_document, to_document
 from planner_runtime.inputs import rfc3339
+from planner_runtime.whole_files import sync_directory, write_whole
 
 Channel = Literal["current", "previous", "candidate"]
 CHANNELS: Final[tuple[Channel, ...]] = ("current", "previous", "candidate")
@@ -75,27 +75,9 @@ def pointed_folder(path: Path) -> Path:
     return bundle_folder(path.parent.parent, read_pointer(path).bundle_id)
 
 
-def sync_directory(folder: Path) -> None:
-    """Make what was renamed in a directory outlive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def write_pointer(path: Path, pointer: Pointer) -> None:
     """Replace a pointer file: whoever reads it sees the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(canonical_json(to_document(pointer)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, canonical_json(to_document(pointer)), b"\n")
     sync_directory(path.parent)
 
 

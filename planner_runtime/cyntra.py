@@ -6,7 +6,6 @@ from), training and benches (``cyntra-planner``).
 Source: reference/cyntra-formats.md 7.1 and 7.4.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -37,6 +36,7 @@ from planner_runtime.kernel_question import (
     History,
     HistoryCandidates,
     KernelQuestion,
+    clock_ms,
 )
 from planner_runtime.kernel_selection import PlannerSelection
 from planner_runtime.metrics import Metrics
@@ -129,7 +129,7 @@ def build_planner_input_v1(
         universe_defaults=universe_defaults,
         action_space=action_space,
         system_state=system_state,
-        now_ms=_now_ms() if now_ms is None else now_ms,
+        now_ms=clock_ms() if now_ms is None else now_ms,
     )
     question, _ = _histories.question(asked, history_candidates, n_similar=n_similar)
     return question
@@ -157,9 +157,12 @@ def build_planner_action_v1(
         nearest_bin(max_minutes, action_space.max_minutes_bins),
         nearest_bin(max_iterations, action_space.max_iterations_bins),
     )
-    created_at = rfc3339(_now_ms() if now_ms is None else now_ms)
+    created_at = rfc3339(clock_ms() if now_ms is None else now_ms)
     return action_document(
-        action, planner_input, created_at=created_at, checkpoint_id=checkpoint_id
+        action,
+        asked_hash=hash_planner_input(planner_input),
+        created_at=created_at,
+        checkpoint_id=checkpoint_id,
     )
 
 
@@ -184,8 +187,9 @@ def planner_manifest_bundle(
 
 
 @lru_cache(maxsize=8)
-def _history_of(repo_root: Path, include_world: bool) -> KernelHistory:
-    return KernelHistory(repo_root, include_world=include_world)
+def _history_of(repo_root: Path, include_world: bool) -> list[HistoryCandidates]:
+    """One element: the newest candidates of a workspace."""
+    return [HistoryCandidates(KernelHistory(repo_root, include_world=include_world))]
 
 
 def collect_history_candidates(
@@ -194,12 +198,14 @@ def collect_history_candidates(
     """Every finished run of a workspace as a ``run_summary.v1``, by (started_ms, run_id).
 
     The first call of a process reads all archives, later ones those that are new. What cannot be
-    read is left out and kept in quarantine, never raised. A kernel that keeps a ``KernelHistory``
-    of its own saves the documents.
+    read is left out and kept in quarantine, never raised. A document is shared by every list that
+    has its run. A kernel that keeps a ``KernelHistory`` of its own saves the documents.
     """
-    history = _history_of(Path(repo_root).resolve(), include_world)
-    history.refresh()
-    return HistoryCandidates(history)
+    newest = _history_of(Path(repo_root).resolve(), include_world)
+    earlier = newest[0]
+    earlier.history.refresh()
+    newest[0] = HistoryCandidates(earlier.history, earlier)
+    return newest[0]
 
 
 def system_state_snapshot(
@@ -215,7 +221,7 @@ def system_state_snapshot(
     ...     available_toolchains=["codex"], now_ms=0)["active_workcells_bin"]
     '3_5'
     """
-    seconds = (_now_ms() if now_ms is None else now_ms) / 1_000
+    seconds = (clock_ms() if now_ms is None else now_ms) / 1_000
     return {
         "active_workcells_bin": _load_bin(active_workcells),
         "queue_depth_bin": _load_bin(queue_depth),
@@ -232,10 +238,6 @@ def _load_bin(count: int | None) -> str | None:
     if count is None:
         return None
     return next((name for most, name in _LOAD_EDGES if count <= most), "6_plus")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class InferenceError(RuntimeError):

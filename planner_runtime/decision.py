@@ -179,11 +179,11 @@ def choice_of(action: Action) -> ActionChoice:
     return ActionChoice(swarm_id=action.swarm_id, budgets=budgets_of(action))
 
 
-def action_of(planner_action: PlannerAction) -> Action:
-    """The joint action of a planner action document."""
-    budgets = planner_action.budgets
+def action_of(told: PlannerAction | ActionChoice) -> Action:
+    """The joint action that a planner action document tells, or a choice of a trace."""
+    budgets = told.budgets
     return Action(
-        planner_action.swarm_id,
+        told.swarm_id,
         budgets.max_candidates_bin,
         budgets.max_minutes_bin,
         budgets.max_iterations_bin,

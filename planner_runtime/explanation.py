@@ -20,7 +20,7 @@ from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.contracts.planner_input import PlannerInput
-from planner_runtime.contracts.policy_trace import ActionChoice, ExpectedOutcome, PolicyTrace
+from planner_runtime.contracts.policy_trace import ExpectedOutcome, PolicyTrace
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.decision import (
     Asked,
@@ -38,7 +38,7 @@ from planner_runtime.decision_words import (
     reason_words,
 )
 from planner_runtime.exploration import NO_EXPLORATION
-from planner_runtime.forecast import Forecast
+from planner_runtime.forecast import Forecast, number_told
 from planner_runtime.inputs import domain_of, epoch_ms
 from planner_runtime.known_actions import KnownActions
 from planner_runtime.outcome_model import OutcomeCalibration, OutcomeModel
@@ -226,7 +226,7 @@ def _explanation(
     decision: Decision | None = None,
     forecast: tuple[KnownActions, Forecast] | None = None,
 ) -> Explanation:
-    baseline = None if trace is None else _action(trace.baseline)
+    baseline = None if trace is None else action_of(trace.baseline)
     chosen = action_of(action)
     is_by_outcomes = trace is not None and trace.objective is not None
     outcome = None if bundle is None else bundle.outcome
@@ -244,7 +244,7 @@ def _explanation(
         differs=[] if baseline is None else difference_words(chosen, baseline),
         executed=None if executed is None else msgspec.to_builtins(executed),
         bundle_id=None if trace is None else trace.bundle_id,
-        confidence=_rounded(action.confidence),
+        confidence=None if action.confidence is None else number_told(action.confidence),
         threshold=None
         if calibration is None or calibration.always_abstains
         else calibration.confidence_threshold,
@@ -258,7 +258,7 @@ def _explanation(
         bounds={} if trace is None else dict(trace.bounds),
         binding=None
         if trace is None or trace.binding is None
-        else (action_words(_action(trace.binding.action)), trace.binding.bound),
+        else (action_words(action_of(trace.binding.action)), trace.binding.bound),
         limits=None if outcome is None else _limits(outcome.policy),
         novelty=None if trace is None else trace.novelty,
         novelty_threshold=None if outcome is None else outcome.calibration.novelty_threshold,
@@ -266,20 +266,6 @@ def _explanation(
         propensity=None if trace is None else trace.propensity,
         similar_runs=explained_runs(question),
     )
-
-
-def _action(choice: ActionChoice) -> Action:
-    budgets = choice.budgets
-    return Action(
-        choice.swarm_id,
-        budgets.max_candidates_bin,
-        budgets.max_minutes_bin,
-        budgets.max_iterations_bin,
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else round(float(value), _DECIMALS)
 
 
 def _limits(policy: OutcomePolicy) -> dict[str, Any]:
@@ -290,13 +276,7 @@ def _limits(policy: OutcomePolicy) -> dict[str, Any]:
 def _heads(action: PlannerAction, space: ActionSpace) -> list[ExplainedHead]:
     """Probabilities by choice; of a space of another size, choices go by their number."""
     told = []
-    offered = (
-        space.swarm_ids,
-        space.max_candidates_bins,
-        space.max_minutes_bins,
-        space.max_iterations_bins,
-    )
-    for head, choices, chosen in zip(HEADS, offered, action_of(action), strict=True):
+    for head, choices, chosen in zip(HEADS, space.choices, action_of(action), strict=True):
         probs = (action.probs or {}).get(head)
         if probs is None:
             continue
@@ -321,10 +301,10 @@ def _outcomes(
         ("preferred", trace.preferred, expected.preferred),
     ):
         if choice is not None:
-            rows.setdefault(_action(choice), ([], outcome))[0].append(role)
+            rows.setdefault(action_of(choice), ([], outcome))[0].append(role)
     bounds: dict[Action, str | None] = {}
     if trace.binding is not None and trace.binding.bound is not None:
-        bounds[_action(trace.binding.action)] = trace.binding.bound
+        bounds[action_of(trace.binding.action)] = trace.binding.bound
     if forecast is not None:
         known, seen = forecast
         for row in _shown_rows(seen):

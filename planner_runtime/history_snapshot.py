@@ -19,6 +19,7 @@ import msgspec
 from planner_runtime.archives.run_parts import KeptRuns
 from planner_runtime.archives.runs import VERSION as RUNS_VERSION
 from planner_runtime.archives.watched import MARKS_VERSION
+from planner_runtime.whole_files import write_whole
 
 TAG: Final = "cyntra.history_snapshot.v1"
 MOST_BYTES: Final = 1 << 30  # of the file, and of what it unpacks to
@@ -74,17 +75,7 @@ def write_snapshot(kept: KeptRuns, path: Path) -> SnapshotHeader:
         n_unpacked=len(raw),
         sha256=sha256(packed).hexdigest(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(msgspec.json.encode(header) + b"\n")
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, msgspec.json.encode(header), b"\n", packed)
     return header
 
 

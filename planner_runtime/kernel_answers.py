@@ -10,7 +10,6 @@ from typing import Any, Final
 import msgspec
 
 from planner_runtime.actions import Action, ActionSpace, candidate_set_hash, valid_actions
-from planner_runtime.contracts.canonical import input_hash
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
 from planner_runtime.contracts.policy_trace import Mode, PolicyTrace, Stability
@@ -22,8 +21,8 @@ UNAVAILABLE_ID: Final = "unavailable"  # the model of an answer when none could 
 
 def action_document(
     action: Action,
-    question: Mapping[str, Any],
     *,
+    asked_hash: str,
     created_at: str,
     confidence: float = 1.0,
     checkpoint_id: str = BASELINE_ID,
@@ -32,7 +31,7 @@ def action_document(
     """A ``planner_action.v1`` that no model gave.
 
     Args:
-        question: The planner input that it answers.
+        asked_hash: ``input_hash`` of the planner input that it answers.
         reason: Why no model was asked; None: nobody wanted one.
     """
     answer = PlannerAction(
@@ -43,7 +42,7 @@ def action_document(
         abstain_to_default=reason is not None,
         reason=reason,
         model=ModelId(checkpoint_id=checkpoint_id),
-        input_hash=input_hash(question),
+        input_hash=asked_hash,
     )
     return to_document(answer)
 
@@ -79,9 +78,9 @@ def executed_plan_document(
 
 
 def baseline_trace(
-    question: Mapping[str, Any],
     baseline: Action,
     *,
+    asked_hash: str,
     space: ActionSpace,
     job_type: str,
     created_at: str,
@@ -94,7 +93,7 @@ def baseline_trace(
         return None
     return PolicyTrace(
         created_at=created_at,
-        input_hash=input_hash(question),
+        input_hash=asked_hash,
         decided_by="baseline",
         mode=mode,
         chosen=choice_of(baseline),

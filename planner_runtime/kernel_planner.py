@@ -6,7 +6,6 @@ whatever it is given: the kernel's baseline stands in, with the reason. Does not
 Spec: section 10; formats 7.3.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from planner_runtime.kernel_answers import (
     trace_as_run,
 )
 from planner_runtime.kernel_config import KernelConfig, kernel_config_of
-from planner_runtime.kernel_question import Histories, History, KernelQuestion
+from planner_runtime.kernel_question import Histories, History, KernelQuestion, clock_ms
 from planner_runtime.kernel_selection import PlannerSelection, Predicting
 from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
@@ -164,7 +163,7 @@ class KernelPlanner:
         """Learn what runs tell that no decision has asked for yet: much at the start and after a
         new bundle, else next to nothing. What is left to a decision counts against its deadline.
         """
-        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        now_ms = clock_ms() if now_ms is None else now_ms
         self._record.learn(self._bundle(), history.index, now_ms)
 
     def _bundle(self) -> Bundle | None:
@@ -207,7 +206,7 @@ class KernelPlanner:
                 max_iterations=max_iterations,
             ),
         )
-        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        now_ms = clock_ms() if now_ms is None else now_ms
         asked = KernelQuestion(
             issue=issue,
             job_type=job_type,
@@ -321,17 +320,18 @@ class KernelPlanner:
         """The baseline, where no model spoke; without a reason, because none was to."""
         if reason is not None and not is_counted:
             self.metrics.observe_refusal(reason)
+        asked_hash = input_hash(dispatch.question)
         action = action_document(
             dispatch.in_bins,
-            dispatch.question,
+            asked_hash=asked_hash,
             created_at=dispatch.created_at,
             confidence=1.0 if reason is None else 0.0,
             checkpoint_id=BASELINE_ID if reason is None else UNAVAILABLE_ID,
             reason=reason,
         )
         trace = baseline_trace(
-            dispatch.question,
             dispatch.in_bins,
+            asked_hash=asked_hash,
             space=dispatch.space,
             job_type=dispatch.job_type,
             created_at=dispatch.created_at,

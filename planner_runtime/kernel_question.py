@@ -5,6 +5,7 @@ Source: reference/cyntra-formats.md 1.2 (fields of an issue), 7.1 and 7.3.
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import msgspec
 
 from planner_runtime.actions import ActionSpace
 from planner_runtime.asking import N_SIMILAR, CandidateIndex, HasIndex, question_about
+from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document, run_document
 from planner_runtime.kernel_history import KernelHistory
 from planner_runtime.similar_runs import RunIndex
@@ -42,11 +44,26 @@ class KernelQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryCandidates(list[dict[str, Any]]):
-    """``run_summary.v1`` documents of a ``KernelHistory``, which answers for them."""
+    """``run_summary.v1`` documents of a ``KernelHistory``, which answers for them.
 
-    def __init__(self, history: KernelHistory) -> None:
-        super().__init__(run_document(run) for run in history.ordered)
+    Args:
+        earlier: Of the same history; a run that it has is not written out again.
+    """
+
+    def __init__(self, history: KernelHistory, earlier: "HistoryCandidates | None" = None) -> None:
+        kept = {} if earlier is None else earlier.written
         self.history = history
+        self.written: dict[str, tuple[RunSummary, dict[str, Any]]] = {}
+        for run in history.ordered:
+            known = kept.get(run.run_id)
+            is_same = known is not None and known[0] is run
+            self.written[run.run_id] = known if is_same else (run, run_document(run))  # type: ignore[assignment]
+        super().__init__(document for _, document in self.written.values())
+
+
+def clock_ms() -> int:
+    """Now, Unix epoch in milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 class Histories:

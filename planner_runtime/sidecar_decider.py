@@ -12,7 +12,7 @@ from planner_runtime.actions import Action
 from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.contracts.policy_trace import PolicyTrace
 from planner_runtime.contracts.reading import read_document
-from planner_runtime.decision import Decision, Situation
+from planner_runtime.decision import Decision, Situation, action_of
 from planner_runtime.sidecar_client import SidecarPlanner
 
 Alternatives = tuple[tuple[Action, float], ...]
@@ -45,16 +45,10 @@ class SidecarDecider:
 
 def _decision(told: Mapping[str, Any]) -> Decision:
     trace = read_document(told["trace"], PolicyTrace)
-    budgets = trace.baseline.budgets
     return Decision(
         action=read_document(told["action"], PlannerAction),
         trace=trace,
-        baseline=Action(
-            trace.baseline.swarm_id,
-            budgets.max_candidates_bin,
-            budgets.max_minutes_bin,
-            budgets.max_iterations_bin,
-        ),
+        baseline=action_of(trace.baseline),
         model_choice=msgspec.convert(told["model_choice"], Action | None),
         alternatives=msgspec.convert(told["alternatives"], Alternatives),
     )

@@ -1,6 +1,6 @@
 """Agents that were synthesized, kept in files, and what came of them.
 
-Belongs here: the registry, its atomic writes, feedback, running a registered agent.
+Belongs here: the registry, feedback, running a registered agent.
 Does not: building agents (``agents``), what feedback means for trust (``trust``).
 Spec: planner-synthesis, "Create and register an AgentDescriptor" and "Feedback loop"; ADR 0023.
 
@@ -10,8 +10,6 @@ atomic rename; one that cannot be read is reported, never skipped in silence.
 
 import fcntl
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from planner_synthesis.types import AgentCard, AgentDescriptor, TrackRecord
+from planner_synthesis.whole_files import write_whole
 
 
 class DamagedRecordError(Exception):
@@ -53,7 +52,7 @@ class AgentRegistry:
             OSError: the folder cannot be written.
         """
         with self._locked():
-            _write(self._path("agents", agent.agent_id), msgspec.json.encode(agent))
+            write_whole(self._path("agents", agent.agent_id), msgspec.json.encode(agent))
 
     def get(self, agent_id: str) -> AgentDescriptor | None:
         """The agent of this id with its feedback, or None.
@@ -98,7 +97,7 @@ class AgentRegistry:
                 n_success=old.n_success + is_success,
                 n_failure=old.n_failure + (not is_success),
             )
-            _write(self._path("records", candidate_id), msgspec.json.encode(new))
+            write_whole(self._path("records", candidate_id), msgspec.json.encode(new))
         return new
 
     def record(self, candidate_id: str) -> TrackRecord:
@@ -151,17 +150,3 @@ def _read(path: Path, decode: Callable[[bytes], Record]) -> Record:
         return decode(path.read_bytes())
     except msgspec.DecodeError as error:
         raise DamagedRecordError(path, str(error)) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -20,19 +20,12 @@ import msgspec
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.crash_points import crash_point
 from planner_pipeline.bench.ledger import CapReachedError, Ledger
-from planner_pipeline.bench.protocol import (
-    Case,
-    Executor,
-    HarnessError,
-    Result,
-    Spend,
-    Unit,
-    choice_of,
-)
+from planner_pipeline.bench.protocol import Case, Executor, HarnessError, Result, Spend, Unit
 from planner_pipeline.bench.units import MAX_TRIES, Lease, UnitStore, why_unreadable
 from planner_runtime.actions import Action
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
+from planner_runtime.decision import choice_of
 from planner_runtime.inputs import rfc3339
 
 SEED_BITS: Final = 31

@@ -19,9 +19,10 @@ from planner_pipeline.bench.kernel_bench import KernelBench, read_kernel_bench
 from planner_pipeline.bench.label_rule import Direction
 from planner_pipeline.bench.labels import label_table, training_winners, winner_labels
 from planner_pipeline.bench.outcome_rows import outcome_rows
-from planner_pipeline.bench.protocol import Case, action_of
+from planner_pipeline.bench.protocol import Case
 from planner_pipeline.sources.workspace import quarantine_table
 from planner_runtime.actions import Action, ActionSpace
+from planner_runtime.decision import action_of
 
 FOLDER: Final = "imported"
 

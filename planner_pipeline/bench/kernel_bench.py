@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from planner_pipeline.bench.protocol import action_of
 from planner_runtime.archives.files import (
     Quarantine,
     Reason,
@@ -30,6 +29,7 @@ from planner_runtime.archives.moments import bounded_span
 from planner_runtime.contracts.bench_outcome import BenchOutcome, OutcomeStatus
 from planner_runtime.contracts.canonical import document_hash, input_hash
 from planner_runtime.contracts.policy_trace import ActionChoice
+from planner_runtime.decision import action_of
 
 SOURCE: Final = "kernel_bench"
 REPORT: Final = "bench_report.json"

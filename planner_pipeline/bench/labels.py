@@ -26,11 +26,12 @@ from planner_pipeline.bench.bench_tables import WINNER_LABELS
 from planner_pipeline.bench.candidates import iterations_of
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.label_rule import CaseFigures, Direction, Draws, Evidence, Rule
-from planner_pipeline.bench.protocol import action_of, words_of
+from planner_pipeline.bench.protocol import words_of
 from planner_pipeline.tables import WINNERS, check_table, polars_schema
 from planner_runtime.actions import HEADS, Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
+from planner_runtime.decision import action_of
 from planner_runtime.heuristic import SERIAL
 
 N_BOOTSTRAP: Final = 1_000

@@ -11,11 +11,12 @@ import msgspec
 import polars as pl
 
 from planner_pipeline.bench.bench_tables import OUTCOMES_DATASET
-from planner_pipeline.bench.protocol import Case, action_of
+from planner_pipeline.bench.protocol import Case
 from planner_pipeline.tables import ACTION_OUTCOMES, check_table, polars_schema
 from planner_runtime.actions import HEADS, Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import canonical_json
+from planner_runtime.decision import action_of
 
 _AS_THEY_ARE = (
     "case_id", "example_id", "issue_id", "system", "job_type", "input_hash", "unit_id", "repeat",

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 
 from planner_pipeline.bench.candidates import Decision
-from planner_pipeline.bench.protocol import action_of
 from planner_runtime.actions import Action
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.bins import Bin
+from planner_runtime.decision import action_of
 
 STRENGTH: Final = 2.0  # outcomes that the level above counts for
 

@@ -11,8 +11,6 @@ import msgspec
 
 from planner_runtime.actions import NA, Action
 from planner_runtime.contracts.bench_outcome import AttemptOutcome, Isolation, OutcomeStatus
-from planner_runtime.contracts.planner_action import Budgets
-from planner_runtime.contracts.policy_trace import ActionChoice
 from planner_runtime.contracts.run_summary import GateResult
 
 
@@ -132,32 +130,6 @@ class Executor(Protocol):
     def interrupt(self) -> None:
         """Kill what is running; nobody wants its results any more."""
         ...
-
-
-def choice_of(action: Action) -> ActionChoice:
-    """An action as a contract carries it."""
-    return msgspec.convert(
-        {
-            "swarm_id": action.swarm_id,
-            "budgets": {
-                "max_candidates_bin": action.max_candidates_bin,
-                "max_minutes_bin": action.max_minutes_bin,
-                "max_iterations_bin": action.max_iterations_bin,
-            },
-        },
-        ActionChoice,
-    )
-
-
-def action_of(choice: ActionChoice) -> Action:
-    """The action in a contract."""
-    budgets: Budgets = choice.budgets
-    return Action(
-        choice.swarm_id,
-        budgets.max_candidates_bin,
-        budgets.max_minutes_bin,
-        budgets.max_iterations_bin,
-    )
 
 
 def words_of(action: Action) -> str:

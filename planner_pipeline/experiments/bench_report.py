@@ -19,7 +19,7 @@ import polars as pl
 from planner_pipeline.artifacts import write_bytes
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.outcome_rows import action_outcomes
-from planner_pipeline.bench.protocol import Case, action_of
+from planner_pipeline.bench.protocol import Case
 from planner_pipeline.bench.session import BenchSession, Judged
 from planner_pipeline.evaluation.outcomes import (
     BEST_FIXED,
@@ -31,6 +31,7 @@ from planner_pipeline.evaluation.outcomes import (
 from planner_pipeline.tables import CHOICES, polars_schema
 from planner_runtime.actions import Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
+from planner_runtime.decision import action_of
 
 COST_WEIGHT: Final = 0.01  # of a pass, for each agent-minute; as the trial study's declared one
 MODEL: Final = "model"

@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 
 from planner_pipeline.bench.config import BenchConfig
-from planner_pipeline.bench.protocol import action_of
 from planner_pipeline.dataset.examples import read_action
 from planner_pipeline.training.outcome_data import NEVER, Decisions, Tries
 from planner_pipeline.training.outcome_model import OutcomeData, Scored
@@ -29,6 +28,7 @@ from planner_runtime.archives.moments import moment_ms
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
+from planner_runtime.decision import action_of
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.outcome_features import action_numbers, plain_vector
 

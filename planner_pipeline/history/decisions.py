@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 import polars as pl
 
-from planner_pipeline.history.open_actions import Drawable, action_of_choice, drawable_of
+from planner_pipeline.history.open_actions import Drawable, drawable_of
 from planner_pipeline.sources.policy_traces import TracedRun, TraceRead
 from planner_runtime.actions import (
     NA,
@@ -34,6 +34,7 @@ from planner_runtime.archives.workcell_files import RecordedPlan
 from planner_runtime.archives.workcells import executed_plan
 from planner_runtime.contracts.planner_input import ActionSpaceDocument, PlannerInput
 from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.decision import action_of
 from planner_runtime.features import feature_vector
 
 MINUTE_MS: Final = 60_000
@@ -151,7 +152,7 @@ def _why_left_out(traced: TracedRun) -> tuple[WhyLeftOut, str] | None:
     trace = traced.trace
     if trace.mode != "enforce":
         return "not_enforced", f"mode {trace.mode}: the baseline ran, not what was chosen"
-    chosen, candidates = action_of_choice(trace.chosen), candidates_of(traced)
+    chosen, candidates = action_of(trace.chosen), candidates_of(traced)
     if candidates is not None and chosen not in candidates:
         return "not_a_candidate", f"{_words(chosen)} is not among what could be chosen"
     if traced.executed_plan is None:
@@ -214,8 +215,8 @@ def _decision(group: str, traced: TracedRun, runs: Sequence[Mapping[str, Any]]) 
         decision_id=group,
         run_id=traced.run_id,
         issue_id=own["issue_id"] or group,
-        chosen=action_of_choice(trace.chosen),
-        baseline=action_of_choice(trace.baseline),
+        chosen=action_of(trace.chosen),
+        baseline=action_of(trace.baseline),
         propensity=trace.propensity,
         epsilon=trace.exploration.epsilon if trace.exploration.enabled else None,
         decided_by=trace.decided_by,

@@ -18,7 +18,8 @@ import msgspec
 
 from planner_runtime.action_set import ActionSet
 from planner_runtime.actions import HEADS, Action
-from planner_runtime.contracts.policy_trace import ActionChoice, PolicyTrace
+from planner_runtime.contracts.policy_trace import PolicyTrace
+from planner_runtime.decision import action_of
 from planner_runtime.policy import Limits, closed_by_limits
 
 _CLOSES_BASELINE: Final = ("cap", "unknown_outcome")
@@ -38,17 +39,6 @@ class Drawable(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[Action, ...] = ()
 
 
-def action_of_choice(choice: ActionChoice) -> Action:
-    """The joint action of a trace."""
-    budgets = choice.budgets
-    return Action(
-        choice.swarm_id,
-        budgets.max_candidates_bin,
-        budgets.max_minutes_bin,
-        budgets.max_iterations_bin,
-    )
-
-
 def drawable_of(trace: PolicyTrace, candidates: tuple[Action, ...] | None) -> Drawable:
     """What chance could have drawn in one decision.
 
@@ -57,10 +47,10 @@ def drawable_of(trace: PolicyTrace, candidates: tuple[Action, ...] | None) -> Dr
     """
     if trace.n_open is None:
         return Drawable()
-    baseline = action_of_choice(trace.baseline)
-    sure = {action_of_choice(trace.chosen)}
+    baseline = action_of(trace.baseline)
+    sure = {action_of(trace.chosen)}
     if trace.preferred is not None:
-        sure.add(action_of_choice(trace.preferred))
+        sure.add(action_of(trace.preferred))
     if not any(bound in trace.bounds for bound in _CLOSES_BASELINE):
         sure.add(baseline)
     closed = _closed(trace, baseline, candidates or ()) - sure

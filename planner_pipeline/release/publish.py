@@ -10,15 +10,9 @@ from pathlib import Path
 
 from planner_runtime.bundle import NO_TRUST, Bundle, Trust
 from planner_runtime.bundle_files import read_files
-from planner_runtime.channels import bundle_folder, sync_directory
+from planner_runtime.channels import bundle_folder
 from planner_runtime.planner import load_bundle
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+from planner_runtime.whole_files import sync_directory, write_synced
 
 
 def publish_bundle(folder: Path, store: Path, *, trust: Trust = NO_TRUST) -> Bundle:
@@ -43,7 +37,7 @@ def publish_bundle(folder: Path, store: Path, *, trust: Trust = NO_TRUST) -> Bun
     staging.mkdir()
     try:
         for name, data in read_files(folder).data.items():
-            _write_synced(staging / name, data)
+            write_synced(staging / name, data)
         load_bundle(staging, trust=trust)
         sync_directory(staging)
         try:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from planner_runtime.bundle import Bundle
 from planner_runtime.bundle_files import SIGNATURE
-from planner_runtime.channels import sync_directory
 from planner_runtime.planner import load_bundle
+from planner_runtime.whole_files import sync_directory
 
 
 class SigningError(ValueError):

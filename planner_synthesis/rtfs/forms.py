@@ -91,12 +91,11 @@ def weight_of(item: object) -> int:
     return weight if isinstance(weight, int) else 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sequence:
-    items: tuple[Form, ...] = ()
-    at: Position | None = field(default=None, repr=False)
-    depth: int = field(init=False, repr=False)
-    weight: int = field(init=False, repr=False)
+class _HasItems:
+    """What every tree with ``items`` does: its depth and weight are worked out as it is made."""
+
+    __slots__ = ()
+    items: tuple[Form, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", tree_depth(self.items))
@@ -110,6 +109,14 @@ class _Sequence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Sequence(_HasItems):
+    items: tuple[Form, ...] = ()
+    at: Position | None = field(default=None, repr=False)
+    depth: int = field(init=False, repr=False)
+    weight: int = field(init=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Vector(_Sequence):
     """``[a b c]``: ``items`` in order."""
 
@@ -120,7 +127,7 @@ class List(_Sequence):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extra:
+class Extra(_HasItems):
     """Syntax beyond the planner subset: read and understood, never printed.
 
     ``tag`` is one of short-fn, method, deref, resource-ref, meta, delegation, module, quote,
@@ -132,13 +139,6 @@ class Extra:
     at: Position | None = field(default=None, repr=False)
     depth: int = field(init=False, repr=False)
     weight: int = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", tree_depth(self.items))
-        object.__setattr__(self, "weight", tree_weight(self.items))
-
-    def __eq__(self, other: object) -> bool:
-        return same(self, other)
 
     def __hash__(self) -> int:
         return hash((self.tag, *map(strict_hash, self.items)))

@@ -15,7 +15,6 @@ from planner_synthesis.rtfs.errors import RtfsSyntaxError
 from planner_synthesis.rtfs.forms import IDENTIFIER, INT_MAX, INT_MIN, NAME, Position
 
 _BLANKS = re.compile(r"(?:[ \t\r\n]++|;[^\n]*+|#\|(?:[^|]|\|(?!#))*+\|#)*+")
-_SPACES = re.compile(r"[ \t\r\n]*+")
 _IDENTIFIER = re.compile(IDENTIFIER)
 _LITERAL = re.compile(
     r"""
@@ -61,11 +60,6 @@ class Source:
     def skip(self, at: int) -> int:
         """The offset after blanks and comments; an unclosed ``#|`` is not a comment."""
         match = _BLANKS.match(self.text, at)
-        return match.end() if match else at
-
-    def skip_spaces(self, at: int) -> int:
-        """The offset after blanks alone."""
-        match = _SPACES.match(self.text, at)
         return match.end() if match else at
 
     def char(self, at: int) -> str:

@@ -9,8 +9,6 @@ after it was written; it is no signature.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +25,7 @@ from planner_synthesis.snapshot.reading import (
 )
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.types import AgentCard, CapabilityCard, RegistrySnapshot
+from planner_synthesis.whole_files import write_whole
 
 TAG: Final = "cyntra.registry_snapshot.v1"
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -89,15 +88,7 @@ def write_snapshot(path: Path, snapshot: RegistrySnapshot) -> str:
     digest = _sha256(canonical)
     document = msgspec.structs.replace(canonical, sha256=digest)
     text = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text + b"\n")
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, text + b"\n")
     return digest
 
 

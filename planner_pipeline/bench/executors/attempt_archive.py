@@ -19,10 +19,11 @@ import msgspec
 
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.executors.attempts import AttemptRun
-from planner_pipeline.bench.protocol import Unit, choice_of
+from planner_pipeline.bench.protocol import Unit
 from planner_pipeline.kernel_archive import WorkcellAttempt, telemetry_lines, write_archive
 from planner_runtime.archives.workcell_files import FOLDER
 from planner_runtime.contracts.reading import to_document
+from planner_runtime.decision import choice_of
 from planner_runtime.heuristic import SPECULATE
 from planner_runtime.inputs import rfc3339
 

@@ -29,9 +29,10 @@ from planner_pipeline.bench.executors.children import (
     why_not_found,
 )
 from planner_pipeline.bench.executors.repositories import commit_of
-from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit, choice_of
+from planner_pipeline.bench.protocol import Case, HarnessError, Result, Spend, Unit
 from planner_runtime.contracts.bench_exchange import BenchReply, BenchRequest
 from planner_runtime.contracts.reading import ContractError, read_document
+from planner_runtime.decision import choice_of
 from planner_runtime.heuristic import SERIAL
 
 NAME: Final = "command"

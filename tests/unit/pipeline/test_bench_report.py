@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 
 from planner_pipeline.bench.config import BenchConfig
-from planner_pipeline.bench.protocol import Case, action_of
+from planner_pipeline.bench.protocol import Case
 from planner_pipeline.experiments.bench_report import BenchReport, as_markdown, bench_report
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts import BenchOutcome, read_document
+from planner_runtime.decision import action_of
 
 EXAMPLE = Path(__file__).parents[3] / "schemas/examples/valid/bench_outcome.json"
 

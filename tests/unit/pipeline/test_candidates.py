@@ -19,7 +19,7 @@ from planner_pipeline.bench.candidates import (
 )
 from planner_pipeline.bench.config import BenchConfig
 from planner_pipeline.bench.pass_counts import PassCounts
-from planner_pipeline.bench.protocol import Case, choice_of
+from planner_pipeline.bench.protocol import Case
 from planner_pipeline.bench.selections import (
     Coverage,
     Selection,
@@ -35,6 +35,7 @@ from planner_runtime.actions import (
 )
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
+from planner_runtime.decision import choice_of
 
 SPACE = ActionSpace()
 SERIAL = Action("serial_handoff", 1, 60, NA)

@@ -16,9 +16,9 @@ from planner_pipeline.bench.kernel_bench import (
     read_kernel_bench,
     status_of,
 )
-from planner_pipeline.bench.protocol import action_of
 from planner_runtime.actions import Action
 from planner_runtime.contracts import BenchOutcome, input_hash, read_document, to_document
+from planner_runtime.decision import action_of
 from planner_runtime.inputs import blank_planner_input
 
 FLAT = {

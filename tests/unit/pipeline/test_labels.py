@@ -24,11 +24,12 @@ from planner_pipeline.bench.labels import (
     winner_labels,
 )
 from planner_pipeline.bench.outcome_rows import action_outcomes, outcome_rows
-from planner_pipeline.bench.protocol import Case, action_of, choice_of, words_of
+from planner_pipeline.bench.protocol import Case, words_of
 from planner_pipeline.evaluation.outcome_bench import OutcomeBench
 from planner_runtime.actions import HEADS, NA, Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.contracts.canonical import document_hash
+from planner_runtime.decision import action_of, choice_of
 
 SPACE = ActionSpace()
 SERIAL = Action("serial_handoff", 1, 60, NA)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from planner_pipeline.bench.protocol import choice_of
 from planner_pipeline.bench.units import DamagedUnitError, UnitStore, why_unreadable
 from planner_runtime.actions import Action
 from planner_runtime.contracts.bench_outcome import BenchOutcome
+from planner_runtime.decision import choice_of
 
 UNIT = "0123456789abcdef"
 

@@ -10,7 +10,7 @@ import pytest
 from planner_pipeline.bench.candidates import Decision, Lesson, is_anchor, select_campaign
 from planner_pipeline.bench.config import BenchConfig, Toolchain
 from planner_pipeline.bench.pass_counts import PassCounts
-from planner_pipeline.bench.protocol import Case, choice_of
+from planner_pipeline.bench.protocol import Case
 from planner_pipeline.bench.session import BenchRequest, BenchSession
 from planner_pipeline.experiments.bench_rows import bench_data, numbers_of, ran_of
 from planner_pipeline.experiments.bench_value import (
@@ -24,6 +24,7 @@ from planner_pipeline.training.outcome_model import features_of
 from planner_pipeline.training.value_fit import expected_of, fit_value, outcomes_by_case
 from planner_runtime.actions import Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
+from planner_runtime.decision import choice_of
 from planner_runtime.track_record import TrackRecord
 from tests.reference.campaigns import a_case
 from tests.reference.toy_bench import a_workspace
