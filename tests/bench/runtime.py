@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,10 +29,13 @@ import onnxruntime
 
 from planner_runtime import Planner
 from planner_runtime.actions import HEADS, Action, ActionSpace, is_valid_action
+from planner_runtime.asking import build_question
 from planner_runtime.contracts import PlannerInput, RunSummary, canonical_json, read_document
 from planner_runtime.decision import read_question
 from planner_runtime.features import feature_vector
-from planner_runtime.inputs import build_planner_input, issue_document
+from planner_runtime.inputs import issue_document
+from planner_runtime.kernel_planner import KernelPlanner
+from planner_runtime.planner_settings import PlannerSettings
 from planner_runtime.similar_runs import DEFAULT_WEIGHTS, RunIndex
 from planner_runtime.tokenizer import tokenize
 from tests.bench.served import NOW_MS, made_up_issues, made_up_runs, prepare, query_of
@@ -163,15 +167,22 @@ def bench_whole(
     index.similar_runs(query_of(issues[0], tuple(first["keywords"])), n=N_SIMILAR)
 
     def whole(i: int) -> Any:
-        issue = issues[i % len(issues)]
-        document = issue_document(issue)
-        similar = index.similar_runs(query_of(issue, tuple(document["keywords"])), n=N_SIMILAR)
         return planner.plan(
-            build_planner_input(
-                created_at_ms=NOW_MS, universe_id="unknown", job_type="code",
-                universe_defaults={}, issue=document, similar_runs=similar, space=SPACE,
-                system_state=SYSTEM,
+            build_question(
+                issue=issues[i % len(issues)], job_type="code", history=index, now_ms=NOW_MS,
+                space=SPACE, system_state=SYSTEM,
             )
+        )  # fmt: skip
+
+    kernel = KernelPlanner(PlannerSettings(mode="enforce", bundle_dir=bundle))
+    history = SimpleNamespace(index=index)
+
+    def dispatch(i: int) -> Any:
+        return kernel.decide(
+            issue=issues[i % len(issues)], job_type="code", universe_id="unknown",
+            universe_defaults={}, action_space=SPACE, history_candidates=history,
+            system_state=SYSTEM, now_ms=NOW_MS, baseline_swarm_id="serial_handoff",
+            baseline_max_candidates=1, baseline_timeout_cap_seconds=3_600,
         )  # fmt: skip
 
     def retrieval(i: int) -> Any:
@@ -180,6 +191,8 @@ def bench_whole(
 
     print_head(f"a kernel's whole decision with the MLP, ms; {len(runs):,} runs in memory")
     print_row("issue -> similar runs -> question -> plan()", timed(whole, n), *bars)
+    print_row("the same, judged and recorded: KernelPlanner", timed(dispatch, n))
+    kernel.close()
     print_row("  similar runs alone", timed(retrieval, n))
 
     began = time.thread_time()
