@@ -78,6 +78,9 @@ def _add_generate(every: Any) -> None:
     one.add_argument("--events", type=Path, metavar="FILE", help="planner_generation, JSON lines")
     one.add_argument("--agents", type=Path, metavar="DIR", help="registered agents and feedback")
     one.add_argument("--arbiter", metavar="URL", help="OpenAI-compatible endpoint to ask")
+    one.add_argument(
+        "--arbiter-first", action="store_true", help="ask it before all else, not last"
+    )
     one.add_argument("--model", metavar="M", help="the arbiter's model")
     one.add_argument("--arbiter-key-env", metavar="VAR", help="variable that holds its key")
     one.add_argument("--arbiter-timeout-s", type=float, default=60.0, metavar="S")

@@ -30,6 +30,7 @@ from planner_synthesis.command_inputs import (
     runtime_context,
     secret_of,
 )
+from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
 from planner_synthesis.explain import explain_synthesis
 from planner_synthesis.generate import generate_planner_generic
 from planner_synthesis.mcp_host import McpHost
@@ -63,6 +64,7 @@ def generate(args: argparse.Namespace) -> int:
     )
     synthesis = generate_planner_generic(
         context,
+        config=_config(args),
         sink=JsonLinesSink(args.events) if args.events else None,
         agent_registry=agents,
         proposer=_proposer(args),
@@ -77,6 +79,14 @@ def generate(args: argparse.Namespace) -> int:
     else:
         print_json(synthesis)
     return 0
+
+
+def _config(args: argparse.Namespace) -> SynthesisConfig:
+    if args.arbiter_first and not args.arbiter:
+        raise BadInput("--arbiter-first needs --arbiter")
+    return (
+        SynthesisConfig(when_proposer_is_asked="always") if args.arbiter_first else DEFAULT_CONFIG
+    )
 
 
 def _proposer(args: argparse.Namespace) -> ArbiterProposer | None:

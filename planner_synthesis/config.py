@@ -5,7 +5,7 @@ Does not: tables of words (``vocabulary``), the rules that use the numbers.
 Spec: planner-synthesis, "Matching and adaptation" and "When to synthesize an Agent"; ADR 0020.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -80,6 +80,8 @@ class SynthesisConfig(
         max_attempts: How many viable candidates are tried when preflight or dry run refuse one.
         domain: First part of the ids of what is synthesized.
         is_agent_synthesis_on: Whether complex interactions get an agent.
+        when_proposer_is_asked: Where nothing in the registry will do, or before all else; either
+            way a proposal that fails a check changes nothing but the trace (ADR 0025).
     """
 
     weights: ScoreWeights = ScoreWeights()
@@ -92,6 +94,7 @@ class SynthesisConfig(
     limits: ProgramLimits = ProgramLimits()
     domain: str = "synth.domain"
     is_agent_synthesis_on: bool = True
+    when_proposer_is_asked: Literal["when_nothing_fits", "always"] = "when_nothing_fits"
 
 
 DEFAULT_CONFIG: Final = SynthesisConfig()

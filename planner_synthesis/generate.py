@@ -64,7 +64,8 @@ def generate_planner_generic(
 
     An agent when the interaction is complex and several capabilities are needed; else the best
     viable candidate whose planner passes preflight and a dry run; else a proposal that passes the
-    same, where there is a proposer; else a planner that says what is missing.
+    same, where there is a proposer; else a planner that says what is missing. A proposal comes
+    before all of these where ``config.when_proposer_is_asked`` is "always".
 
     Args:
         context: All that is known.
@@ -72,7 +73,7 @@ def generate_planner_generic(
         sink: Gets the `planner_generation` event.
         agent_registry: Where a synthesized agent is registered. Without one an agent is only
             suggested: the planner asks for it and does not call it.
-        proposer: Asked where nothing in the registry will do; nobody by default.
+        proposer: Asked at most once, when the settings say; nobody by default.
         clock_ns: For the durations in the event; nothing else depends on it.
 
     Raises:
@@ -109,6 +110,12 @@ class _Synthesis:
 
     def run(self) -> PlannerSynthesis:
         """What comes of it."""
+        is_asked_first = self.config.when_proposer_is_asked == "always"
+        proposed = self.proposal() if is_asked_first else None
+        return proposed or self.deterministic(is_proposer_left=not is_asked_first)
+
+    def deterministic(self, *, is_proposer_left: bool) -> PlannerSynthesis:
+        """What the registry gives; where it gives nothing, a proposer who was not yet asked."""
         if self.complexity and self.config.is_agent_synthesis_on:
             plan = self.agent_plan()
             if plan is not None:
@@ -120,11 +127,8 @@ class _Synthesis:
             if not problems:
                 return self.finish(draft)
             self.reject(candidate.score.id, problems)
-        if self.proposer is not None:
-            proposed = self.proposal(self.proposer)
-            if proposed is not None:
-                return self.finish(proposed)
-        return self.fall_back(reason=_fallback_reason(self.ranking, viable))
+        proposed = self.proposal() if is_proposer_left else None
+        return proposed or self.fall_back(reason=_fallback_reason(self.ranking, viable))
 
     def reject(self, what: str, problems: tuple[str, ...]) -> None:
         """Remember why something was not returned."""
@@ -152,16 +156,18 @@ class _Synthesis:
             stub_id=agent.agent_id if agent else None,
         )  # fmt: skip
 
-    def proposal(self, proposer: Proposer) -> Draft | None:
-        """The proposer's draft, if it has one that passes."""
+    def proposal(self) -> PlannerSynthesis | None:
+        """The proposer's planner, if there is a proposer who has one that passes."""
+        if self.proposer is None:
+            return None
         try:
-            text = proposer.propose(self.context)
+            text = self.proposer.propose(self.context)
         except ProposalError as error:
             self.reject("proposal", (error.reason,))
             return None
         draft, problems = draft_of_proposal(text, self.context, config=self.config)
         self.reject("proposal", problems)
-        return draft
+        return None if draft is None else self.finish(draft)
 
     def agent_plan(self) -> AgentPlan | None:
         """An agent whose plan passed preflight and a dry run."""

@@ -128,7 +128,7 @@ def build_event(
     trace = synthesis.decision_trace
     return PlannerGenerationEvent(
         template=trace.template,
-        coverage=coverage_metrics(schema, synthesis.expects if trace.selected else ()),
+        coverage=coverage_metrics(schema, synthesis.expects),
         candidates=trace.candidates,
         selected=trace.selected,
         adapters=trace.adapters,

@@ -174,6 +174,21 @@ def test_an_arbiter_is_asked_with_its_key_from_the_environment(
     assert "CANARY" not in json.dumps(made)
 
 
+def test_an_arbiter_is_asked_first_only_when_told_so(
+    cli: Cli, history: Path, registry: Path
+) -> None:
+    keys = ":repository (get context :github_repository) :criteria (get context :criteria)"
+    code = f'(do {{:status "completed" :result (call "gh.monitor" {{:context {{{keys}}}}})}})'
+    options = ("--history", history, "--registry", registry, "--security", ALLOWED)
+    with a_local_server(lambda request: request.reply_chat(code)) as server:
+        asked = ("generate", *options, "--arbiter", server.url, "--model", "m")
+        assert cli.json(*asked)["decision_trace"]["template"] == "adapter"
+        assert len(server.seen) == 0
+        first = cli.json(*asked, "--arbiter-first")
+        assert len(server.seen) == 1
+    assert first["decision_trace"]["template"] == "proposal"
+
+
 def test_a_snapshot_of_an_mcp_server_is_written_and_used_in_a_run(cli: Cli, history: Path) -> None:
     command, out, planner = (
         f"{sys.executable} {SERVER} stdio",
@@ -264,6 +279,7 @@ TOKEN_URL = "http://u:CANARY-1@127.0.0.1:9/mcp?key=CANARY-2"
         (["generate", "--history", "{turns}", "--registry", "{turns}"], 2),
         (["generate", "--history", "{turns}", "--arbiter", "http://h"], 2),
         (["generate", "--history", "{turns}", "--arbiter", "ftp://h", "--model", "m"], 2),
+        (["generate", "--history", "{turns}", "--arbiter-first"], 2),
         (["generate", "--history", "{turns}", "--arbiter", "http://h", "--model", "m", "--arbiter-key-env", "NO_SUCH"], 2),
         (["generate", "--history", "{bad}"], 2), (["generate", "--history", "{deep}"], 2),
         (["run", "{planner}", "--context", "{bad}", "--stub"], 2), (["run", "{planner}", "--context", "{empty}"], 2),

@@ -275,9 +275,10 @@ class Says:
     """A proposer that says one thing."""
 
     def __init__(self, text: str | None) -> None:
-        self.text = text
+        self.text, self.n_asked = text, 0
 
     def propose(self, context: PlannerGenContext) -> str:
+        self.n_asked += 1
         if self.text is None:
             raise ProposalError("it timed out")
         return self.text
@@ -314,6 +315,57 @@ def test_a_proposal_that_fails_a_check_is_replaced_by_the_fallback_with_the_reas
     assert any(why in problem for problem in synthesis.decision_trace.rejected), (
         synthesis.decision_trace.rejected
     )
+
+
+ASK_FIRST = SynthesisConfig(when_proposer_is_asked="always")
+
+
+def test_a_proposer_is_asked_before_all_else_only_where_the_settings_say_so() -> None:
+    for config, n_asked, template in ((SynthesisConfig(), 0, "direct"), (ASK_FIRST, 1, "proposal")):
+        memory, says = MemorySink(), Says(GOOD)
+        asked = request(EXACT, WATCH, TRIAGE)
+        synthesis = generate_planner_generic(asked, config=config, proposer=says, sink=memory)
+        assert (says.n_asked, synthesis.decision_trace.template) == (n_asked, template)
+        (event,) = memory.events
+        assert (event.template, event.rejected, event.coverage.n_covered) == (template, (), 2)
+
+
+@pytest.mark.parametrize("caps", [(EXACT,), (RENAMED,), (WATCH, TRIAGE), ()])
+@pytest.mark.parametrize("text", [None, "not (rtfs", GOOD.replace("github.watch", "rm.rf")])
+def test_a_refused_first_proposal_changes_nothing_but_the_reasons_told(
+    caps: tuple[CapabilityCard, ...], text: str | None
+) -> None:
+    memory, says = MemorySink(), Says(text)
+    alone = generate_planner_generic(request(*caps))
+    tried = generate_planner_generic(request(*caps), config=ASK_FIRST, proposer=says, sink=memory)
+    reasons = tried.decision_trace.rejected
+    assert says.n_asked == 1
+    assert reasons
+    assert all(reason.startswith("proposal: ") for reason in reasons)
+    assert memory.events[0].rejected == reasons
+    quiet = msgspec.structs.replace(tried.decision_trace, rejected=())
+    assert msgspec.structs.replace(tried, decision_trace=quiet) == alone
+
+
+def test_a_first_proposal_comes_before_an_agent_and_a_refused_one_leaves_the_agent(
+    tmp_path: Path,
+) -> None:
+    def made(folder: str, proposer: Says | None) -> PlannerSynthesis:
+        registry = AgentRegistry(tmp_path / folder)
+        return generate_planner_generic(
+            complex_request(), config=ASK_FIRST, agent_registry=registry, proposer=proposer
+        )
+
+    alone, refused = made("alone", None), made("refused", Says("nil"))
+    assert alone.agent is not None
+    assert (refused.rtfs, refused.agent) == (alone.rtfs, alone.agent)
+    asked = complex_request().schema.params
+    keys = " ".join(f":{param.key} (get context :{param.key})" for param in asked)
+    call = complex_request().registry_caps[0].id
+    text = f'(do {{:status "completed" :result (call "{call}" {{:context {{{keys}}}}})}})'
+    proposed = made("proposed", Says(text))
+    assert (proposed.decision_trace.template, proposed.agent) == ("proposal", None)
+    assert AgentRegistry(tmp_path / "proposed").cards() == ()
 
 
 def test_the_event_tells_scores_adapters_and_durations_but_no_answer(tmp_path: Path) -> None:
