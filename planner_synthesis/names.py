@@ -10,6 +10,7 @@ and each distinct key is looked up once.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import compress
 from typing import Final, NamedTuple
 
 from planner_synthesis.vocabulary import SKILL_HINTS, SYNONYMS
@@ -27,7 +28,8 @@ MIN_SLIP_LETTERS: Final = 5
 MAX_SLIP_LETTERS: Final = 64
 
 _COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
-_BLANKS: Final = "_-/. :"
+_BLANKS: Final = "_- :"
+_NAMESPACE_ENDS: Final = "/."
 _GROUP_OF: Final = {word: group for group in SYNONYMS for word in group}
 
 
@@ -50,10 +52,13 @@ def compact(key: str) -> str:
     >>> compact("Repo_Name"), compact("repoName"), compact("trip/dates")
     ('reponame', 'reponame', 'tripdates')
     """
-    spelled = key.lower()
-    for blank in _BLANKS:
-        spelled = spelled.replace(blank, "")
-    return spelled
+    return _without(_NAMESPACE_ENDS, _without(_BLANKS, key.lower()))
+
+
+def _without(chars: str, text: str) -> str:
+    for char in chars:
+        text = text.replace(char, "")
+    return text
 
 
 def tail(key: str) -> str:
@@ -115,20 +120,20 @@ class NameMatcher:
 
     def that_may_be_linked(self, keys: Collection[str]) -> Iterable[str]:
         """Those of many keys that may have links: most have none and are passed over quickly."""
-        names, openings, lengths = self._names, self._short, self._lengths
-        spelled = _spelled_at_once(keys)
-        if spelled is None:
+        names, lengths = self._names, self._lengths
+        lines = _without(_BLANKS, "\n".join(keys).lower())
+        spelled = _without(_NAMESPACE_ENDS, lines).split("\n")
+        if len(spelled) != len(keys):  # a key has a line break, or there is none
             return keys
-        may = [
+        may = list(compress(keys, map(names.__contains__, spelled)))
+        fits = list(map(lengths.__contains__, map(len, spelled)))
+        may += [
             key
-            for key, name in zip(keys, spelled, strict=True)
-            if name in names or (len(name) in lengths and (name[:1], len(name) - 1) in openings)
+            for key, name in zip(compress(keys, fits), compress(spelled, fits), strict=True)
+            if (name[:1], len(name) - 1) in self._short
         ]
-        together = "".join(keys)
-        if "/" in together or "." in together:
-            tails = [key.rpartition("/")[2].rpartition(".")[2] for key in keys]
-            ends = _spelled_at_once(tails) or ()
-            may += [key for key, name in zip(keys, ends, strict=True) if name in names]
+        if "/" in lines or "." in lines:
+            may += compress(keys, map(names.__contains__, _ends(keys, lines)))
         return [*may, *(key for key in self._same if key in keys)]
 
     def links(self, key: str) -> tuple[NameLink, ...]:
@@ -149,10 +154,12 @@ class NameMatcher:
         return tuple(links[index] for index in sorted(links))
 
 
-def _spelled_at_once(keys: Collection[str]) -> list[str] | None:
-    """All keys in normal spelling by a few passes over one text; None if a key has a line break."""
-    spelled = compact("\n".join(keys)).split("\n")
-    return spelled if len(spelled) == len(keys) else None
+def _ends(keys: Collection[str], lines: str) -> list[str]:
+    """Keys without their namespaces in normal spelling, from their lines without other blanks."""
+    if lines.isascii():
+        return [line.rpartition("/")[2] for line in lines.replace(".", "/").split("\n")]
+    # a sigma's lower case depends on what stands before it, even before a dot
+    return [compact(tail(key)) for key in keys]
 
 
 def _one_letter_less(name: str) -> set[str]:

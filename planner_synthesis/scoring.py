@@ -35,7 +35,7 @@ from planner_synthesis.types import (
     PlannerGenContext,
 )
 
-_BATCH: Final = 2_000  # cards
+_BATCH: Final = 1_000  # cards
 _UNKNOWN: Final = (0, 0)
 _VIABLE: Final = 1 << 62  # above any score: what may be called comes before what may not
 
@@ -173,10 +173,13 @@ class _Scorer:
     def bounds(self, cards: Iterable[CapabilityCard]) -> dict[int, list[Card]]:
         """Cards that share a key with the schema, by what their rank cannot pass."""
         known, found = self._known, dict[int, list[Card]]()
+        linked = known.keys()
         for card in cards:
             keys = card.expects_context_keys
             if card.inputs:
                 bits, sure, n_unmet, n = self._bound_of_inputs(card)
+            elif linked.isdisjoint(keys):
+                continue
             else:
                 bits = sure = n_unmet = 0
                 if len(set(keys)) != len(keys):

@@ -75,6 +75,11 @@ def allowed_cards(
     n_shut = sum(card.id in shut for card in all_caps) if shut else 0
     n_shut += sum(card.agent_id in shut for card in all_agents) if shut else 0
     out = torn | shut
+    if not out:
+        return AllowedCards(
+            capabilities=tuple(caps.values()), agents=tuple(by_agent.values()),
+            n_not_allowed=0, n_conflicting=0,
+        )  # fmt: skip
     torn_only = torn - shut
     return AllowedCards(
         capabilities=tuple([card for card in caps.values() if card.id not in out]),
@@ -96,6 +101,9 @@ def _forbidden_ids(
     security: RuntimeContext,
 ) -> set[str]:
     """Ids of which at least one card is forbidden."""
+    is_bound_by_effects = security.allowed_effects is not None or bool(security.denied_effects)
+    if security.level == "full" and not is_bound_by_effects:
+        return set()
     claims = [(card.id, card.effects) for card in capabilities]
     claims += [(card.agent_id, card.effects) for card in agents]
     if security.level == "pure":
@@ -104,7 +112,7 @@ def _forbidden_ids(
     if security.level == "controlled":
         allowed = frozenset(security.allowed_capabilities)
         shut = {card_id for card_id, _ in claims if card_id not in allowed}
-    if security.allowed_effects is not None or security.denied_effects:
+    if is_bound_by_effects:
         verdicts = {effects: security.are_effects_allowed(effects) for _, effects in claims}
         shut |= {card_id for card_id, effects in claims if not verdicts[effects]}
     return shut

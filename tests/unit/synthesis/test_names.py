@@ -1,7 +1,7 @@
 """Which keys are taken for one, and how sure that is."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner_synthesis.matching import SchemaView, input_specs, match_inputs
@@ -51,6 +51,24 @@ def test_a_link_is_there_whatever_the_keys_and_always_to_itself(ours: str, their
     assert link(ours, ours) == (100, "same name")
     found = link(ours, theirs)
     assert found is None or 0 < found[0] <= 100
+
+
+PARTS = st.sampled_from(
+    ["repo", "Repo_Name", "reponame", "reponames", "criteria", "critera", "criterria", "limit", "n",
+     "\u03a3", "\u03c3", "A", "ns", "1", "\u0130", "b c", "\n", ""])  # fmt: skip
+NAMED = st.lists(st.tuples(PARTS, st.sampled_from(["", "/", ".", "-", "_", ":"])), max_size=4).map(
+    lambda parts: "".join(part + mark for part, mark in parts)
+)
+
+
+@given(st.sets(NAMED, max_size=4), st.sets(NAMED | st.text(max_size=6), max_size=8))
+@example({"\u03c3"}, {"A.\u03a3"})
+def test_the_quick_pass_over_many_keys_misses_none_that_has_a_link(
+    ours: set[str], theirs: set[str]
+) -> None:
+    matcher = NameMatcher(sorted(ours), ())
+    linked = {key for key in theirs if matcher.links(key)}
+    assert linked <= set(matcher.that_may_be_linked(theirs))
 
 
 def matched(params: list[ParamSpec], card: CapabilityCard, *skills: str) -> dict[str, str]:
