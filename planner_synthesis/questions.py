@@ -43,6 +43,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         phrase: Words of the thing asked for; empty when the prompt has none.
         content: All its telling words, in order: two questions with the same ones are the same.
+            Words that only say that it is asked once more are no part of it.
         options: What may be answered; empty when anything may.
         default: Text of the default that the prompt offers.
         is_revision: It asks to change an answer.
@@ -71,17 +72,39 @@ def parse_question(prompt: str) -> Question:
     prompt = prompt[:MAX_PROMPT_CHARS]
     asked = _asked_part(prompt)
     words = words_in(asked)
-    phrase = _phrase(words)
+    is_revision = _is_revision(words)
+    asides = words_of.ANEW | words_of.REVISIONS if is_revision else words_of.ANEW
+    told = [word for word in words if word not in asides]
+    told = told if _telling(told) else words
     default = _DEFAULT.search(prompt)
     return Question(
-        phrase=phrase,
-        content=tuple(word for word in words if word not in words_of.STOPWORDS),
+        phrase=_phrase(told),
+        content=_telling(told),
         opening=words[0] if words else "",
         options=_options(prompt),
         default=default["value"].strip(" .\"'") if default else None,
         is_optional=bool(default or _OPTIONAL.search(prompt)),
-        is_revision=bool(set(words) & words_of.REVISIONS),
+        is_revision=is_revision,
     )
+
+
+def _telling(words: list[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in words_of.STOPWORDS)
+
+
+def _is_revision(words: list[str]) -> bool:
+    """Whether words ask to change an answer: "refine ...", "change it to", "... instead".
+
+    A verb of change after a question word is part of what is asked: "which one should I update".
+    """
+    if set(words) & words_of.ANEW_FOR_ANSWERS:
+        return True
+    is_asked = False
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        is_asked = is_asked or word in words_of.INTERROGATIVES
+        if word in words_of.REVISIONS and (not is_asked or following in words_of.REFERENCES):
+            return True
+    return False
 
 
 def _asked_part(prompt: str) -> str:

@@ -29,8 +29,9 @@ _DATE_CUES: Final = frozenset({"date", "day", "deadline"})
 def schema_from_history(turns: Iterable[InteractionTurn]) -> ParamSchema:
     """The parameters of an interaction, in the order they were first asked.
 
-    The latest answer counts. A question asked again, in the same telling words or as a revision,
-    is the same parameter; any other question is another one, however alike they begin.
+    The latest answer counts. A question asked again in the same telling words is the same
+    parameter, and so is a revision that tells nothing else; any other question is another one,
+    however alike they begin.
     """
     ordered = sorted(turns, key=lambda turn: (turn.turn_index, turn.prompt, turn.answer or ""))
     is_travel = _is_about_travel(ordered)
@@ -68,11 +69,12 @@ def _key_for(question: Question, *, is_travel: bool, asked: dict[str, frozenset[
     concept = _concept(question, is_travel=is_travel)
     if concept is not None:
         return concept
-    words = list(question.phrase)
+    words = list(question.phrase or question.content[:1])
     key = "_".join(words)
     content = frozenset(question.content)
-    if question.is_revision and key in asked:
-        return key
+    revised = _revised_key(key, content, asked) if question.is_revision else None
+    if revised is not None:
+        return revised
     for word in (*question.content, None):
         if asked.get(key, content) == content:
             return key
@@ -83,6 +85,16 @@ def _key_for(question: Question, *, is_travel: bool, asked: dict[str, frozenset[
     while asked.get(key, content) != content:
         key, n = f"{stem}_{n}", n + 1
     return key
+
+
+def _revised_key(key: str, content: frozenset[str], asked: dict[str, frozenset[str]]) -> str | None:
+    """The parameter that a revision is about: it names it, and tells nothing that is not of it."""
+    about = [
+        known
+        for known, first in asked.items()
+        if content <= first and (known == key or content.issuperset(known.split("_")))
+    ]
+    return max(about, key=lambda known: (known == key, len(known), known), default=None)
 
 
 def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:

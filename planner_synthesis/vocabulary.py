@@ -26,8 +26,12 @@ COURTESIES: Final = frozenset(
     " share describe indicate list say prefer use".split()
 )
 REVISIONS: Final = frozenset(
-    "refine change update adjust revise correct clarify narrow reconsider modify again".split()
+    "refine change update adjust revise correct clarify narrow reconsider modify".split()
 )
+REFERENCES: Final = frozenset("it them this that".split())  # "change it to": an earlier answer
+# said when something is asked once more; they name nothing
+ANEW: Final = frozenset("again instead now actually".split())
+ANEW_FOR_ANSWERS: Final = frozenset("again instead".split())  # an answer was there before
 # words that end the thing asked for: what follows says what it is for
 PHRASE_ENDS: Final = AUXILIARIES | PRONOUNS | PREPOSITIONS - {"of"}
 STOPWORDS: Final = INTERROGATIVES | AUXILIARIES | DETERMINERS | PRONOUNS | PREPOSITIONS | COURTESIES

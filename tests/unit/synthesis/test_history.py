@@ -48,6 +48,53 @@ def test_the_same_question_in_other_little_words_is_one_parameter() -> None:
     assert keys("What is the budget?", "What budget do you have?") == ["budget"]
 
 
+TRIAGE = "What criteria should trigger automatic triage? (e.g., label:critical, no assignee)"
+
+
+@pytest.mark.parametrize(("first", "again"), [
+    (TRIAGE, "What criteria should trigger automatic triage instead?"), (TRIAGE, "What criteria instead?"),
+    (TRIAGE, "Now what criteria should trigger automatic triage?"), (TRIAGE, "What should the criteria be instead?"),
+    (TRIAGE, "Could you narrow the criteria that trigger triage?"), (TRIAGE, "Please clarify what criteria you want."),
+    ("What is your budget?", "What budget should we change it to?"), ("What is your budget now?", "What is your budget?"),
+    ("Could you refine your budget?", "What is your budget?"),
+    ("How many issues at most?", "Could you change how many issues you want?"),
+    ("Which repository should I monitor?", "Which repository should I actually monitor?"),
+])  # fmt: skip
+def test_a_refinement_phrased_anew_is_the_same_parameter(first: str, again: str) -> None:
+    (param,) = schema_from_history(turns((first, "one"), (again, "another"))).params
+    assert (param.key, param.answer, param.n_refinements) == (only(first).key, "another", 1)
+    assert param.prompt == first
+
+
+@pytest.mark.parametrize(("first", "other"), [
+    (TRIAGE, "What criteria should close an issue instead?"), (TRIAGE, "What criteria should trigger an update?"),
+    (TRIAGE, "Could you refine the criteria for closing issues?"), (TRIAGE, "What criteria should trigger manual triage now?"),
+    (TRIAGE, "What triage?"), ("What version should I install?", "What version should I update?"),
+    ("Which repository should I monitor?", "How should I update the repository?"),
+    ("Which repository should I monitor?", "Which repository should I change?"),
+    ("What file should I delete?", "What file do you need now?"), ("What is your budget?", "What is the laptop budget instead?"),
+    ("How many issues?", "How many labels instead?"),
+])  # fmt: skip
+def test_another_question_stays_another_parameter_however_it_begins_or_ends(
+    first: str, other: str
+) -> None:
+    params = schema_from_history(turns((first, "one"), (other, "another"))).params
+    assert [(param.answer, param.n_refinements) for param in params] == [("one", 0), ("another", 0)]
+    assert params[0].key == only(first).key
+
+
+def test_a_revision_is_of_the_parameter_that_it_names() -> None:
+    asked = (TRIAGE, "What criteria should close an issue?")
+    assert keys(*asked, "Could you refine the criteria that close an issue?") == keys(*asked)
+    named = schema_from_history(turns(*((q, "x") for q in asked), (f"{asked[1]} Again?", "y")))
+    assert [param.answer for param in named.params] == ["x", "y"]
+
+
+def test_a_question_of_nothing_but_little_words_does_not_vanish() -> None:
+    for prompt in ("Now?", "What now?", "Again?", "What instead?", "Please change it."):
+        assert (only(prompt, "x").answer, only(prompt).key != "") == ("x", True)
+
+
 def test_a_filename_is_nobodys_name() -> None:
     assert keys("What is the filename?", "What is your name?") == ["filename", "person/name"]
     assert keys("What is the name of your cat?", "Which user name?") == ["cat_name", "user_name"]
