@@ -73,7 +73,9 @@ def parse_question(prompt: str) -> Question:
     asked = _asked_part(prompt)
     words = words_in(asked)
     is_revision = _is_revision(words)
-    asides = words_of.ANEW | words_of.REVISIONS if is_revision else words_of.ANEW
+    asides = words_of.ANEW | (words_of.REVISIONS if is_revision else frozenset())
+    if not words_of.ANEW_FOR_ANSWERS.isdisjoint(words):
+        asides |= words_of.OTHERS
     told = [word for word in words if word not in asides]
     told = told if _telling(told) else words
     default = _DEFAULT.search(prompt)

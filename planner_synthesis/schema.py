@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from planner_synthesis import vocabulary as words_of
+from planner_synthesis.names import tail
 from planner_synthesis.questions import Question, parse_question, words_in
 from planner_synthesis.types import InteractionTurn, ParamSchema, ParamSpec, ParamType, Scalar
 
@@ -41,8 +42,10 @@ def schema_from_history(turns: Iterable[InteractionTurn]) -> ParamSchema:
         question = parse_question(turn.prompt)
         if not question.content and not question.phrase:
             continue
-        key = _key_for(question, is_travel=is_travel, asked=asked)
-        asked.setdefault(key, frozenset(question.content))
+        concept = _concept(question, is_travel=is_travel)
+        telling = _telling(question, concept)
+        key = _key_for(question, concept or _phrase_key(question), telling, asked)
+        asked.setdefault(key, telling)
         params[key] = _merged(params.get(key), _param(key, turn, question))
     return ParamSchema(params=tuple(params.values()))
 
@@ -60,41 +63,63 @@ def _concept(question: Question, *, is_travel: bool) -> str | None:
     if is_travel:
         if question.phrase[:1] == ("when",) and set(question.content) & words_of.GOING:
             return "trip/dates"
-        if phrase in words_of.TRAVEL_CONCEPTS:
-            return words_of.TRAVEL_CONCEPTS[phrase]
+        of_journey = " ".join(word for word in question.phrase if word not in words_of.JOURNEY)
+        if of_journey in words_of.TRAVEL_CONCEPTS:
+            return words_of.TRAVEL_CONCEPTS[of_journey]
     return words_of.CONCEPTS.get(phrase)
 
 
-def _key_for(question: Question, *, is_travel: bool, asked: dict[str, frozenset[str]]) -> str:
-    concept = _concept(question, is_travel=is_travel)
-    if concept is not None:
-        return concept
-    words = list(question.phrase or question.content[:1])
-    key = "_".join(words)
+def _telling(question: Question, concept: str | None) -> frozenset[str]:
+    """What tells a question from others; a concept's key stands for all words that mean it."""
     content = frozenset(question.content)
-    revised = _revised_key(key, content, asked) if question.is_revision else None
+    if concept is None:
+        return content
+    meant = words_of.GOING | words_of.JOURNEY
+    if meant.isdisjoint(question.phrase):
+        meant |= frozenset(question.phrase)
+    return content - meant | _words_of_key(concept)
+
+
+def _phrase_key(question: Question) -> str:
+    return "_".join(question.phrase or question.content[:1])
+
+
+def _words_of_key(key: str) -> frozenset[str]:
+    return frozenset(re.split("[_/]", key))
+
+
+def _key_for(
+    question: Question, key: str, telling: frozenset[str], asked: dict[str, frozenset[str]]
+) -> str:
+    """The key of the question that this one repeats or revises; else a key that is new."""
+    revised = _revised_key(key, telling, asked) if question.is_revision else None
     if revised is not None:
         return revised
-    for word in (*question.content, None):
-        if asked.get(key, content) == content:
+    for word in question.content:
+        if asked.get(key, telling) == telling:
             return key
-        if word is not None and word not in words:
-            words.append(word)
-            key = "_".join(words)
+        if word in telling and word not in _words_of_key(key):
+            key = f"{key}_{word}"
     stem, n = key, 2
-    while asked.get(key, content) != content:
+    while asked.get(key, telling) != telling:
         key, n = f"{stem}_{n}", n + 1
     return key
 
 
-def _revised_key(key: str, content: frozenset[str], asked: dict[str, frozenset[str]]) -> str | None:
-    """The parameter that a revision is about: it names it, and tells nothing that is not of it."""
+def _revised_key(key: str, telling: frozenset[str], asked: dict[str, frozenset[str]]) -> str | None:
+    """The one parameter that a revision names and tells nothing new about; None if it could be two.
+
+    Where one of several was asked in just these words, it is that one.
+    """
     about = [
         known
         for known, first in asked.items()
-        if content <= first and (known == key or content.issuperset(known.split("_")))
+        if telling <= first
+        and (f"{known}_".startswith(f"{key}_") or telling >= _words_of_key(tail(known)))
     ]
-    return max(about, key=lambda known: (known == key, len(known), known), default=None)
+    exact = [known for known in about if asked[known] == telling]
+    candidates = exact or about
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:

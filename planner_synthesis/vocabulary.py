@@ -30,8 +30,9 @@ REVISIONS: Final = frozenset(
 )
 REFERENCES: Final = frozenset("it them this that".split())  # "change it to": an earlier answer
 # said when something is asked once more; they name nothing
-ANEW: Final = frozenset("again instead now actually".split())
-ANEW_FOR_ANSWERS: Final = frozenset("again instead".split())  # an answer was there before
+ANEW: Final = frozenset("again instead rather now actually".split())
+ANEW_FOR_ANSWERS: Final = frozenset("again instead rather".split())  # an answer was there before
+OTHERS: Final = frozenset("other another different new".split())  # "another city instead"
 # words that end the thing asked for: what follows says what it is for
 PHRASE_ENDS: Final = AUXILIARIES | PRONOUNS | PREPOSITIONS - {"of"}
 STOPWORDS: Final = INTERROGATIVES | AUXILIARIES | DETERMINERS | PRONOUNS | PREPOSITIONS | COURTESIES
@@ -46,13 +47,14 @@ CONCEPTS: Final[Mapping[str, str]] = {
 # what it is called where the interaction is about a journey
 TRAVEL_CONCEPTS: Final[Mapping[str, str]] = {
     "destination": "trip/destination", "city": "trip/destination",
-    "dates": "trip/dates", "travel dates": "trip/dates",
+    "dates": "trip/dates",
     "budget": "trip/budget", "price": "trip/budget", "cost": "trip/budget",
     "interests": "trip/interests", "duration": "trip/duration", "length": "trip/duration",
 }  # fmt: skip
 TRAVEL_WORDS: Final = frozenset(
     "travel trip journey flight flights hotel hotels vacation holiday itinerary visit".split()
 )
+JOURNEY: Final = frozenset("trip travel journey vacation holiday".split())
 GOING: Final = frozenset("go going travel visit fly leave depart stay".split())
 # answers that name a thing rather than a quantity, however many digits they have
 IDENTIFIERS: Final = frozenset(

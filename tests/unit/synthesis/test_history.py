@@ -57,6 +57,8 @@ TRIAGE = "What criteria should trigger automatic triage? (e.g., label:critical, 
     (TRIAGE, "Could you narrow the criteria that trigger triage?"), (TRIAGE, "Please clarify what criteria you want."),
     ("What is your budget?", "What budget should we change it to?"), ("What is your budget now?", "What is your budget?"),
     ("Could you refine your budget?", "What is your budget?"),
+    ("Which labels?", "Which labels would you rather use?"), ("Please enter the city", "Please enter another city instead"),
+    (TRIAGE, "What other criteria should trigger triage instead?"),
     ("How many issues at most?", "Could you change how many issues you want?"),
     ("Which repository should I monitor?", "Which repository should I actually monitor?"),
 ])  # fmt: skip
@@ -88,6 +90,36 @@ def test_a_revision_is_of_the_parameter_that_it_names() -> None:
     assert keys(*asked, "Could you refine the criteria that close an issue?") == keys(*asked)
     named = schema_from_history(turns(*((q, "x") for q in asked), (f"{asked[1]} Again?", "y")))
     assert [param.answer for param in named.params] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "anew", ["What criteria instead?", "Could you refine the criteria?", "Instead?"]
+)
+def test_a_revision_of_what_could_be_two_changes_neither(anew: str) -> None:
+    asked = ((TRIAGE, "a"), ("What criteria should close an issue?", "b"), (anew, "c"))
+    params = schema_from_history(turns(*asked)).params
+    assert [(param.answer, param.n_refinements) for param in params] == [
+        ("a", 0), ("b", 0), ("c", 0)]  # fmt: skip
+
+
+def test_one_concept_asked_of_two_things_is_two_parameters() -> None:
+    assert keys("What is the budget for hotels?", "What is the budget for flights?",
+                "What should the budget for flights be instead?") == [
+        "trip/budget", "trip/budget_flights"]  # fmt: skip
+    assert keys("When do you leave Paris?", "When do you leave London?", "Which hotel?")[:2] == [
+        "trip/dates", "trip/dates_london"]  # fmt: skip
+    assert keys("What is your name?", "What is your name for the badge?") == [
+        "person/name", "person/name_badge"]  # fmt: skip
+    assert keys("Which risk tolerance for stocks?", "Which risk appetite for bonds?",
+                "Change the risk tolerance for bonds") == [
+        "investment/risk_tolerance", "investment/risk_tolerance_bonds"]  # fmt: skip
+
+
+def test_one_concept_in_other_words_is_one_parameter() -> None:
+    assert keys("Where would you like to go?", "Which city do you want to visit?") == [
+        "trip/destination"]  # fmt: skip
+    assert keys("What is the budget of the trip?", "What cost?", "Refine your budget") == [
+        "trip/budget"]  # fmt: skip
 
 
 def test_a_question_of_nothing_but_little_words_does_not_vanish() -> None:
