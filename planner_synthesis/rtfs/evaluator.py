@@ -70,7 +70,7 @@ from planner_synthesis.rtfs.values import (
 
 
 def evaluate(
-    text_or_forms: str | Iterable[Form],
+    text_or_forms: Form | Iterable[Form],
     *,
     mode: Literal["program", "expression"] = "program",
     host: Host | None = None,
@@ -80,7 +80,8 @@ def evaluate(
     """The value of a program, or of one expression.
 
     Args:
-        text_or_forms: RTFS text, or the forms of a program.
+        text_or_forms: RTFS text, the forms of a program as ``read_program`` gives them, or one form
+            as ``read_expression`` gives it. A Python string is text, never a string that was read.
         mode: ``program`` evaluates every form in order and gives the last one's value (``nil`` for
             none); ``expression`` takes the one form at the very start and ignores the rest.
         host: Where calls and steps go; a ``StubHost`` that allows everything if there is none.
@@ -95,8 +96,10 @@ def evaluate(
     if isinstance(text_or_forms, str):
         is_program = mode == "program"
         forms = read_program(text_or_forms) if is_program else (read_expression(text_or_forms),)
-    else:
+    elif isinstance(text_or_forms, Iterable):
         forms = tuple(text_or_forms) if mode == "program" else tuple(text_or_forms)[:1]
+    else:
+        forms = (text_or_forms,)
     evaluator = Evaluator(StubHost() if host is None else host, Meter(limits or Limits()))
     environment = Environment(parent=Environment(names={**BUILTINS, "call": evaluator.call}))
     if context is not None:

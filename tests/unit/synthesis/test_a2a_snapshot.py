@@ -132,7 +132,7 @@ def test_the_older_well_known_address_is_asked_too() -> None:
 )
 def test_whatever_a_server_does_ends_in_time_in_a_row(behave: Any) -> None:
     with a_local_server(behave) as server:
-        reading = A2aCards(location=server.url + "/card.json", timeout_s=3.0).read()
+        reading = A2aCards(location=server.url + "/card.json", timeout_s=1.0).read()
         assert len(server.seen) == 1, "nothing else was asked"
     assert (reading.agents, [row.kind for row in reading.quarantine]) == ((), ["source"])
 

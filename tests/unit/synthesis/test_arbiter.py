@@ -143,7 +143,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50
 def test_whatever_an_endpoint_does_ends_in_time_with_a_reason(
     behave: Callable[[Request], None], reason: str
 ) -> None:
-    told = why_not(asked(behave, timeout_s=1.0 if reason == "timeout" else 20.0))
+    told = why_not(asked(behave, timeout_s=0.5 if reason == "timeout" else 20.0))
     assert told.startswith(f"proposal: arbiter: {reason}: ")
     assert "CANARY" not in told
 

@@ -63,7 +63,8 @@ def test_bad_tools_are_rows_and_cost_no_other() -> None:
 def test_a_server_that_misbehaves_ends_in_a_row_and_keeps_what_came(
     mode: str, n_tools: int, reason: str
 ) -> None:
-    reading = a_rude_server(mode, timeout_s=6, max_tools=20).read()
+    timeout_s = 6 if n_tools else 3  # long enough for what is to come
+    reading = a_rude_server(mode, timeout_s=timeout_s, max_tools=20).read()
     (row,) = [row for row in reading.quarantine if row.kind == "source"]
     assert row.reason
     assert reason in row.reason
@@ -105,7 +106,7 @@ def test_a_server_that_is_not_there_is_one_row_without_secrets(server: McpServer
 def test_an_http_server_that_does_not_speak_mcp_ends_in_a_row(behave: Any) -> None:
     with a_local_server(behave) as local:
         server = McpServer(
-            server="s", url=local.url, timeout_s=4, headers={"Authorization": "Bearer CANARY-7777"}
+            server="s", url=local.url, timeout_s=2, headers={"Authorization": "Bearer CANARY-7777"}
         )
         reading = server.read()
         assert {path for _, path, _, _ in local.seen} == {"/"}

@@ -23,6 +23,8 @@ from planner_synthesis.rtfs import (
     Vector,
     evaluate,
     from_python,
+    read_expression,
+    read_program,
     to_json,
 )
 from planner_synthesis.rtfs.errors import BadJson
@@ -297,6 +299,14 @@ def test_evaluation_of_any_form_stays_within_its_budget(form: Form) -> None:
     with suppress(RtfsError):
         evaluate([form, form], host=host, limits=Limits(steps=50, depth=10, size=50))
     assert len(host.log) <= 50
+
+
+@pytest.mark.parametrize("source", ["(+ 1 2)", "[1 2]", "{:a 1}", "nil", "7", ":k"])
+@pytest.mark.parametrize("mode", ["program", "expression"])
+def test_what_a_reader_gives_can_be_evaluated(source: str, mode: Any) -> None:
+    value = evaluate(source)
+    assert evaluate(read_program(source), mode=mode) == value
+    assert evaluate(read_expression(source), mode=mode) == value
 
 
 def test_data_that_no_value_stands_for_is_refused() -> None:
