@@ -1,7 +1,8 @@
 """``sign``, ``publish`` and ``rollback``: a bundle on its way to the kernels.
 
-Belongs here: arguments, lines printed. Does not: work (``release``, ``planner_runtime.channels``).
-``publish`` and ``rollback`` run on the base distribution; ``sign`` needs the extra ``sign``.
+Belongs here: arguments, lines printed. Does not: work (``release``,
+``planner_runtime.bundles.channels``). ``publish`` and ``rollback`` run on the base distribution;
+``sign`` needs the extra ``sign``.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from planner_pipeline.command_parts import print_json
 from planner_pipeline.release.publish import publish_bundle
 from planner_runtime.bundle import Trust
-from planner_runtime.channels import promote, rollback
+from planner_runtime.bundles.channels import promote, rollback
 
 
 def _now_ms() -> int:

@@ -1,9 +1,9 @@
 """PlannerModelBundle: a directory checked against its manifest before anything in it is used.
 
-Belongs here: what the files of a bundle mean, and naming what is wrong with which file.
-Does not: getting at their bytes (``bundle_files``), older manifests (``bundle_protocol``), whose
-they are (``signature``), writing one (``planner_pipeline.release``), deciding (``planner``).
-Spec: section 11; reference/reliability.md 1 (loader order).
+Belongs here: what the files of a bundle mean, and naming what is wrong with which file. Does not:
+getting at their bytes (``bundles.files``), older manifests (``bundles.protocol``), whose they are
+(``bundles.signature``), writing one (``planner_pipeline.release``), deciding (``planner``). Spec:
+section 11; reference/reliability.md 1 (loader order).
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from planner_runtime.actions import ActionSpace, action_space_of
-from planner_runtime.bundle_files import (
+from planner_runtime.bundles.files import (
     MANIFEST,
     MODEL,
     SIGNATURE,
@@ -20,13 +20,15 @@ from planner_runtime.bundle_files import (
     Fault,
     read_files,
 )
-from planner_runtime.bundle_protocol import (
+from planner_runtime.bundles.onnx_graph import ALLOWED_OPS, GraphError, graph_faults, read_graph
+from planner_runtime.bundles.protocol import (
     PROTOCOL,
     canonical_fault,
     decode_member,
     manifest_id,
     parse_manifest,
 )
+from planner_runtime.bundles.signature import Trust, verify_signature
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts.bundle_manifest import BundleManifest
 from planner_runtime.contracts.canonical import sha256_hex
@@ -36,13 +38,11 @@ from planner_runtime.contracts.reading import ContractError, read_document
 from planner_runtime.decode import output_widths, temperature_names
 from planner_runtime.features import feature_spec_hash
 from planner_runtime.kernel_config import KernelConfig
-from planner_runtime.onnx_graph import ALLOWED_OPS, GraphError, graph_faults, read_graph
-from planner_runtime.outcome_features import OUTCOME_FEATURES, outcome_spec_hash
-from planner_runtime.outcome_model import MODEL_OUTPUTS, OutcomeCalibration
-from planner_runtime.outcome_policy import OutcomePolicy
-from planner_runtime.signature import Trust, verify_signature
+from planner_runtime.outcomes.features import OUTCOME_FEATURES, outcome_spec_hash
+from planner_runtime.outcomes.model import MODEL_OUTPUTS, OutcomeCalibration
+from planner_runtime.outcomes.policy_file import OutcomePolicy
+from planner_runtime.outcomes.track_record import TrackRecordState
 from planner_runtime.tokenizer import vocab_hash
-from planner_runtime.track_record import TrackRecordState
 
 __all__ = [
     "ACTION_SPACE",

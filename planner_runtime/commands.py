@@ -1,7 +1,7 @@
 """The serving commands, shared by ``python -m planner_runtime`` and ``cyntra-planner``.
 
 Belongs here: ``plan``, ``verify`` and ``explain``, with no dependency beyond the runtime's own.
-Does not: ``serve`` (``serve_command``), anything that trains. Exit codes: 0 done, 1 the work
+Does not: ``serve`` (``sidecar.command``), anything that trains. Exit codes: 0 done, 1 the work
 failed, 2 wrong use.
 """
 
@@ -16,11 +16,16 @@ from planner_runtime.bundle import BundleError
 from planner_runtime.command_error import CommandError
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import ContractError, decode_json, read_document
-from planner_runtime.explanation import Explanation, Record, explain_question, explain_record
-from planner_runtime.explanation_text import explanation_text
+from planner_runtime.explaining.explanation import (
+    Explanation,
+    Record,
+    explain_question,
+    explain_record,
+)
+from planner_runtime.explaining.text import explanation_text
 from planner_runtime.objective import Objective, read_objective
 from planner_runtime.planner import Planner, load_bundle
-from planner_runtime.serve_command import add_serve
+from planner_runtime.sidecar.command import add_serve
 
 __all__ = ["CommandError", "add_commands", "run_explain", "run_plan", "run_verify"]
 

@@ -21,28 +21,28 @@ from planner_runtime.actions import (
     valid_actions,
 )
 from planner_runtime.actions import is_valid_action as _is_valid
-from planner_runtime.asking import N_SIMILAR
 from planner_runtime.contracts.bins import Bin
 from planner_runtime.contracts.canonical import input_hash as hash_planner_input
 from planner_runtime.contracts.reading import to_document
 from planner_runtime.decision import BASELINE_ID
 from planner_runtime.inputs import rfc3339
-from planner_runtime.kernel_answers import action_document
-from planner_runtime.kernel_answers import executed_plan_document as build_executed_plan_v1
-from planner_runtime.kernel_history import KernelHistory
-from planner_runtime.kernel_planner import KernelPlanner
-from planner_runtime.kernel_question import (
+from planner_runtime.kernel.answers import action_document
+from planner_runtime.kernel.answers import executed_plan_document as build_executed_plan_v1
+from planner_runtime.kernel.asking import N_SIMILAR
+from planner_runtime.kernel.dispatch import KernelPlanner
+from planner_runtime.kernel.history import KernelHistory
+from planner_runtime.kernel.modes import Caps
+from planner_runtime.kernel.question import (
     Histories,
     History,
     HistoryCandidates,
     KernelQuestion,
     clock_ms,
 )
-from planner_runtime.kernel_selection import PlannerSelection
+from planner_runtime.kernel.selection import PlannerSelection
+from planner_runtime.kernel.settings import PlannerSettings, planner_settings_of
 from planner_runtime.metrics import Metrics
-from planner_runtime.modes import Caps
 from planner_runtime.planner import Planner, load_bundle
-from planner_runtime.planner_settings import PlannerSettings, planner_settings_of
 from planner_runtime.schemas import json_schema
 
 __all__ = [

@@ -1,8 +1,8 @@
 """A planner that follows its bundle: a new one is verified, then takes over between two decisions.
 
-Belongs here: watching a place, swapping one reference, going back from a bundle that fails.
-Does not: what makes a bundle good (``bundle``, ``planner.load_bundle``), pointers (``channels``).
-Source: issue 7, "Hot reload"; reference/reliability.md 1.
+Belongs here: watching a place, swapping one reference, going back from a bundle that fails. Does
+not: what makes a bundle good (``bundle``, ``planner.load_bundle``), pointers
+(``bundles.channels``). Source: issue 7, "Hot reload"; reference/reliability.md 1.
 
 A decision reads one reference and never waits for a load, which a thread of its own does; so a
 plain call of ``decide`` is as right under asyncio as under threads. ``check_now`` loads in the
@@ -21,10 +21,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from planner_runtime.bundle import Bundle, BundleError, Trust
+from planner_runtime.bundles.place import Place, Sight
 from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.decision import Decision, Question, Situation
-from planner_runtime.outcome_model import OutcomeModel
-from planner_runtime.place import Place, Sight
+from planner_runtime.outcomes.model import OutcomeModel
 from planner_runtime.planner import Planner, load_bundle, no_model_reason
 from planner_runtime.session import Model
 

@@ -1,8 +1,9 @@
 """Decisions by predicted outcomes: from a question to the action an objective prefers, or a reason.
 
-Belongs here: the way of one decision through record, model, policy, abstaining and chance, and what
-its trace tells. Does not: the parts themselves (``track_record``, ``outcome_model``, ``policy``,
-``exploration``), reading questions (``decision``). Spec: sections 7.4 and 10.3.
+Belongs here: the way of one decision through record, model, policy, abstaining and chance, and
+what its trace tells. Does not: the parts themselves (``outcomes.track_record``,
+``outcomes.model``, ``policy``, ``exploration``), reading questions (``decision``). Spec: sections
+7.4 and 10.3.
 """
 
 import threading
@@ -37,21 +38,27 @@ from planner_runtime.decision import (
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
-from planner_runtime.forecast import Forecast, number_told
 from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
-from planner_runtime.known_actions import KnownActions, known_actions
 from planner_runtime.objective import Scores
-from planner_runtime.outcome_features import outcome_features
-from planner_runtime.outcome_model import (
+from planner_runtime.outcomes.features import outcome_features
+from planner_runtime.outcomes.forecast import Forecast, number_told
+from planner_runtime.outcomes.known_actions import KnownActions, known_actions
+from planner_runtime.outcomes.model import (
     OutcomeCalibration,
     OutcomeError,
     OutcomeModel,
     RawOutcomes,
     outlook_of,
 )
-from planner_runtime.outcome_policy import OutcomePolicy, PolicyOverrides, objective_hash
+from planner_runtime.outcomes.policy_file import OutcomePolicy, PolicyOverrides, objective_hash
+from planner_runtime.outcomes.track_record import (
+    Record,
+    TrackRecordState,
+    record_of_document,
+    record_of_runs,
+)
 from planner_runtime.policy import (
     Bound,
     NothingOpenError,
@@ -61,12 +68,6 @@ from planner_runtime.policy import (
     preferred_without_limits,
 )
 from planner_runtime.session import ModelError, StoppableOutcomeModel
-from planner_runtime.track_record import (
-    Record,
-    TrackRecordState,
-    record_of_document,
-    record_of_runs,
-)
 
 # reasons that say the model is not sure enough, rather than that it must not be asked
 _MAY_EXPLORE: Final = ("not_certified", "low_confidence")

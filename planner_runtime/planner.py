@@ -56,9 +56,9 @@ from planner_runtime.imitation import Imitator, Verdict
 from planner_runtime.inputs import blank_planner_input, rfc3339
 from planner_runtime.kernel_config import SHIPPED_CONFIG, KernelConfig
 from planner_runtime.objective import Objective
-from planner_runtime.outcome_model import OutcomeModel
 from planner_runtime.outcome_planner import OutcomePlanner
-from planner_runtime.outcome_policy import PolicyOverrides
+from planner_runtime.outcomes.model import OutcomeModel
+from planner_runtime.outcomes.policy_file import PolicyOverrides
 from planner_runtime.policy import Limits
 from planner_runtime.session import (
     Model,

@@ -1,10 +1,9 @@
 """The decision by outcomes: which actions are open, which is best, whether to follow it, and why.
 
 Belongs here: hard caps, the safe set, guardrails by risk class, the choice by lower bounds, the
-confidence that it is no worse than the baseline. Does not: predicting outcomes (``outcome_model``),
-drawing by chance (``exploration``), records (``planner``).
-Spec: sections 7.4 and 10.3; formats 7.3 (a kernel enforces reductions only). Shapes: M members,
-A actions.
+confidence that it is no worse than the baseline. Does not: predicting outcomes
+(``outcomes.model``), drawing by chance (``exploration``), records (``planner``). Spec: sections
+7.4 and 10.3; formats 7.3 (a kernel enforces reductions only). Shapes: M members, A actions.
 """
 
 import math

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 
 from planner_runtime.deadline import NEVER, WATCHDOG, Deadline, DeadlineError
-from planner_runtime.outcome_features import CHOICES
-from planner_runtime.outcome_model import MODEL_OUTPUTS, OUTCOMES, RawOutcomes
+from planner_runtime.outcomes.features import CHOICES
+from planner_runtime.outcomes.model import MODEL_OUTPUTS, OUTCOMES, RawOutcomes
 from planner_runtime.tokenizer import fold
 
 TOKEN_INPUTS: Final = ("input_ids", "key_ids", "attention_mask")

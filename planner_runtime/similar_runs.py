@@ -1,8 +1,8 @@
 """Similar-run retrieval: which past runs a planner may look at, and in what order.
 
 Belongs here: the index that a kernel and the pipeline ask, and when a run is put on a shelf.
-Does not: what similarity means (``similarity``), how the best are found (``search``,
-``lone_search``, ``fresh_runs``), turning runs into tokens (``tokenizer``).
+Does not: what similarity means (``retrieval.similarity``), how the best are found (``search``,
+``retrieval.lone_search``, ``retrieval.fresh_runs``), turning runs into tokens (``tokenizer``).
 Spec: section 5.2 (score), 5.3 (leakage).
 """
 
@@ -15,12 +15,12 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from planner_runtime.contracts.run_summary import Domain, RunSummary
-from planner_runtime.fresh_runs import FreshRun, Ranked, fresh_signals, rank_fresh
 from planner_runtime.inputs import run_document
-from planner_runtime.lone_search import search_one
-from planner_runtime.search import search
-from planner_runtime.shelf import Shelf, sort_runs
-from planner_runtime.similarity import (
+from planner_runtime.retrieval.fresh_runs import FreshRun, Ranked, fresh_signals, rank_fresh
+from planner_runtime.retrieval.lone_search import search_one
+from planner_runtime.retrieval.search import search
+from planner_runtime.retrieval.shelf import Shelf, sort_runs
+from planner_runtime.retrieval.similarity import (
     DAY_MS,
     DEFAULT_WEIGHTS,
     Query,

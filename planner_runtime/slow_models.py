@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from planner_runtime.deadline import Deadline
-from planner_runtime.outcome_model import OutcomeModel, RawOutcomes
+from planner_runtime.outcomes.model import OutcomeModel, RawOutcomes
 from planner_runtime.session import Model
 
 

@@ -24,6 +24,7 @@ from planner_runtime.bundle import (
     action_space_file,
     manifest_id,
 )
+from planner_runtime.bundles.onnx_graph import read_graph
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts import (
     BundleFile,
@@ -36,7 +37,6 @@ from planner_runtime.contracts import (
 from planner_runtime.decode import output_widths
 from planner_runtime.features import N_FEATURES, feature_spec_hash
 from planner_runtime.kernel_config import SHIPPED_CONFIG
-from planner_runtime.onnx_graph import read_graph
 from planner_runtime.planner import golden_planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document
 from tests.outcome_bundles import a_question

@@ -29,6 +29,7 @@ from planner_runtime.bundle import (
     action_space_file,
     manifest_id,
 )
+from planner_runtime.bundles.onnx_graph import read_graph
 from planner_runtime.contracts import (
     BundleFile,
     BundleManifest,
@@ -39,19 +40,18 @@ from planner_runtime.contracts import (
 )
 from planner_runtime.inputs import build_planner_input, issue_document
 from planner_runtime.kernel_config import SHIPPED_CONFIG
-from planner_runtime.onnx_graph import read_graph
-from planner_runtime.outcome_features import CHOICES, OUTCOME_FEATURES, outcome_spec_hash
-from planner_runtime.outcome_model import (
+from planner_runtime.outcomes.features import CHOICES, OUTCOME_FEATURES, outcome_spec_hash
+from planner_runtime.outcomes.model import (
     MODEL_OUTPUTS,
     FixedOutcomes,
     OutcomeCalibration,
     OutcomeModel,
     RawOutcomes,
 )
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.policy_file import OutcomePolicy
+from planner_runtime.outcomes.track_record import Priors, TrackRecordState
 from planner_runtime.planner import Planner, golden_planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document, vocab_hash
-from planner_runtime.track_record import Priors, TrackRecordState
 
 SPACE = ActionSpace()
 NOW_MS = 1_767_603_600_000

@@ -15,7 +15,7 @@ from planner_pipeline.history.planner_inputs import InputBuilder
 from planner_pipeline.parts import Parts
 from planner_pipeline.tables import RUNS, polars_schema
 from planner_runtime.archives.runs import RunRecord
-from planner_runtime.similarity import SimilarityWeights
+from planner_runtime.retrieval.similarity import SimilarityWeights
 
 
 class UnknownExampleError(ValueError):

@@ -52,8 +52,8 @@ from planner_runtime.contracts.reading import read_document, to_document
 from planner_runtime.decision import Decision
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.objective import Objective, Weights
-from planner_runtime.outcome_model import OutcomeModel
 from planner_runtime.outcome_planner import record_of_question
+from planner_runtime.outcomes.model import OutcomeModel
 from planner_runtime.planner import Planner, load_bundle
 
 LEAST: Final = least_rows(TARGET, FAILURE / 2)  # half of the failure is spent on following all

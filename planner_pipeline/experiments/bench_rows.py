@@ -30,7 +30,7 @@ from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.decision import action_of
 from planner_runtime.inputs import epoch_ms
-from planner_runtime.outcome_features import action_numbers, plain_vector
+from planner_runtime.outcomes.features import action_numbers, plain_vector
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,14 +41,14 @@ from planner_runtime.contracts.canonical import document_hash
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.objective import DEFAULT_OBJECTIVE, Outlook, Weights, utility
-from planner_runtime.outcome_features import (
+from planner_runtime.outcomes.features import (
     CHOICES,
     OUTCOME_FEATURES,
     RECORD_FEATURES,
     outcome_spec_hash,
     plain_vector,
 )
-from planner_runtime.track_record import TrackRecord
+from planner_runtime.outcomes.track_record import TrackRecord
 
 NAME: Final = "outcomes.v1"
 LEAST_TRIES: Final = 20  # fewer tell of their own luck

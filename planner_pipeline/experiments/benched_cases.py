@@ -20,7 +20,7 @@ from planner_pipeline.tables import ACTION_OUTCOMES, check_table, polars_schema
 from planner_runtime.actions import HEADS, Action
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.objective import Weights
-from planner_runtime.track_record import TrackRecordState
+from planner_runtime.outcomes.track_record import TrackRecordState
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,11 +38,11 @@ from planner_runtime.bundle import Bundle
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.objective import Objective, Outlook, priced
-from planner_runtime.outcome_features import action_numbers, outcome_features
-from planner_runtime.outcome_model import OutcomeModel, outlook_of
+from planner_runtime.outcomes.features import action_numbers, outcome_features
+from planner_runtime.outcomes.model import OutcomeModel, outlook_of
+from planner_runtime.outcomes.track_record import TrackRecordState
 from planner_runtime.planner import Planner, action_of, load_bundle
 from planner_runtime.policy import NO_LIMITS, prefer
-from planner_runtime.track_record import TrackRecordState
 
 UPPER_BOUND: Final = (
     "a vote is assumed to find a passing candidate whenever there is one: figures of several "

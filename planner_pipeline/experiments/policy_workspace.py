@@ -47,13 +47,13 @@ from planner_runtime.bundle import Bundle
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document, to_document
 from planner_runtime.decision import Decision
+from planner_runtime.kernel.running_record import with_record
 from planner_runtime.kernel_config import KernelConfig
-from planner_runtime.outcome_features import action_numbers, outcome_features
-from planner_runtime.outcome_model import OutcomeModel, outlook_of
 from planner_runtime.outcome_planner import toolchain_of
+from planner_runtime.outcomes.features import action_numbers, outcome_features
+from planner_runtime.outcomes.model import OutcomeModel, outlook_of
+from planner_runtime.outcomes.track_record import Record, TrackRecord
 from planner_runtime.planner import Planner, load_bundle
-from planner_runtime.running_record import with_record
-from planner_runtime.track_record import Record, TrackRecord
 
 N_SHOWN: Final = 200
 CODE: Final = "code"

@@ -48,14 +48,14 @@ from planner_runtime.actions import HEADS
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.objective import Outlook
-from planner_runtime.outcome_features import (
+from planner_runtime.outcomes.features import (
     OUTCOME_FEATURES,
     RECORD_FEATURES,
     action_numbers,
     plain_vector,
 )
-from planner_runtime.outcome_model import calibrated
-from planner_runtime.track_record import Record, TrackRecordState
+from planner_runtime.outcomes.model import calibrated
+from planner_runtime.outcomes.track_record import Record, TrackRecordState
 
 ACTIONS: Final = ActionSet(
     heads=HEADS,

@@ -1,8 +1,8 @@
-"""The search of ``planner_runtime.search``, compiled: the same runs in the same order, for builds.
+"""The search of ``planner_runtime.retrieval.search``, compiled: same runs, same order, for builds.
 
 Belongs here: one query at a time over the shelf's columns, in machine code. Does not: what is
 searched (``shelf``), what similarity means (``similarity``), what a kernel runs
-(``planner_runtime.search``, which needs no compiler). Source: reference/reliability.md 6.
+(``planner_runtime.retrieval.search``, which needs no compiler). Source: reference/reliability.md 6.
 
 Newest runs first, in stretches of words. For every stretch, rows of bits say which runs share 1, 2,
 ... tags and failure signals; what cannot reach the n-th best so far, given its age and all the
@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from planner_runtime.bitmaps import WORD, TermBitmaps
-from planner_runtime.shelf import Shelf, group_number
-from planner_runtime.similarity import DAY_MS, Query
+from planner_runtime.retrieval.bitmaps import WORD, TermBitmaps
+from planner_runtime.retrieval.shelf import Shelf, group_number
+from planner_runtime.retrieval.similarity import DAY_MS, Query
 
 POOL: Final = 1_024  # queries prepared together
 FIRST_WORDS: Final = 2  # of the newest stretch, all of whose runs are scored; then twice as many

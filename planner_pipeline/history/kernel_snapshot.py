@@ -1,13 +1,13 @@
 """The history file that a kernel starts from.
 
 Belongs here: writing it anew, from the one before. Does not: its format, or what is in it
-(``planner_runtime.history_snapshot``): a kernel reads a workspace by the same code.
+(``planner_runtime.kernel.history_snapshot``): a kernel reads a workspace by the same code.
 """
 
 from pathlib import Path
 
-from planner_runtime.history_snapshot import SnapshotHeader
-from planner_runtime.kernel_history import KernelHistory
+from planner_runtime.kernel.history import KernelHistory
+from planner_runtime.kernel.history_snapshot import SnapshotHeader
 
 FILE = "history.snapshot"
 

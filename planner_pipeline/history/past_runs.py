@@ -1,8 +1,9 @@
 """The runs of a workspace as retrieval and counting ask them, straight from the run table.
 
-Belongs here: filling shelves from columns, reading the summaries that somebody asks for. Does not:
-the search (``planner_runtime.search``, ``compiled_search``), planner inputs (``planner_inputs``).
-A summary is read only when its run is shown: most runs of a long history never are.
+Belongs here: filling shelves from columns, reading the summaries that somebody asks for. Does
+not: the search (``planner_runtime.retrieval.search``, ``compiled_search``), planner inputs
+(``planner_inputs``). A summary is read only when its run is shown: most runs of a long history
+never are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +15,12 @@ import polars as pl
 
 from planner_pipeline.tables import RUNS, polars_schema
 from planner_runtime.archives.runs import summary_text
-from planner_runtime.bitmaps import Terms
 from planner_runtime.contracts.run_summary import RunSummary
-from planner_runtime.search import search
-from planner_runtime.shelf import RunColumns, Shelf, group_number
+from planner_runtime.retrieval.bitmaps import Terms
+from planner_runtime.retrieval.search import search
+from planner_runtime.retrieval.shelf import RunColumns, Shelf, group_number
+from planner_runtime.retrieval.similarity import Query, SimilarityWeights, may_see
 from planner_runtime.similar_runs import Searcher
-from planner_runtime.similarity import Query, SimilarityWeights, may_see
 
 COLUMNS: Final = (
     "run_id", "job_type", "domain", "group_id", "group_number", "issue_id", "world_id",

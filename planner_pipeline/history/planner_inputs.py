@@ -13,12 +13,12 @@ import polars as pl
 from planner_pipeline.history.past_runs import PastRuns
 from planner_runtime.actions import ActionSpace
 from planner_runtime.archives.runs import RunRecord
-from planner_runtime.asking import decision_query
 from planner_runtime.contracts.canonical import canonical_json, sha256_hex
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.inputs import rfc3339
-from planner_runtime.similarity import (
+from planner_runtime.kernel.asking import decision_query
+from planner_runtime.retrieval.similarity import (
     DEFAULT_WEIGHTS,
     Query,
     SimilarityWeights,

@@ -14,7 +14,7 @@ from planner_runtime.archives.runs import (
     run_summary,
     summary_text,
 )
-from planner_runtime.shelf import group_number
+from planner_runtime.retrieval.shelf import group_number
 
 COLUMNS: Final = (
     "run_id", "kind", "group_id", "issue_id", "job_type", "domain", "toolchain", "decided_ms",

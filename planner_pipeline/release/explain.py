@@ -12,8 +12,8 @@ from planner_pipeline.dataset.examples import Example
 from planner_runtime.actions import Action
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document, to_document
-from planner_runtime.decision_words import action_words, reason_words
-from planner_runtime.explanation import ExplainedRun, explained_runs
+from planner_runtime.explaining.explanation import ExplainedRun, explained_runs
+from planner_runtime.explaining.words import action_words, reason_words
 from planner_runtime.planner import Decision, Planner, action_of
 
 

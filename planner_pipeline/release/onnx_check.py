@@ -1,14 +1,20 @@
 """What an exported model may hold, checked with onnx before it is shipped.
 
 Belongs here: the check at export and what a manifest records of it. Does not: the export
-(``onnx_export``), the runtime's own walk over the bytes (``planner_runtime.onnx_graph``), which has
-to find the same. Source: reference/reliability.md 1.
+(``onnx_export``), the runtime's own walk over the bytes (``planner_runtime.bundles.onnx_graph``),
+which has to find the same. Source: reference/reliability.md 1.
 """
 
 import onnx
 from onnx.external_data_helper import uses_external_data
 
-from planner_runtime.onnx_graph import ALLOWED_OPS, ML_DOMAIN, GraphError, graph_faults, read_graph
+from planner_runtime.bundles.onnx_graph import (
+    ALLOWED_OPS,
+    ML_DOMAIN,
+    GraphError,
+    graph_faults,
+    read_graph,
+)
 
 DOMAINS = ("", "ai.onnx", ML_DOMAIN)
 

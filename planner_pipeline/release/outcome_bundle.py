@@ -41,8 +41,8 @@ from planner_runtime.contracts import (
 )
 from planner_runtime.inputs import rfc3339
 from planner_runtime.kernel_config import KernelConfig
-from planner_runtime.outcome_features import OUTCOME_FEATURES, outcome_spec_hash
-from planner_runtime.outcome_model import MODEL_OUTPUTS
+from planner_runtime.outcomes.features import OUTCOME_FEATURES, outcome_spec_hash
+from planner_runtime.outcomes.model import MODEL_OUTPUTS
 from planner_runtime.planner import golden_planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document
 

@@ -22,7 +22,7 @@ from planner_pipeline.models.outcome_trees import AttemptTrees
 from planner_pipeline.release.onnx_export import ML_OPSET, strip, traced
 from planner_pipeline.training.novelty import Novelty
 from planner_pipeline.training.outcome_model import FittedOutcomes
-from planner_runtime.outcome_model import MODEL_OUTPUTS
+from planner_runtime.outcomes.model import MODEL_OUTPUTS
 
 INPUTS = ("features", "actions")
 _TRACED_ACTIONS = 3  # one would be traced as fixed

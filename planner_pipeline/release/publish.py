@@ -1,7 +1,7 @@
 """Bundles into a store: copied, verified where they are going to lie, and moved into place whole.
 
-Belongs here: publishing. Does not: which bundle is in use (``planner_runtime.channels``), writing
-bundles (``bundle_writer``, ``outcome_bundle``). Source: reference/reliability.md 1.
+Belongs here: publishing. Does not: which bundle is in use (``planner_runtime.bundles.channels``),
+writing bundles (``bundle_writer``, ``outcome_bundle``). Source: reference/reliability.md 1.
 """
 
 import os
@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 from planner_runtime.bundle import NO_TRUST, Bundle, Trust
-from planner_runtime.bundle_files import read_files
-from planner_runtime.channels import bundle_folder
+from planner_runtime.bundles.channels import bundle_folder
+from planner_runtime.bundles.files import read_files
 from planner_runtime.planner import load_bundle
 from planner_runtime.whole_files import sync_directory, write_synced
 

@@ -1,7 +1,7 @@
 """Signing a bundle with an offline key, in the format of OpenSSF model signing.
 
 Belongs here: the only use of ``model_signing`` (extra ``sign``). Does not: verifying, which the
-runtime does with its own few lines (``planner_runtime.signature``).
+runtime does with its own few lines (``planner_runtime.bundles.signature``).
 Source: reference/reliability.md 1; github.com/ossf/model-signing-spec.
 """
 
@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from planner_runtime.bundle import Bundle
-from planner_runtime.bundle_files import SIGNATURE
+from planner_runtime.bundles.files import SIGNATURE
 from planner_runtime.planner import load_bundle
 from planner_runtime.whole_files import sync_directory
 

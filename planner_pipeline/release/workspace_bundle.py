@@ -21,8 +21,8 @@ from planner_runtime.calibration import RiskControl
 from planner_runtime.contracts import BundleManifest, sha256_hex
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.objective import DEFAULT_OBJECTIVE, Objective, objective_of_universe, priced
-from planner_runtime.outcome_model import OutcomeCalibration
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.model import OutcomeCalibration
+from planner_runtime.outcomes.policy_file import OutcomePolicy
 
 UNCERTIFIED = (
     "no promise: of no decision is the outcome of both the chosen action and the default known; a "

@@ -1,7 +1,7 @@
 """Making predicted chances keep their word: Platt's line on the log-odds, then isotonic steps.
 
 Belongs here: fitting both on predictions of rows that the model did not see. Does not: applying
-them (``planner_runtime.outcome_model``). Sources: Platt 1999; Zadrozny and Elkan 2002; reference
+them (``planner_runtime.outcomes.model``). Sources: Platt 1999; Zadrozny and Elkan 2002; reference
 models.md 2 (small n). Shapes: N predictions.
 """
 

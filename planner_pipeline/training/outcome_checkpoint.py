@@ -17,7 +17,7 @@ from planner_pipeline.training.checkpoint import CheckpointError, decode_tensors
 from planner_pipeline.training.novelty import Novelty
 from planner_pipeline.training.outcome_fit import OutcomeRecord
 from planner_pipeline.training.outcome_model import FittedOutcomes
-from planner_runtime.track_record import TrackRecordState
+from planner_runtime.outcomes.track_record import TrackRecordState
 
 _NOVELTY = ("centre", "scale", "limit", "factor")
 

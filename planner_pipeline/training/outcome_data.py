@@ -20,7 +20,7 @@ import polars as pl
 from planner_pipeline.sources.trials import Trial
 from planner_pipeline.training.track_record_cells import Cells, build_cells
 from planner_pipeline.training.track_record_fit import fit_track_record
-from planner_runtime.track_record import Priors, Record, TrackRecord, TrackRecordState
+from planner_runtime.outcomes.track_record import Priors, Record, TrackRecord, TrackRecordState
 
 MINUTE_MS: Final = 60_000
 NEVER: Final = -1  # end of a run whose end nobody knows: it is history to nobody

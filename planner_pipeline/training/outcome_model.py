@@ -29,9 +29,9 @@ from planner_pipeline.training.outcome_fit import (
 )
 from planner_pipeline.training.outcome_trees import fit_trees
 from planner_pipeline.training.track_record_fit import fit_track_record
-from planner_runtime.outcome_features import DOUBT, OFFSETS, RECORD_FEATURES, record_features
-from planner_runtime.outcome_model import calibrated
-from planner_runtime.track_record import Record, TrackRecordState
+from planner_runtime.outcomes.features import DOUBT, OFFSETS, RECORD_FEATURES, record_features
+from planner_runtime.outcomes.model import calibrated
+from planner_runtime.outcomes.track_record import Record, TrackRecordState
 
 Mode = Literal["as_of", "apart", "both"]
 N_FOLDS: Final = 5

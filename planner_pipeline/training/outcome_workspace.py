@@ -5,7 +5,7 @@ Belongs here: which tries belong to which decision, under which limit. Does not:
 
 A decision is a group of runs and a toolchain that ran in it: what is known of toolchains differs,
 so a vote of two is two decisions with one question. A limit that was not recorded is the default of
-``planner_runtime.outcome_features``.
+``planner_runtime.outcomes.features``.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ from planner_runtime.action_set import ActionSet
 from planner_runtime.actions import HEADS
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
-from planner_runtime.outcome_features import action_numbers, plain_vector
+from planner_runtime.outcomes.features import action_numbers, plain_vector
 
 RUN_COLUMNS: Final = (
     "run_id", "group_id", "issue_id", "job_type", "toolchain", "status", "duration_ms",

@@ -1,9 +1,9 @@
 """Fitting a track record to all training runs at once: empirical Bayes, and Laplace.
 
 Belongs here: the joint fit that the runtime's filter starts from. Does not: the filter itself
-(``planner_runtime.track_record``), choosing runs. Sources: Rasch 1960; the beta-binomial likelihood
-(Skellam 1948) of the tries of one pair; Laplace's approximation of the evidence (Tierney and Kadane
-1986). Shapes: J cells (pairs with their tries), S toolchains, I issues.
+(``planner_runtime.outcomes.track_record``), choosing runs. Sources: Rasch 1960; the beta-binomial
+likelihood (Skellam 1948) of the tries of one pair; Laplace's approximation of the evidence
+(Tierney and Kadane 1986). Shapes: J cells (pairs with their tries), S toolchains, I issues.
 
 Issues outnumber toolchains by far and touch each other through toolchains alone, so they are
 eliminated first: a Newton step costs as much as one pass over the cells. A time that a limit cut is
@@ -18,7 +18,7 @@ import numpy as np
 from scipy import optimize, special
 
 from planner_pipeline.training.track_record_cells import Cells
-from planner_runtime.track_record import Belief, Pair, Priors, TrackRecordState
+from planner_runtime.outcomes.track_record import Belief, Pair, Priors, TrackRecordState
 
 _TURNS: Final = 5  # of expected times and effects
 BASE_VARIANCE: Final = 4.0  # of the base log-odds

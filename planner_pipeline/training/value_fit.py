@@ -25,9 +25,9 @@ from planner_pipeline.training.outcome_data import Decisions, Tries, records_as_
 from planner_pipeline.training.outcome_fit import Attempts, OutcomeConfig, fit_networks
 from planner_pipeline.training.outcome_model import OutcomeData, features_of, outcomes_of
 from planner_pipeline.training.track_record_fit import fit_track_record
-from planner_runtime.outcome_features import DOUBT, OFFSETS
-from planner_runtime.outcome_model import calibrated
-from planner_runtime.track_record import Priors, Record, TrackRecordState
+from planner_runtime.outcomes.features import DOUBT, OFFSETS
+from planner_runtime.outcomes.model import calibrated
+from planner_runtime.outcomes.track_record import Priors, Record, TrackRecordState
 
 N_FOLDS: Final = 8  # of issues; as many as there are where they are fewer
 N_CALIBRATION_FOLDS: Final = 4

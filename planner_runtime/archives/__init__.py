@@ -1,5 +1,5 @@
 """What the kernel leaves on disk -> runs, for the kernel itself and for the pipeline.
 
 Belongs here: reading archives, world runs, the event log and issues; making runs of them. Does not:
-keeping runs (``kernel_history``), finding similar ones (``similar_runs``), tables (the pipeline).
+keeping runs (``kernel.history``), finding similar ones (``similar_runs``), tables (the pipeline).
 """

@@ -2,7 +2,7 @@
 
 Belongs here: which runs a change touches, and making those anew. Does not: single runs
 (``workcells``, ``worlds``, ``logged``), watching directories (``watched``), an index of runs
-(``kernel_history``). The joins are those of the pipeline's ``history.run_plan``, one run at a time;
+(``kernel.history``). The joins are those of the pipeline's ``history.run_plan``, one run at a time;
 a test holds both to the same runs.
 
 A run is made of its directory, its dispatch in the event log, the world run inside it, and, where

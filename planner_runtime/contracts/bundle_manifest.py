@@ -1,7 +1,7 @@
 """``bundle_manifest.v2``: what is in a PlannerModelBundle, with the hash of every file.
 
-Belongs here: the shape, and that of version 1, which bundles that were shipped with it keep.
-Does not: from one to the other (``bundle_protocol``), checking a directory against it (``bundle``).
+Belongs here: the shape, and that of version 1, which bundles that were shipped with it keep. Does
+not: from one to the other (``bundles.protocol``), checking a directory against it (``bundle``).
 Spec: section 11.
 """
 

@@ -163,7 +163,7 @@ def synthetic_runs(n: int, first: int, of: int) -> list[Any]:
         n: How many.
         first: Number of the first of them; 180 days hold ``of`` runs.
     """
-    from planner_runtime.similarity import DAY_MS, RunKeys
+    from planner_runtime.retrieval.similarity import DAY_MS, RunKeys
 
     luck = np.random.default_rng(first)
 
@@ -191,8 +191,8 @@ def synthetic_runs(n: int, first: int, of: int) -> list[Any]:
 def bench_retrieval(n: int, window: int | None, n_checked: int) -> None:
     """The newest decisions of a long history, each asking for its eight most similar runs."""
     from planner_pipeline.history import compiled_search
-    from planner_runtime import search as numpy_search
-    from planner_runtime.shelf import Shelf, sort_runs
+    from planner_runtime.retrieval import search as numpy_search
+    from planner_runtime.retrieval.shelf import Shelf, sort_runs
     from planner_runtime.similar_runs import DEFAULT_WEIGHTS, Query
     from tests.reference.retrieval import naive_similar_keys
 

@@ -25,11 +25,11 @@ from planner_runtime.archives.dispatch_log import KeptLog
 from planner_runtime.archives.run_parts import Cell, KeptRuns
 from planner_runtime.archives.watched import Mark
 from planner_runtime.archives.workcell_files import FOLDER
-from planner_runtime.asking import CandidateIndex, question_about
 from planner_runtime.contracts.run_summary import RunSummary
-from planner_runtime.history_snapshot import write_snapshot
 from planner_runtime.inputs import rfc3339, run_document
-from planner_runtime.kernel_history import KernelHistory
+from planner_runtime.kernel.asking import CandidateIndex, question_about
+from planner_runtime.kernel.history import KernelHistory
+from planner_runtime.kernel.history_snapshot import write_snapshot
 from planner_runtime.similar_runs import RunIndex
 from tests.reference.long_histories import long_history, questions_about
 
@@ -180,8 +180,8 @@ def of_index(index: RunIndex, runs: Sequence[RunSummary], later: Sequence[RunSum
 _MEMORY = """
 import resource, sys
 from pathlib import Path
-from planner_runtime.kernel_history import KernelHistory
-from planner_runtime.asking import question_about
+from planner_runtime.kernel.history import KernelHistory
+from planner_runtime.kernel.asking import question_about
 from planner_runtime.actions import ActionSpace
 def resident():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmRSS")).split()[1]) / 1024

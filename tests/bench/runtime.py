@@ -29,13 +29,13 @@ import onnxruntime
 
 from planner_runtime import Planner
 from planner_runtime.actions import HEADS, Action, ActionSpace, is_valid_action
-from planner_runtime.asking import build_question
 from planner_runtime.contracts import PlannerInput, RunSummary, canonical_json, read_document
 from planner_runtime.decision import read_question
 from planner_runtime.features import feature_vector
 from planner_runtime.inputs import issue_document
-from planner_runtime.kernel_planner import KernelPlanner
-from planner_runtime.planner_settings import PlannerSettings
+from planner_runtime.kernel.asking import build_question
+from planner_runtime.kernel.dispatch import KernelPlanner
+from planner_runtime.kernel.settings import PlannerSettings
 from planner_runtime.similar_runs import DEFAULT_WEIGHTS, RunIndex
 from planner_runtime.tokenizer import tokenize
 from tests.bench.served import NOW_MS, made_up_issues, made_up_runs, prepare, query_of

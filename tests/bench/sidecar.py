@@ -22,7 +22,7 @@ from planner_runtime.contracts import RunSummary
 from planner_runtime.decision import Decision
 from planner_runtime.metrics import Metrics
 from planner_runtime.planner import Planner
-from planner_runtime.sidecar_client import SidecarPlanner
+from planner_runtime.sidecar.client import SidecarPlanner
 from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import NOW_MS, a_question
 from tests.sidecars import Caller, a_short_folder

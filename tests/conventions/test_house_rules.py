@@ -21,9 +21,9 @@ PURE = (
     "planner_runtime/calibration.py", "planner_runtime/heuristic.py",
     "planner_runtime/scheduler.py", "planner_runtime/inputs.py", "planner_runtime/keywords.py",
     "planner_runtime/action_set.py", "planner_runtime/objective.py", "planner_runtime/policy.py",
-    "planner_runtime/exploration.py", "planner_runtime/track_record.py",
-    "planner_runtime/outcome_features.py", "planner_runtime/outcome_model.py",
-    "planner_runtime/outcome_policy.py", "planner_runtime/outcome_planner.py",
+    "planner_runtime/exploration.py", "planner_runtime/outcomes/track_record.py",
+    "planner_runtime/outcomes/features.py", "planner_runtime/outcomes/model.py",
+    "planner_runtime/outcomes/policy_file.py", "planner_runtime/outcome_planner.py",
     "planner_runtime/decision.py",
     *(f"planner_runtime/archives/{name}.py" for name in (
         "moments", "gates", "evidence", "runs", "workcells", "logged", "worlds", "issues_then",
@@ -49,7 +49,7 @@ def name_of(path: Path) -> str:
 def test_a_module_opens_by_saying_what_belongs_in_it(path: Path) -> None:
     opening = ast.get_docstring(ast.parse(path.read_text())) or ""
     assert "Belongs here:" in opening
-    assert "Does not:" in opening
+    assert "Does not:" in " ".join(opening.split())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

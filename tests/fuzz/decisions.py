@@ -22,9 +22,9 @@ from planner_runtime import ActionSpace, Decision, Planner, PlannerAction
 from planner_runtime.actions import is_valid_action
 from planner_runtime.contracts import ActionExecuted, Outcome, PolicyTrace, RunSummary, Runtime
 from planner_runtime.decision import action_of
-from planner_runtime.outcome_features import OUTCOME_FEATURES
+from planner_runtime.outcomes.features import OUTCOME_FEATURES
+from planner_runtime.outcomes.track_record import TrackRecord, record_document
 from planner_runtime.session import OnnxOutcomeModel
-from planner_runtime.track_record import TrackRecord, record_document
 from tests.fuzz.hostile_questions import Hostility
 from tests.imitation_bundles import TokenCounts, a_session, an_imitation_bundle
 from tests.outcome_bundles import NOW_MS, a_question, an_outcome_bundle, tiny_onnx

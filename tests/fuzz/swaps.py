@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from planner_runtime.bundle import MANIFEST, MEMBERS, BundleError, read_bundle
-from planner_runtime.bundle_protocol import parse_manifest
-from planner_runtime.channels import ChannelError, bundle_folder, pointed_folder, promote
+from planner_runtime.bundles.channels import ChannelError, bundle_folder, pointed_folder, promote
+from planner_runtime.bundles.protocol import parse_manifest
 from planner_runtime.contracts import sha256_hex
 from tests.unit.runtime.bundle_cases import write_imitation_bundle
 

@@ -18,7 +18,7 @@ from planner_runtime.bundle import OUTCOME_MEMBERS
 from planner_runtime.calibration import Calibration
 from planner_runtime.kernel_config import SHIPPED_CONFIG, Scheduling
 from planner_runtime.objective import Objective
-from planner_runtime.outcome_features import OUTCOME_FEATURES
+from planner_runtime.outcomes.features import OUTCOME_FEATURES
 from planner_runtime.planner import Planner
 from planner_runtime.policy import Limits
 from planner_runtime.session import FixedModel, ModelError, OnnxOutcomeModel

@@ -14,10 +14,10 @@ from planner_pipeline.history.kernel_snapshot import write_kernel_snapshot
 from planner_pipeline.parts import Parts
 from planner_pipeline.sample.workspace import write_workspace
 from planner_runtime.archives.runs import RunRecord, run_summary
-from planner_runtime.asking import decision_query, question_about
 from planner_runtime.contracts.canonical import canonical_json, input_hash
 from planner_runtime.contracts.run_summary import RunSummary
-from planner_runtime.kernel_history import KernelHistory
+from planner_runtime.kernel.asking import decision_query, question_about
+from planner_runtime.kernel.history import KernelHistory
 from tests.building import all_examples, records_of, runs_of
 
 # runs of the pipeline's table that a kernel's history lacks, by id, and why; none is known

@@ -21,7 +21,7 @@ from planner_runtime.archives.runs import RunRecord
 from planner_runtime.contracts import canonical_json
 from planner_runtime.inputs import issue_document
 from planner_runtime.keywords import REPAIR_MARKER
-from planner_runtime.shelf import RunColumns
+from planner_runtime.retrieval.shelf import RunColumns
 from tests.building import examples_of, run_table, runs_of
 from tests.unit.pipeline.test_issues_then import AT, Repository, day
 

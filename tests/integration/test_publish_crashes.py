@@ -9,7 +9,7 @@ import pytest
 
 from planner_pipeline.release.publish import publish_bundle
 from planner_runtime.bundle import read_bundle
-from planner_runtime.channels import pointed_folder, promote, rollback
+from planner_runtime.bundles.channels import pointed_folder, promote, rollback
 from tests.unit.runtime.bundle_cases import write_imitation_bundle
 
 # what an audit hook hears of a process that touches files

@@ -27,8 +27,8 @@ from planner_runtime.contracts import (
 )
 from planner_runtime.exploration import ExplorationBudget
 from planner_runtime.inputs import epoch_ms
-from planner_runtime.outcome_policy import OutcomePolicy
-from planner_runtime.planner_settings import planner_settings_of
+from planner_runtime.kernel.settings import planner_settings_of
+from planner_runtime.outcomes.policy_file import OutcomePolicy
 from planner_runtime.reasons import FALLBACK_REASONS
 from tests.building import build
 from tests.integration.stub_kernel import PAGE, StubKernel

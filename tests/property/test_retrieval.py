@@ -16,10 +16,11 @@ import pytest
 from planner_pipeline.history import compiled_search, past_runs
 from planner_pipeline.history.past_runs import COLUMNS, PastRuns
 from planner_pipeline.tables import RUNS, polars_schema
-from planner_runtime import bitmaps, lone_search, search, similar_runs
-from planner_runtime.bitmaps import TermBitmaps, Terms, number_terms, positions
+from planner_runtime import similar_runs
 from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
-from planner_runtime.shelf import group_number
+from planner_runtime.retrieval import bitmaps, lone_search, search
+from planner_runtime.retrieval.bitmaps import TermBitmaps, Terms, number_terms, positions
+from planner_runtime.retrieval.shelf import group_number
 from planner_runtime.similar_runs import DAY_MS, Query, RunIndex, Searcher, SimilarityWeights
 from tests.reference.retrieval import naive_similar_runs
 

@@ -12,7 +12,7 @@ from planner_pipeline.models.outcome import (
 from planner_pipeline.training.novelty import fit_novelty
 from planner_pipeline.training.outcome_fit import Attempts, OutcomeConfig, OutcomeRecord
 from planner_pipeline.training.outcome_model import FittedOutcomes
-from planner_runtime.track_record import Priors, TrackRecordState
+from planner_runtime.outcomes.track_record import Priors, TrackRecordState
 
 N_FEATURES, N_CHOICES = 14, 4
 OFFSETS, DOUBT = (0, 1, 2, 3, 2, 4), 5

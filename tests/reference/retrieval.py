@@ -6,8 +6,8 @@ Belongs here: sets and sorting. Does not: anything fast.
 from collections.abc import Collection, Sequence
 
 from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime
+from planner_runtime.retrieval.similarity import RunKeys
 from planner_runtime.similar_runs import DAY_MS, Query, SimilarityWeights, is_visible
-from planner_runtime.similarity import RunKeys
 
 
 def jaccard_points(a: Collection[str], b: Collection[str], weight: int) -> int:

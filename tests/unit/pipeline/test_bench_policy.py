@@ -23,10 +23,10 @@ from planner_pipeline.experiments.benched_cases import bench_bytes, benched_case
 from planner_runtime.bundle import Bundle
 from planner_runtime.kernel_config import SHIPPED_CONFIG
 from planner_runtime.objective import DEFAULT_OBJECTIVE, Objective, Weights
-from planner_runtime.outcome_model import OutcomeCalibration, OutcomeModel
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.model import OutcomeCalibration, OutcomeModel
+from planner_runtime.outcomes.policy_file import OutcomePolicy
+from planner_runtime.outcomes.track_record import Priors, TrackRecordState
 from planner_runtime.planner import Planner
-from planner_runtime.track_record import Priors, TrackRecordState
 from tests.outcome_bundles import NOW_MS, a_question, an_outcome_bundle, calibration_of, flat
 from tests.reference.benched_tables import BASELINE, QUICK, a_bench, an_outcome, both_tried
 

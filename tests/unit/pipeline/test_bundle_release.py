@@ -17,7 +17,7 @@ from planner_pipeline.release.publish import publish_bundle
 from planner_pipeline.release.signing import SigningError, sign_bundle
 from planner_runtime import LivePlanner, Trust, read_bundle, verify_bundle
 from planner_runtime.bundle import CALIBRATION, MODEL, SIGNATURE, BundleError
-from planner_runtime.channels import bundle_folder, channels_of
+from planner_runtime.bundles.channels import bundle_folder, channels_of
 from tests.outcome_bundles import tiny_onnx
 from tests.unit.runtime.bundle_cases import (
     HOSTILE_MODELS,

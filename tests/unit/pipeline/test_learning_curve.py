@@ -30,7 +30,7 @@ from planner_pipeline.experiments.learning_curve import (
 from planner_pipeline.tracking import MemoryTracker
 from planner_pipeline.training.outcome_data import Decisions, Tries
 from planner_pipeline.training.value_fit import records_of_others
-from planner_runtime.track_record import Priors
+from planner_runtime.outcomes.track_record import Priors
 from tests.reference.trials import many_trials
 from tests.unit.pipeline.test_value_selection import a_world
 

@@ -14,7 +14,7 @@ from planner_pipeline.training.outcome_calibration import (
     fit_platt,
     isotonic,
 )
-from planner_runtime.outcome_model import OutcomeCalibration, calibrated, calibrated_chance
+from planner_runtime.outcomes.model import OutcomeCalibration, calibrated, calibrated_chance
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

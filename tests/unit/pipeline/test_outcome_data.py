@@ -15,7 +15,7 @@ from planner_pipeline.training.outcome_data import (
     tries_of_trials,
 )
 from planner_pipeline.training.track_record_fit import fit_track_record
-from planner_runtime.track_record import Priors, Record
+from planner_runtime.outcomes.track_record import Priors, Record
 from tests.reference.track_records import some_tries
 from tests.reference.trials import a_trial
 

@@ -9,7 +9,7 @@ from planner_pipeline.release.onnx_check import shipped_op_types
 from planner_pipeline.release.onnx_export import OPSET
 from planner_pipeline.release.outcome_export import INPUTS, OutcomeGraph, export_outcomes
 from planner_pipeline.training.outcome_model import FittedOutcomes
-from planner_runtime.outcome_model import MODEL_OUTPUTS
+from planner_runtime.outcomes.model import MODEL_OUTPUTS
 from planner_runtime.session import OnnxOutcomeModel
 from tests.reference.attempts import N_CHOICES, N_FEATURES, some_actions, some_features, some_fitted
 

@@ -17,8 +17,8 @@ from planner_pipeline.training.outcome_model import (
     outcomes_of,
     training_records,
 )
-from planner_runtime.outcome_features import CHOICES, OUTCOME_FEATURES, RECORD_FEATURES
-from planner_runtime.outcome_model import OutcomeCalibration, calibrated, outlook_of
+from planner_runtime.outcomes.features import CHOICES, OUTCOME_FEATURES, RECORD_FEATURES
+from planner_runtime.outcomes.model import OutcomeCalibration, calibrated, outlook_of
 from planner_runtime.session import OnnxOutcomeModel
 from tests.reference.attempts import some_actions
 from tests.reference.track_records import some_tries

@@ -21,7 +21,7 @@ from planner_pipeline.training.outcome_fit import (
 )
 from planner_pipeline.training.outcome_model import FittedOutcomes
 from planner_pipeline.training.outcome_trees import curvature, fit_trees
-from planner_runtime.outcome_model import MODEL_OUTPUTS
+from planner_runtime.outcomes.model import MODEL_OUTPUTS
 from planner_runtime.session import OnnxOutcomeModel
 from tests.reference.attempts import (
     DOUBT,

@@ -15,7 +15,7 @@ from planner_pipeline.training.track_record_fit import (
     _fit_passing,
     fit_track_record,
 )
-from planner_runtime.track_record import Priors, TrackRecord, TrackRecordState
+from planner_runtime.outcomes.track_record import Priors, TrackRecord, TrackRecordState
 from tests.reference.track_records import dense_normal, dense_passing, some_tries
 
 

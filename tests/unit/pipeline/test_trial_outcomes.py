@@ -22,7 +22,7 @@ from planner_pipeline.training.outcome_data import Decisions, trial_end_ms
 from planner_pipeline.training.outcome_fit import OutcomeConfig
 from planner_pipeline.training.outcome_model import FittedOutcomes, OutcomeData
 from planner_pipeline.training.track_record_fit import fit_track_record
-from planner_runtime.track_record import Record
+from planner_runtime.outcomes.track_record import Record
 from tests.reference.attempts import some_fitted
 from tests.reference.trials import a_trial, many_trials, naive_outcome
 

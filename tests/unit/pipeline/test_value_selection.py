@@ -25,7 +25,7 @@ from planner_pipeline.training.value_fit import expected_of, fit_value, outcomes
 from planner_runtime.actions import Action, ActionSpace, valid_actions
 from planner_runtime.contracts.bench_outcome import BenchOutcome
 from planner_runtime.decision import choice_of
-from planner_runtime.track_record import TrackRecord
+from planner_runtime.outcomes.track_record import TrackRecord
 from tests.reference.campaigns import a_case
 from tests.reference.toy_bench import a_workspace
 

@@ -29,7 +29,8 @@ from planner_runtime.bundle import (
     GoldenCase,
     action_space_file,
 )
-from planner_runtime.bundle_files import MAX_TEXT_BYTES
+from planner_runtime.bundles.files import MAX_TEXT_BYTES
+from planner_runtime.bundles.onnx_graph import read_graph
 from planner_runtime.calibration import Calibration
 from planner_runtime.contracts import (
     BundleFile,
@@ -43,7 +44,6 @@ from planner_runtime.contracts import (
 from planner_runtime.decode import output_widths, temperature_names
 from planner_runtime.features import N_FEATURES, feature_spec_hash
 from planner_runtime.kernel_config import SHIPPED_CONFIG
-from planner_runtime.onnx_graph import read_graph
 from planner_runtime.planner import golden_planner, load_bundle, open_model
 from planner_runtime.tokenizer import vocab_document
 from tests.outcome_bundles import a_question

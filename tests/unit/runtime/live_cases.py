@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from planner_runtime import LivePlanner, Planner
-from planner_runtime.channels import bundle_folder, promote
+from planner_runtime.bundles.channels import bundle_folder, promote
 from planner_runtime.decision import Decision
 from tests.outcome_bundles import tiny_onnx, write_outcome_bundle
 from tests.unit.runtime.bundle_cases import QUESTIONS, write_imitation_bundle

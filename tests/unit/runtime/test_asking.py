@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_runtime.actions import ActionSpace
-from planner_runtime.asking import CandidateIndex, build_question
 from planner_runtime.contracts import ActionExecuted, Outcome, RunSummary, Runtime, read_document
 from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.inputs import run_document
+from planner_runtime.kernel.asking import CandidateIndex, build_question
 from planner_runtime.similar_runs import Query, RunIndex
 
 ISSUE = {"id": "7", "title": "Cache expires early", "tags": ["api", "cache"], "dk_attempts": "2"}

@@ -11,7 +11,7 @@ import pytest
 
 from planner_runtime import Planner, Trust, read_bundle, verify_bundle
 from planner_runtime.bundle import CALIBRATION, MANIFEST, MEMBERS, MODEL, SIGNATURE, BundleError
-from planner_runtime.bundle_files import (
+from planner_runtime.bundles.files import (
     MAX_FILES,
     MAX_MODEL_BYTES,
     MAX_TEXT_BYTES,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from planner_runtime.onnx_graph import (
+from planner_runtime.bundles.onnx_graph import (
     ALLOWED_OPS,
     MAX_NODES,
     GraphError,

@@ -9,7 +9,7 @@ import pytest
 
 from planner_runtime import Planner, read_bundle, verify_bundle
 from planner_runtime.bundle import MANIFEST, PROTOCOL
-from planner_runtime.bundle_protocol import (
+from planner_runtime.bundles.protocol import (
     CONTRACTS,
     N_READ,
     OLDEST_PROTOCOL,

@@ -13,15 +13,15 @@ import pytest
 
 from planner_runtime import Planner, Trust, read_bundle, verify_bundle
 from planner_runtime.bundle import CALIBRATION, MANIFEST, SIGNATURE
-from planner_runtime.bundle_files import read_files
-from planner_runtime.contracts import canonical_json, sha256_hex
-from planner_runtime.signature import (
+from planner_runtime.bundles.files import read_files
+from planner_runtime.bundles.signature import (
     MEDIA_TYPE,
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
     STATEMENT_TYPE,
     signed_bytes,
 )
+from planner_runtime.contracts import canonical_json, sha256_hex
 from tests.unit.runtime.bundle_cases import QUESTIONS, reseal, write_imitation_bundle
 
 NEEDS_NONE = """

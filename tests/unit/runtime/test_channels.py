@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from planner_runtime.channels import (
+from planner_runtime.bundles.channels import (
     ChannelError,
     Pointer,
     bundle_folder,

@@ -13,16 +13,21 @@ from planner_runtime.__main__ import main
 from planner_runtime.bundle import Bundle
 from planner_runtime.contracts import RunSummary, to_document
 from planner_runtime.decision import Decision
-from planner_runtime.explanation import Explanation, Record, explain_question, explain_record
-from planner_runtime.explanation_text import explanation_text, plain
+from planner_runtime.explaining.explanation import (
+    Explanation,
+    Record,
+    explain_question,
+    explain_record,
+)
+from planner_runtime.explaining.text import explanation_text, plain
 from planner_runtime.exploration import ExplorationBudget
 from planner_runtime.objective import Objective, Weights
-from planner_runtime.outcome_model import OutcomeModel
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.model import OutcomeModel
+from planner_runtime.outcomes.policy_file import OutcomePolicy
 from planner_runtime.planner import Planner, load_bundle
 from planner_runtime.policy import Limits
+from planner_runtime.retrieval.similarity import DAY_MS
 from planner_runtime.session import Model
-from planner_runtime.similarity import DAY_MS
 from tests.imitation_files import SURE, write_imitation_bundle
 from tests.outcome_bundles import NOW_MS, a_question, an_outcome_planner, write_outcome_bundle
 

@@ -12,10 +12,10 @@ import pytest
 
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts.run_summary import RunSummary
-from planner_runtime.history_snapshot import SnapshotError, read_snapshot
-from planner_runtime.kernel_history import KernelHistory
-from planner_runtime.kernel_question import Histories, KernelQuestion
-from planner_runtime.similarity import Query
+from planner_runtime.kernel.history import KernelHistory
+from planner_runtime.kernel.history_snapshot import SnapshotError, read_snapshot
+from planner_runtime.kernel.question import Histories, KernelQuestion
+from planner_runtime.retrieval.similarity import Query
 
 LATER_S = 10_000.0  # all that a test wrote is at rest by then
 
@@ -226,7 +226,7 @@ DAMAGES: dict[str, Damage] = {
 def _with_payload(payload: bytes, **facts: Any) -> bytes:
     import hashlib
 
-    from planner_runtime.history_snapshot import MADE_BY, TAG
+    from planner_runtime.kernel.history_snapshot import MADE_BY, TAG
 
     header = {
         "schema_version": TAG, "made_by": MADE_BY, "n_runs": 1, "n_bytes": len(payload),

@@ -19,10 +19,10 @@ from planner_runtime import Planner
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts import PlannerAction, PlannerInput, PolicyTrace, read_document
 from planner_runtime.contracts.planner_input import RecordDocument
-from planner_runtime.kernel_planner import KernelPlanner
-from planner_runtime.kernel_selection import PlannerSelection
-from planner_runtime.modes import Caps
-from planner_runtime.planner_settings import PlannerSettings
+from planner_runtime.kernel.dispatch import KernelPlanner
+from planner_runtime.kernel.modes import Caps
+from planner_runtime.kernel.selection import PlannerSelection
+from planner_runtime.kernel.settings import PlannerSettings
 from planner_runtime.policy import NO_LIMITS
 from tests.outcome_bundles import (
     NOW_MS,

@@ -11,11 +11,11 @@ import pytest
 
 from planner_runtime import LivePlanner, Planner
 from planner_runtime.bundle import CALIBRATION, MODEL
-from planner_runtime.channels import bundle_folder, rollback
+from planner_runtime.bundles.channels import bundle_folder, rollback
 from planner_runtime.decision import Decision
 from planner_runtime.exploration import ExplorationBudget
 from planner_runtime.kernel_config import KernelConfig
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.policy_file import OutcomePolicy
 from tests.outcome_bundles import calibration_of, write_outcome_bundle
 from tests.unit.runtime.bundle_cases import QUESTIONS, reseal, write_imitation_bundle
 from tests.unit.runtime.live_cases import Store, make_bundles, model_of, wait_until

@@ -20,8 +20,8 @@ from planner_runtime.planner import Planner
 from planner_runtime.policy import Bound
 from planner_runtime.prometheus_text import Family, Sample, exposition
 from planner_runtime.reasons import BOUND_REASONS, FALLBACK_REASONS, LOAD_REASONS, reason_code
-from planner_runtime.sidecar_counts import SidecarCounts
-from planner_runtime.sidecar_protocol import SIDECAR_ERRORS
+from planner_runtime.sidecar.counts import SidecarCounts
+from planner_runtime.sidecar.protocol import SIDECAR_ERRORS
 from tests.outcome_bundles import a_question, an_outcome_planner
 from tests.prometheus_reader import Exposed, read_exposition
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner_runtime.actions import NA, Action, ActionSpace, valid_actions
-from planner_runtime.modes import (
+from planner_runtime.kernel.modes import (
     Caps,
     Enforced,
     KernelBaseline,
@@ -19,7 +19,7 @@ from planner_runtime.modes import (
     judge,
     kept,
 )
-from planner_runtime.planner_settings import planner_settings_of
+from planner_runtime.kernel.settings import planner_settings_of
 
 SPACE = ActionSpace()
 SPECULATE = KernelBaseline(

@@ -21,11 +21,11 @@ from planner_runtime.bundle import (
 from planner_runtime.contracts import canonical_json, to_document
 from planner_runtime.exploration import ExplorationBudget
 from planner_runtime.objective import Objective, Weights
-from planner_runtime.outcome_features import OUTCOME_FEATURES
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.features import OUTCOME_FEATURES
+from planner_runtime.outcomes.policy_file import OutcomePolicy
+from planner_runtime.outcomes.track_record import TrackRecord
 from planner_runtime.planner import action_of
 from planner_runtime.policy import NO_LIMITS
-from planner_runtime.track_record import TrackRecord
 from tests.outcome_bundles import (
     a_question,
     calibration_of,

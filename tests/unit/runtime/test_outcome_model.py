@@ -15,7 +15,7 @@ from planner_runtime.contracts import (
     read_document,
     to_document,
 )
-from planner_runtime.outcome_features import (
+from planner_runtime.outcomes.features import (
     CHOICES,
     OUTCOME_FEATURES,
     RECORD_FEATURES,
@@ -23,7 +23,7 @@ from planner_runtime.outcome_features import (
     outcome_features,
     record_features,
 )
-from planner_runtime.outcome_model import (
+from planner_runtime.outcomes.model import (
     OUTCOMES,
     OutcomeCalibration,
     OutcomeError,
@@ -32,8 +32,8 @@ from planner_runtime.outcome_model import (
     calibrated_chance,
     outlook_of,
 )
+from planner_runtime.outcomes.track_record import TrackRecord
 from planner_runtime.session import FixedModel, ModelError, OnnxOutcomeModel
-from planner_runtime.track_record import TrackRecord
 from tests.outcome_bundles import a_question, calibration_of, flat, tiny_onnx
 
 ACTIONS = action_numbers(cyntra_actions(ActionSpace(), "code"))

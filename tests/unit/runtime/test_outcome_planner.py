@@ -29,14 +29,14 @@ from planner_runtime.decision import Situation
 from planner_runtime.exploration import LAB_TAG, ExplorationBudget
 from planner_runtime.kernel_config import SHIPPED_CONFIG, RoutingRule
 from planner_runtime.objective import Guardrail, Objective, Weights
-from planner_runtime.outcome_features import OUTCOME_FEATURES, RECORD_FEATURES
-from planner_runtime.outcome_model import FixedOutcomes, RawOutcomes
 from planner_runtime.outcome_planner import record_of_question, toolchain_of
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.features import OUTCOME_FEATURES, RECORD_FEATURES
+from planner_runtime.outcomes.model import FixedOutcomes, RawOutcomes
+from planner_runtime.outcomes.policy_file import OutcomePolicy
+from planner_runtime.outcomes.track_record import TrackRecord, record_document
 from planner_runtime.planner import Decision, action_of
 from planner_runtime.policy import NO_LIMITS, Limits
 from planner_runtime.session import FixedModel, ModelError, OnnxOutcomeModel
-from planner_runtime.track_record import TrackRecord, record_document
 from tests.outcome_bundles import (
     NOW_MS,
     a_question,

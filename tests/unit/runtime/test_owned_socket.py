@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from planner_runtime.owned_socket import MAX_PATH_BYTES, OwnedSocket, SocketError, peer_uid
+from planner_runtime.sidecar.owned_socket import MAX_PATH_BYTES, OwnedSocket, SocketError, peer_uid
 from tests.sidecars import Caller, a_short_folder, a_sidecar
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from planner_runtime.contracts import PolicyTrace, canonical_json, read_document, to_document
 from planner_runtime.objective import Objective, read_objective
-from planner_runtime.outcome_model import OutcomeCalibration
-from planner_runtime.outcome_policy import OutcomePolicy
+from planner_runtime.outcomes.model import OutcomeCalibration
+from planner_runtime.outcomes.policy_file import OutcomePolicy
 from planner_runtime.policy import Bound
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from planner_runtime.bundle import Bundle, read_bundle
 from planner_runtime.contracts.run_summary import ActionExecuted, Outcome, RunSummary, Runtime
 from planner_runtime.deadline import Deadline, DeadlineError
-from planner_runtime.kernel_planner import KernelPlanner
-from planner_runtime.planner_settings import PlannerSettings
-from planner_runtime.running_record import RunningRecord, ServedRecord
+from planner_runtime.kernel.dispatch import KernelPlanner
+from planner_runtime.kernel.running_record import RunningRecord, ServedRecord
+from planner_runtime.kernel.settings import PlannerSettings
+from planner_runtime.outcomes.track_record import Priors, TrackRecordState, record_of_runs
 from planner_runtime.similar_runs import RunIndex
-from planner_runtime.track_record import Priors, TrackRecordState, record_of_runs
 from tests.outcome_bundles import NOW_MS, write_outcome_bundle
 from tests.unit.runtime.test_kernel_planner import dispatched
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from planner_runtime.sidecar_client import SidecarPlanner
+from planner_runtime.sidecar.client import SidecarPlanner
 from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question
 from tests.sidecars import Caller, a_short_folder
@@ -160,7 +160,7 @@ def test_whoever_is_answered_loads_neither_numpy_nor_onnxruntime(
     bundle: Path, folder: Path
 ) -> None:
     code = (
-        "import json, sys; from planner_runtime.sidecar_client import SidecarPlanner\n"
+        "import json, sys; from planner_runtime.sidecar.client import SidecarPlanner\n"
         f"client = SidecarPlanner({str(folder / 's')!r}, 20_000)\n"
         "action = client.predict_action(json.load(sys.stdin)); client.close()\n"
         "print(action['confidence'] > 0.8, {'numpy', 'onnxruntime', 'msgspec'} & set(sys.modules))"

@@ -17,8 +17,8 @@ from planner_runtime.actions import Action
 from planner_runtime.contracts import PlannerAction, PolicyTrace, read_document, to_document
 from planner_runtime.decision import Situation, action_of
 from planner_runtime.planner import Planner
-from planner_runtime.sidecar_client import MAX_BACKOFF_SECONDS, SidecarPlanner
-from planner_runtime.sidecar_decider import SidecarDecider
+from planner_runtime.sidecar.client import MAX_BACKOFF_SECONDS, SidecarPlanner
+from planner_runtime.sidecar.decider import SidecarDecider
 from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question
 from tests.sidecars import HeldPlanner, Served, a_short_folder, a_sidecar
@@ -329,7 +329,7 @@ def test_the_client_itself_needs_the_standard_library_alone() -> None:
     import ast
     import sys
 
-    import planner_runtime.sidecar_client as module
+    import planner_runtime.sidecar.client as module
 
     tree = ast.parse(Path(str(module.__file__)).read_text())
     names = [

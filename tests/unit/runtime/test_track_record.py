@@ -19,7 +19,7 @@ from planner_runtime.contracts import (
     read_document,
     to_document,
 )
-from planner_runtime.track_record import (
+from planner_runtime.outcomes.track_record import (
     Belief,
     Pair,
     Priors,
