@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,7 @@ from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.outcomes.model import OutcomeModel
 from planner_runtime.planner import Planner, load_bundle, no_model_reason
+from planner_runtime.served_planner import PinnedPlanner
 from planner_runtime.session import Model
 
 POLL_SECONDS: Final = 2.0
@@ -183,7 +185,20 @@ class LivePlanner:
         situation: Situation | None = None,
     ) -> Decision:
         """The action for one planner input together with its record. Never raises."""
+        return self._answer(self._serving, planner_input, now_ms, situation)
+
+    def pinned(self) -> PinnedPlanner:
+        """The planner in service now, for a decision of several steps; counted like any other."""
         serving = self._serving
+        return PinnedPlanner(serving.planner, partial(self._answer, serving))
+
+    def _answer(
+        self,
+        serving: _Serving,
+        planner_input: Question,
+        now_ms: int | None,
+        situation: Situation | None,
+    ) -> Decision:
         started = time.perf_counter()
         decision = serving.planner.decide(planner_input, now_ms=now_ms, situation=situation)
         seconds = time.perf_counter() - started

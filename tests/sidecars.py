@@ -17,8 +17,8 @@ from typing import Any
 from planner_runtime.decision import Decision, Question, Situation
 from planner_runtime.metrics import Metrics
 from planner_runtime.planner import Planner
+from planner_runtime.served_planner import FixedPlanner, ServedPlanner
 from planner_runtime.sidecar.protocol import ServingLimits
-from planner_runtime.sidecar.served_planner import FixedPlanner, ServedPlanner
 from planner_runtime.sidecar.server import Sidecar
 
 

@@ -12,7 +12,13 @@ import msgspec
 from planner_runtime.actions import Action, ActionSpace, candidate_set_hash, valid_actions
 from planner_runtime.contracts.executed_plan import ExecutedPlan
 from planner_runtime.contracts.planner_action import ModelId, PlannerAction
-from planner_runtime.contracts.policy_trace import Mode, PolicyTrace, Stability
+from planner_runtime.contracts.policy_trace import (
+    ActionChoice,
+    Expected,
+    Mode,
+    PolicyTrace,
+    Stability,
+)
 from planner_runtime.contracts.reading import to_document
 from planner_runtime.decision import BASELINE_ID, NO_EXPLORATION_MADE, budgets_of, choice_of
 
@@ -86,8 +92,13 @@ def baseline_trace(
     created_at: str,
     mode: Mode,
     reason: str | None,
+    of_planner: PolicyTrace | None = None,
 ) -> PolicyTrace | None:
-    """The trace of a dispatch that no model had a part in; None where the space offers nothing."""
+    """The trace of a dispatch that no model had a part in; None where the space offers nothing.
+
+    Args:
+        of_planner: What a planner that fell back recorded: in which world, with which bundle.
+    """
     n_candidates = len(valid_actions(space, job_type))
     if not n_candidates:
         return None
@@ -102,7 +113,8 @@ def baseline_trace(
         candidate_set_hash=candidate_set_hash(space, job_type),
         propensity=1.0,
         exploration=NO_EXPLORATION_MADE,
-        stability=Stability(),
+        stability=Stability() if of_planner is None else of_planner.stability,
+        bundle_id=None if of_planner is None else of_planner.bundle_id,
         fallback_reason=reason,
     )
 
@@ -126,7 +138,13 @@ def trace_as_run(
             ran = msgspec.structs.replace(ran, propensity=_share_of_chance(trace))
         return ran
     told = msgspec.structs.replace(
-        trace, mode=mode, decided_by="baseline", chosen=kept, baseline=kept, fallback_reason=refused
+        trace,
+        mode=mode,
+        decided_by="baseline",
+        chosen=kept,
+        baseline=kept,
+        fallback_reason=refused,
+        expected=_expected_of_baseline(trace, kept),
     )
     if mode == "enforce":
         if trace.chosen == kept:
@@ -137,6 +155,13 @@ def trace_as_run(
         if trace.exploration.enabled:
             return None
     return msgspec.structs.replace(told, propensity=1.0, exploration=NO_EXPLORATION_MADE)
+
+
+def _expected_of_baseline(trace: PolicyTrace, kept: ActionChoice) -> Expected | None:
+    """What was expected, now that the baseline ran; None where another one was looked at."""
+    if trace.expected is None or trace.baseline != kept:
+        return None
+    return msgspec.structs.replace(trace.expected, chosen=trace.expected.baseline)
 
 
 def _share_of_chance(trace: PolicyTrace) -> float:

@@ -46,9 +46,9 @@ from planner_runtime.kernel_config import KernelConfig, kernel_config_of
 from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
 from planner_runtime.policy import Limits
+from planner_runtime.served_planner import Answering, bundle_of, pinned
 from planner_runtime.sidecar.client import SidecarPlanner
 from planner_runtime.sidecar.decider import SidecarDecider
-from planner_runtime.sidecar.served_planner import Answering
 from planner_runtime.similar_runs import RunIndex
 
 
@@ -106,7 +106,7 @@ class KernelPlanner:
         self._log = log or (lambda line: None)
         self._config = kernel_config
         self._histories, self._record = Histories(), ServedRecord()
-        self._live: LivePlanner | None = None
+        self._opened: LivePlanner | None = None  # ours to close
         self._predicting: Predicting | None = None
         self._planner: Answering | None = None
         if isinstance(planner, Predicting):  # asked once: it takes longer than a plan's decoding
@@ -123,7 +123,7 @@ class KernelPlanner:
             )
             self._planner = SidecarDecider(client)
         elif settings.bundle_dir is not None:
-            self._planner = self._live = self._open(settings.bundle_dir, kernel_config)
+            self._planner = self._opened = self._open(settings.bundle_dir, kernel_config)
 
     @classmethod
     def of_config(
@@ -164,15 +164,12 @@ class KernelPlanner:
         new bundle, else next to nothing. What is left to a decision counts against its deadline.
         """
         now_ms = clock_ms() if now_ms is None else now_ms
-        self._record.learn(self._bundle(), history.index, now_ms)
-
-    def _bundle(self) -> Bundle | None:
-        return None if self._live is None else self._live.planner.bundle
+        self._record.learn(bundle_of(self._planner), history.index, now_ms)
 
     def close(self) -> None:
         """Stop looking for new bundles. The planner still answers."""
-        if self._live is not None:
-            self._live.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def decide(
         self,
@@ -231,13 +228,16 @@ class KernelPlanner:
     def _selected(self, dispatch: _Dispatch) -> PlannerSelection:
         if self.settings.mode == "off":
             return self._not_asked(dispatch, None)
+        planner = pinned(self._planner)
         try:
-            dispatch = self._with_record(dispatch)
+            dispatch = self._with_record(dispatch, bundle_of(planner))
         except DeadlineError as error:
             return self._not_asked(dispatch, str(error))
-        answer = self._ask(dispatch)
+        answer = self._ask(dispatch, planner)
         if answer.reason is not None:
-            return self._not_asked(dispatch, answer.reason, is_counted=answer.is_counted)
+            return self._not_asked(
+                dispatch, answer.reason, is_counted=answer.is_counted, trace=answer.trace
+            )
         return self._judged(dispatch, answer)
 
     def _dispatch(
@@ -255,13 +255,12 @@ class KernelPlanner:
             now_ms=asked.now_ms,
         )
 
-    def _with_record(self, dispatch: _Dispatch) -> _Dispatch:
+    def _with_record(self, dispatch: _Dispatch, bundle: Bundle | None) -> _Dispatch:
         """The question as a model of outcomes was trained on it: with all that runs have told.
 
         Raises:
             DeadlineError: runs have told more than can be learned in time; the next goes on.
         """
-        bundle = self._bundle()
         deadline = Deadline(self.settings.deadline_ms)
         record = self._record.learn(bundle, dispatch.runs, dispatch.now_ms, deadline)
         if bundle is None or record is None:
@@ -272,8 +271,8 @@ class KernelPlanner:
             return dispatch
         return msgspec.structs.replace(dispatch, question=told)
 
-    def _ask(self, dispatch: _Dispatch) -> _Answer:
-        planner, question = self._planner, dispatch.question
+    def _ask(self, dispatch: _Dispatch, planner: Answering | None) -> _Answer:
+        question = dispatch.question
         if self._predicting is not None:
             input_hash(question)  # what has none can be neither asked nor recorded
             try:
@@ -315,7 +314,12 @@ class KernelPlanner:
         return _selection(dispatch, action, runs, refused, trace)
 
     def _not_asked(
-        self, dispatch: _Dispatch, reason: str | None, *, is_counted: bool = False
+        self,
+        dispatch: _Dispatch,
+        reason: str | None,
+        *,
+        is_counted: bool = False,
+        trace: PolicyTrace | None = None,
     ) -> PlannerSelection:
         """The baseline, where no model spoke; without a reason, because none was to."""
         if reason is not None and not is_counted:
@@ -329,7 +333,7 @@ class KernelPlanner:
             checkpoint_id=BASELINE_ID if reason is None else UNAVAILABLE_ID,
             reason=reason,
         )
-        trace = baseline_trace(
+        told = baseline_trace(
             dispatch.in_bins,
             asked_hash=asked_hash,
             space=dispatch.space,
@@ -337,8 +341,9 @@ class KernelPlanner:
             created_at=dispatch.created_at,
             mode=self.settings.mode,
             reason=reason,
+            of_planner=trace,
         )
-        return _selection(dispatch, action, kept(dispatch.baseline), reason, trace)
+        return _selection(dispatch, action, kept(dispatch.baseline), reason, told)
 
 
 def _reason(code: str, error: Exception) -> str:
@@ -368,7 +373,7 @@ def _unread(baseline: KernelBaseline) -> _Dispatch:
 def _answer_of(decision: Decision) -> _Answer:
     action, trace = decision.action, decision.trace
     if action.model is not None and action.model.checkpoint_id == BASELINE_ID:
-        return _Answer(reason=action.reason or "bundle_dir_missing", is_counted=True)
+        return _Answer(reason=action.reason or "bundle_dir_missing", is_counted=True, trace=trace)
     return _Answer(
         document=to_document(action),
         abstains=action.reason if action.abstain_to_default else None,

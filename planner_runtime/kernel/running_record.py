@@ -34,11 +34,18 @@ def with_record(question: Mapping[str, Any], record: Record) -> dict[str, Any]:
 class RunningRecord:
     """What is known of toolchains and issues, from a bundle's state on. Not for several threads.
 
-    Runs are learned from in the order of their ends; one that becomes known late comes late.
+    Runs are learned from in the order of their ends; one that becomes known late comes late. A
+    clock that steps back behind a run that was learned begins the record anew: no decision sees
+    what had not ended.
     """
 
     def __init__(self, state: TrackRecordState) -> None:
-        self._record = TrackRecord(state)
+        self._state = state
+        self._begin()
+
+    def _begin(self) -> None:
+        self._record = TrackRecord(self._state)
+        self._learned_to_ms: int | None = None  # the latest end among the runs learned
         self._known: set[str] = set()
         self._index: RunIndex | None = None
         self._n_added = 0  # to that index, when it was last asked
@@ -47,11 +54,13 @@ class RunningRecord:
     def at(self, index: RunIndex, now_ms: int, deadline: Deadline = NEVER) -> TrackRecord:
         """The record of those runs of an index that had ended by ``now_ms``, Unix ms.
 
-        Costs what became known since the last time.
+        Costs what became known since the last time; all of it where the clock stepped back.
 
         Raises:
             DeadlineError: there is more to learn; the next call goes on.
         """
+        if self._learned_to_ms is not None and now_ms < self._learned_to_ms:
+            self._begin()
         if index is not self._index:
             self._index, self._n_added = index, 0
         added, n_added = index.added_since(self._n_added)
@@ -64,7 +73,9 @@ class RunningRecord:
         self._n_added = n_added
         while self._waiting and self._waiting[-1][0] <= now_ms:
             deadline.check()
-            self._record.add_summary(self._waiting.pop()[2])
+            ended_ms, _, run = self._waiting.pop()
+            self._record.add_summary(run)
+            self._learned_to_ms = max(ended_ms, self._learned_to_ms or ended_ms)
         return self._record
 
 

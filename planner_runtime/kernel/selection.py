@@ -1,7 +1,7 @@
 """What a kernel gets of its planner, and what its own planners answered like.
 
 Belongs here: the selection of one dispatch, the kernel's own kind of planner. Does not: making a
-selection (``dispatch``), planners with records (``sidecar.served_planner``). Source: formats 7.3.
+selection (``dispatch``), planners with records (``served_planner``). Source: formats 7.3.
 """
 
 from typing import Any, Protocol, runtime_checkable

@@ -16,9 +16,9 @@ from planner_runtime.deadline import DEFAULT_DEADLINE_MS
 from planner_runtime.inputs import blank_planner_input
 from planner_runtime.live import LivePlanner
 from planner_runtime.metrics import Metrics
+from planner_runtime.served_planner import ServedPlanner
 from planner_runtime.sidecar.owned_socket import SocketError
 from planner_runtime.sidecar.protocol import ServingLimits
-from planner_runtime.sidecar.served_planner import ServedPlanner
 from planner_runtime.sidecar.server import Sidecar
 
 

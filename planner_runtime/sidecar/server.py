@@ -28,6 +28,7 @@ from planner_runtime.inputs import blank_planner_input
 from planner_runtime.metrics import Metrics
 from planner_runtime.planner import open_model
 from planner_runtime.prometheus_text import CONTENT_TYPE, exposition
+from planner_runtime.served_planner import ServedPlanner
 from planner_runtime.sidecar.counts import SidecarCounts
 from planner_runtime.sidecar.owned_socket import OwnedSocket, peer_uid
 from planner_runtime.sidecar.protocol import (
@@ -38,7 +39,6 @@ from planner_runtime.sidecar.protocol import (
     build_reply,
     parse_request,
 )
-from planner_runtime.sidecar.served_planner import ServedPlanner
 from planner_runtime.sidecar.wire import Connection, http_response, http_target
 
 _CLOSING = frozenset({"timeout", "too_large", "truncated", "stopping"})

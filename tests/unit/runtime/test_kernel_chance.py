@@ -1,6 +1,6 @@
 """Chance in a kernel's dispatches: what is recorded is the probability with which it ran.
 
-Belongs here: exploration through ``kernel_planner``, mode by mode. Does not: the draw itself
+Belongs here: exploration through ``kernel.dispatch``, mode by mode. Does not: the draw itself
 (``test_exploration``), what is enforced without chance (``test_kernel_planner``).
 """
 

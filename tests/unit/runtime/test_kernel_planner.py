@@ -1,6 +1,6 @@
 """A dispatch through the kernel's planner: every mode, every reason, nothing ever raised.
 
-Belongs here: ``kernel_planner`` with real planners and with fakes. Does not: the checks themselves
+Belongs here: ``kernel.dispatch`` with real planners and with fakes. Does not: the checks themselves
 (``test_modes``), the loop through archives (``tests/integration/test_serving_page``).
 """
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner_runtime import Planner
+from planner_runtime import LivePlanner, Planner
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts import PlannerAction, PlannerInput, PolicyTrace, read_document
 from planner_runtime.contracts.planner_input import RecordDocument
@@ -29,6 +29,7 @@ from tests.outcome_bundles import (
     an_outcome_planner,
     calibration_of,
     flat,
+    tiny_onnx,
     write_outcome_bundle,
 )
 
@@ -112,6 +113,37 @@ def test_a_planner_that_logs_records_the_plan_and_runs_the_baseline() -> None:
     assert trace.chosen.budgets.max_minutes_bin == 60
     assert trace.preferred is not None
     assert trace.preferred.budgets.max_minutes_bin == 15
+    assert trace.expected is not None
+    assert trace.expected.chosen == trace.expected.baseline  # of what ran
+    assert trace.expected.preferred != trace.expected.baseline
+
+
+def test_a_fallback_of_the_planner_keeps_the_world_and_the_bundle_it_was_made_in(
+    tmp_path: Path,
+) -> None:
+    write_outcome_bundle(tmp_path / "bundle", model=tiny_onnx(nan=True))
+    planner = Planner.open(tmp_path / "bundle")
+    assert planner.bundle is not None
+    selection = dispatched(a_planner(answering=planner))
+    trace = keeps_its_contracts(selection)
+    assert (selection.fallback_reason or "").startswith("inference_failed")
+    assert trace is not None
+    assert trace.bundle_id == planner.bundle.manifest.bundle_id
+    assert trace.stability.kernel_config_hash is not None
+
+
+def test_a_live_planner_given_by_hand_is_asked_with_the_record_as_the_configured_one_is(
+    tmp_path: Path,
+) -> None:
+    write_outcome_bundle(tmp_path / "bundle")
+    settings = {"bundle_dir": tmp_path / "bundle", "confidence_threshold": 0.0}
+    with LivePlanner(tmp_path / "bundle", poll_seconds=None) as live:
+        by_hand = dispatched(a_planner(answering=live))
+    configured = a_planner(**settings)
+    by_itself = dispatched(configured)
+    configured.close()
+    assert by_hand.planner_input == by_itself.planner_input
+    assert "track_record" in by_hand.planner_input["system_state"]
 
 
 def test_a_plan_that_is_followed_overrides_the_limit_and_is_traced_as_run() -> None:

@@ -49,6 +49,18 @@ def test_a_moved_pointer_is_followed_between_two_decisions(store: Store) -> None
     assert live.status().n_loads == 3
 
 
+def test_a_decision_of_several_steps_keeps_its_bundle(store: Store) -> None:
+    a = store.use("a")
+    live = store.live()
+    pinned = live.pinned()
+    b = store.use("b")
+    assert live.check_now()
+    assert pinned.decide(QUESTIONS[0]).trace.bundle_id == a
+    assert pinned.planner is not live.planner
+    assert model_of(live) == b
+    assert [one.trace.bundle_id for one in store.counted.decisions] == [a, b]
+
+
 def test_answers_are_those_of_a_planner_on_the_same_bundle(store: Store, made: Path) -> None:
     store.use("a")
     live, plain = store.live(), Planner.open(made / "a")

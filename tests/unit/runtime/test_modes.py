@@ -1,6 +1,6 @@
 """What a kernel follows of a plan: formats 7.3, check by check, the caps last.
 
-Belongs here: ``modes`` and ``planner_settings``. Does not: whole dispatches (``test_kernel_planner``).
+Belongs here: ``kernel.modes`` and ``kernel.settings``. Does not: whole dispatches (``test_kernel_planner``).
 """
 
 from pathlib import Path

@@ -60,6 +60,15 @@ def test_a_run_teaches_once_it_is_over_and_not_before() -> None:
     assert record.at(index, 300).of("codex", "7").n_pair == 3
 
 
+@given(moments=st.lists(st.integers(0, 12), max_size=8))
+def test_a_clock_that_steps_back_takes_the_record_back(moments: list[int]) -> None:
+    runs = [a_run(n, ended_ms=n) for n in range(10)]
+    record, index = RunningRecord(STATE), RunIndex(runs)
+    for now_ms in moments:
+        ended = [run for run in runs if run.ended_ms is not None and run.ended_ms <= now_ms]
+        assert record.at(index, now_ms).state() == record_of_runs(ended, STATE).state()
+
+
 def test_a_run_that_was_removed_before_anybody_asked_teaches_nothing() -> None:
     index = RunIndex([a_run(1, ended_ms=100), a_run(2, ended_ms=200)])
     index.update((), removed=["r1"])

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from planner_runtime.contracts import to_document
 from planner_runtime.planner import Planner
+from planner_runtime.served_planner import FixedPlanner
 from planner_runtime.sidecar.protocol import SIDECAR_ERRORS
-from planner_runtime.sidecar.served_planner import FixedPlanner
 from tests.imitation_files import write_imitation_bundle
 from tests.outcome_bundles import a_question, write_outcome_bundle
 from tests.prometheus_reader import read_exposition
