@@ -25,6 +25,7 @@ from planner_runtime.bundle import Bundle, BundleError, Trust
 from planner_runtime.bundles.place import Place, Sight
 from planner_runtime.contracts.planner_action import PlannerAction
 from planner_runtime.decision import Decision, Question, Situation
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.outcomes.model import OutcomeModel
 from planner_runtime.planner import Planner, load_bundle, no_model_reason
 from planner_runtime.served_planner import PinnedPlanner
@@ -152,14 +153,11 @@ class LivePlanner:
         self._retry_at = self._retry_after = 0.0
         self._poll_seconds = poll_seconds
         self._serving = _Serving(Planner(None, None, **self._options), None)
-        self._make_locks()
+        self._check_lock = ForkSafeLock()  # one look at the place at a time
+        self._swap_lock = ForkSafeLock()  # who serves, and the counts of its trial
         self.check_now()
         self._start_thread()
         _ALL.add(self)
-
-    def _make_locks(self) -> None:
-        self._check_lock = threading.Lock()  # one look at the place at a time
-        self._swap_lock = threading.Lock()  # who serves, and the counts of its trial
 
     def _start_thread(self) -> None:
         self._stop = threading.Event()
@@ -397,9 +395,8 @@ def _poll(planner: "weakref.ref[LivePlanner]", stop: threading.Event, seconds: f
 
 
 def _after_fork() -> None:
-    """A child process has neither the threads nor the holders of its parent's locks."""
+    """A child process has none of its parent's threads."""
     for live in list(_ALL):
-        live._make_locks()
         if not live._stop.is_set():
             live._start_thread()
 

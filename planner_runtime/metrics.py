@@ -7,12 +7,12 @@ closed set of values, and what is outside it is counted as ``other``.
 """
 
 import math
-import threading
 from bisect import bisect_left
 from typing import Any, Final, get_args
 
 from planner_runtime.contracts.policy_trace import DecidedBy
 from planner_runtime.decision import Decision
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.prometheus_text import Family, Sample, exposition, histogram_samples
 from planner_runtime.reasons import LOAD_REASONS, OTHER, reason_code
 
@@ -38,7 +38,7 @@ class Metrics:
     """Counts of one process. Every method may be called from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._decided: dict[str, int] = dict.fromkeys(get_args(DecidedBy), 0)
         self._fallbacks: dict[str, int] = {}
         self._abstentions = self._draws = self._loads = 0

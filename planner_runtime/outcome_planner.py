@@ -6,7 +6,6 @@ what its trace tells. Does not: the parts themselves (``outcomes.track_record``,
 7.4 and 10.3.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -38,6 +37,7 @@ from planner_runtime.decision import (
     trace_of,
 )
 from planner_runtime.exploration import Draw, draw, epsilon_now, uniform_draw
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.heuristic import issue_view, serial_plan
 from planner_runtime.inputs import epoch_ms
 from planner_runtime.kernel_config import KernelConfig, config_differences
@@ -142,7 +142,7 @@ class OutcomePlanner:
             None if self._policy_fault else objective_hash(self._policy.objective)
         )
         self._epoch = config_differences(bundle.kernel_config, self._config)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._n_decided, self._n_explored = exploration_counts
         self._closed: dict[tuple[int, int], tuple[KnownActions, Closed]] = {}
 

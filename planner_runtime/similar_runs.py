@@ -6,7 +6,6 @@ Does not: what similarity means (``retrieval.similarity``), how the best are fou
 Spec: section 5.2 (score), 5.3 (leakage).
 """
 
-import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -15,6 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from planner_runtime.contracts.run_summary import Domain, RunSummary
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.inputs import run_document
 from planner_runtime.retrieval.fresh_runs import FreshRun, Ranked, fresh_signals, rank_fresh
 from planner_runtime.retrieval.lone_search import search_one
@@ -216,7 +216,7 @@ class RunIndex:
         self._drawers: dict[ShelfKey, _Drawer] = {}
         self._n_added = 0
         self._documents: dict[str, tuple[RunSummary, dict[str, Any]]] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock(is_reentrant=True)
         self.update(runs)
 
     def __len__(self) -> int:

@@ -6,7 +6,6 @@ an input (``inputs``), what a planner answers (``planner``). Spec: 3.1, 5.2, 5.3
 The pipeline puts the questions of past decisions by the same functions.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ import msgspec
 
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts.run_summary import Domain, RunSummary
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.inputs import build_planner_input, domain_of, group_of, issue_document
 from planner_runtime.retrieval.similarity import Query
 from planner_runtime.similar_runs import RunIndex
@@ -150,7 +150,7 @@ class CandidateIndex:
     def __init__(self) -> None:
         self.index = RunIndex()
         self.n_refused = 0
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._last: Sequence[Any] = ()  # held, so that identities stay what they are
         self._held: list[Any] = []
         self._run_of: dict[int, RunSummary | None] = {}  # by identity of the element

@@ -6,7 +6,6 @@ Source: formats 2 and 3, the same code that the pipeline reads by.
 """
 
 import gc
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from planner_runtime.archives.files import Quarantine, SourceCount
 from planner_runtime.archives.run_book import RunBook
 from planner_runtime.archives.run_parts import Change, KeptRuns
 from planner_runtime.contracts.run_summary import RunSummary
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.kernel.history_snapshot import (
     SnapshotError,
     SnapshotHeader,
@@ -56,7 +56,7 @@ class KernelHistory:
         window: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._lock = threading.Lock()  # one refresh at a time; readers do not wait for it
+        self._lock = ForkSafeLock()  # one refresh at a time; readers do not wait for it
         self.snapshot_error: SnapshotError | None = None
         self.index = RunIndex(weights=weights, window=window)
         self._ordered: tuple[RunSummary, ...] | None = None

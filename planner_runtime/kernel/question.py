@@ -4,7 +4,6 @@ Belongs here: reading what a kernel has at hand. Does not: the question itself (
 Source: reference/cyntra-formats.md 1.2 (fields of an issue), 7.1 and 7.3.
 """
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -13,6 +12,7 @@ import msgspec
 
 from planner_runtime.actions import ActionSpace
 from planner_runtime.contracts.run_summary import RunSummary
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.inputs import WORLD_ISSUE_PREFIX, issue_document, run_document
 from planner_runtime.kernel.asking import N_SIMILAR, CandidateIndex, HasIndex, question_about
 from planner_runtime.kernel.history import KernelHistory
@@ -70,7 +70,7 @@ class Histories:
     """What a kernel passes as its history, with an index of it. For any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._lists = CandidateIndex()
 
     def question(

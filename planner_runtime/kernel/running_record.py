@@ -5,7 +5,6 @@ Does not: what a run teaches (``outcomes.track_record``), which runs there are (
 Spec: section 7.4. Training rows carry the record of every run that had ended, so questions must.
 """
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from planner_runtime.contracts.planner_input import PlannerInput
 from planner_runtime.contracts.reading import read_document
 from planner_runtime.contracts.run_summary import RunSummary
 from planner_runtime.deadline import NEVER, Deadline, DeadlineError
+from planner_runtime.fork_safe_lock import ForkSafeLock
 from planner_runtime.kernel_config import KernelConfig
 from planner_runtime.outcome_planner import toolchain_of
 from planner_runtime.outcomes.track_record import (
@@ -83,7 +83,7 @@ class ServedRecord:
     """The running record of the bundle that serves, begun anew for another. For any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._of_bundle: tuple[str, RunningRecord] | None = None
 
     def learn(
