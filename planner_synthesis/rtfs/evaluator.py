@@ -25,6 +25,7 @@ from planner_synthesis.rtfs.errors import (
     RtfsTypeError,
     UndefinedSymbol,
     Unsupported,
+    UnsupportedPattern,
 )
 from planner_synthesis.rtfs.forms import (
     Extra,
@@ -231,7 +232,7 @@ class Evaluator(Caller):
         forwards: list[Forward] = []
         for pattern, _ in shape.bindings:
             if not isinstance(pattern, Sym):
-                raise Unsupported("a pattern in a recursive let")
+                raise UnsupportedPattern("a pattern in a recursive let")
             forwards.append(Forward())
             inner.names[pattern.name] = forwards[-1]
         for forward, (_, form) in zip(forwards, shape.bindings, strict=True):
