@@ -130,7 +130,9 @@ def match_pattern(pattern: Form, value: Form, names: Names) -> bool:
     return same(pattern, value)
 
 
-_TYPE_TAGS = frozenset("vector map map-of tuple fn => resource enum union and val array".split())
+_TYPE_TAGS = frozenset(
+    "vector map record map-of dict tuple fn => resource enum union and val array".split()
+)
 
 
 def _match_vector(patterns: list[Form], value: Form, names: Names) -> bool:
