@@ -120,7 +120,6 @@ class Caller:
     def _paid(self, function: Builtin, result: Form) -> Form:
         if function.cost != "none":
             self.meter.admit(result)
-        if function.cost == "result":
             self.meter.spend_weight(weight_of(result))
         return result
 

@@ -119,6 +119,7 @@ class Evaluator(Caller):
     def __init__(self, host: Host, meter: Meter) -> None:
         super().__init__(host, meter)
         self._shapes: dict[int, tuple[List, Shape | None, bool]] = {}
+        self._short_functions: dict[int, tuple[Extra, Fn]] = {}
 
     def answer(self, request: Request) -> Answered:
         """A value at once where there is nothing to wait for, else the part that makes it."""
@@ -154,6 +155,14 @@ class Evaluator(Caller):
             known = (form, shape, isinstance(shape, Let) and _is_recursive(shape))
             self._shapes[id(form)] = known
         return known[1], known[2]
+
+    def _short_function(self, form: Extra) -> Fn:
+        known = self._short_functions.get(id(form))
+        if known is None:
+            self.meter.spend_weight(10 * form.weight)
+            known = (form, _short_function(form.items))
+            self._short_functions[id(form)] = known
+        return known[1]
 
     # --- collections and calls ---
 
@@ -311,8 +320,8 @@ class Evaluator(Caller):
 
     def _extra(self, form: Extra, environment: Environment) -> Run:
         match form.tag, form.items:
-            case "short-fn", body:
-                return self._function(_short_function(body), environment)
+            case "short-fn", _:
+                return self._function(self._short_function(form), environment)
             case "method", items:
                 return (yield from self._call(items[0], items[1:], environment))
             case "meta", (_, inner):

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 from planner_synthesis.rtfs.errors import FormTooDeep, RtfsTypeError
 
 MAX_DEPTH = 200  # levels of nesting of any form or value
+USUAL_NAME = 64  # characters; names are part of code and cost no more than their node
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 _DOTTED = r"\.[A-Za-z_$+\-*/=<>!?][A-Za-z0-9_$+\-*/=<>!?.]*+"
@@ -84,9 +85,11 @@ def tree_weight(items: Iterable[object]) -> int:
 
 
 def weight_of(item: object) -> int:
-    """Nodes and characters of one value."""
+    """Nodes and characters of one value; of a name only what is more than usual counts."""
     if isinstance(item, str):
         return 1 + len(item)
+    if isinstance(item, Sym | Kw):
+        return 1 + len(item.name) // USUAL_NAME
     weight = getattr(item, "weight", 1)
     return weight if isinstance(weight, int) else 1
 

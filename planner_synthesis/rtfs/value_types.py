@@ -39,7 +39,7 @@ _ORDERED: dict[str, Callable[[float, float], bool]] = {
 _SIZED: dict[str, Callable[[int, int], bool]] = {
     "min": operator.ge, "max": operator.le, "": operator.eq
 }  # fmt: skip
-_EMAIL = re.compile(r"[\w.%+-]+@[\w.-]+\.[A-Za-z]{2,}", re.ASCII)
+_EMAIL = re.compile(r"[\w.%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}", re.ASCII)
 
 
 def check_type(kind: Form, value: Form) -> None:

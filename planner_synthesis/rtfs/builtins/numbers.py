@@ -29,7 +29,7 @@ from planner_synthesis.rtfs.errors import (
 from planner_synthesis.rtfs.forms import INT_MAX, INT_MIN, Form, Vector, same, type_name
 from planner_synthesis.rtfs.values import Arguments, Builtin
 
-_INTEGER = re.compile(r"[+-]?0*[0-9]{1,19}")
+_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")
 _FLOAT = re.compile(
     r"[+-]?(?:inf|infinity|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE
 )
@@ -191,8 +191,8 @@ def _differ(args: Arguments) -> Form:
 
 def read_integer(text: str) -> int | None:
     """A string as a 64-bit integer: blanks around it, a sign, digits, and nothing else."""
-    text = text.strip(WHITE_SPACE)
-    number = int(text) if _INTEGER.fullmatch(text) else INT_MAX + 1
+    found = _INTEGER.fullmatch(text.strip(WHITE_SPACE))
+    number = int(found[1] + found[2]) if found else INT_MAX + 1
     return number if INT_MIN <= number <= INT_MAX else None
 
 

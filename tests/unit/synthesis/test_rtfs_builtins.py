@@ -4,6 +4,7 @@ Belongs here: one row for each rule, with the value or the kind of the error. Do
 evaluation (``test_rtfs_evaluator``), the probes (``test_rtfs_probes``).
 """
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -79,3 +80,29 @@ def test_a_string_that_is_joined_again_stays_within_the_size() -> None:
     big = '(reduce (fn [s i] (str s s)) "x" (range 0 15))'
     source = f"(let [big {big}] (map-indexed (fn [& r] big) big))"
     assert value_or_kind(source) == "BudgetExceeded"
+
+
+def doubled(start: str, n_times: int, joined: str) -> str:
+    return f"(reduce (fn [a i] ({joined} a a)) {start} (range 0 {n_times}))"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # what is small as a node and long as a text: a name, the message of an error, a number
+        f"(let [v {doubled('[:' + 'k' * 90_000 + ']', 15, 'concat')}] (str v))",
+        f"(let [v {doubled('[1]', 15, 'concat')} t {doubled(chr(34) + 'x' + chr(34), 15, 'str')}]"
+        ' (try (call (str "fail." t)) (catch e (str (map (fn [i] e) v)))))',
+        f"(let [v {doubled('[1.0e308]', 8, 'concat')}] (dotimes [i 1000000] (str v)))",
+        # a function whose text is looked through is looked through once, and pays for it
+        "(dotimes [i 1000000] #(f % [1 2 3 4 5 6 7 8 [1 2 3 4 5 6 7 8 %1]]))",
+    ],
+    ids=["names", "messages", "numbers", "short functions"],
+)
+def test_what_is_long_as_text_pays_for_it(source: str) -> None:
+    tracemalloc.start()
+    kind = value_or_kind(source)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kind == "BudgetExceeded"
+    assert peak_bytes < 50_000_000
