@@ -209,6 +209,6 @@ class TypeRules(Engine):
                 continue
             closed = self.close(end, "]")
             found = None if closed is not None else self.source.literal(start)
-            if found is None:
+            if found is None or type(found[0]) is not int:
                 return closed
             end = found[1]

@@ -313,7 +313,7 @@ def test_data_that_no_value_stands_for_is_refused() -> None:
     nested: Any = []
     for _ in range(100_000):
         nested = [nested]
-    for data in (object(), {None: 1}, 2**63, {1, 2}, nested):
+    for data in (object(), {None: 1}, 2**63, {1, 2}, nested, "\ud800", {"\ud800": 1}):
         with pytest.raises(RtfsError) as refused:
             from_python(data)
         assert isinstance(refused.value, BadJson) or data is nested
