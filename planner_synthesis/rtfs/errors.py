@@ -59,7 +59,7 @@ class FormTooDeep(RtfsError):
 
 
 class BudgetExceeded(RtfsError):
-    """An evaluation used up its ``resource`` (steps, depth or size)."""
+    """An evaluation used up its ``resource``: steps, depth, size, or Python's own stack."""
 
     kind = "BudgetExceeded"
 

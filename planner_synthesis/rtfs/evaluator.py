@@ -10,6 +10,7 @@ budget bounds its steps, its depth and the size of its values.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Literal
 
@@ -106,10 +107,13 @@ def evaluate(
     if context is not None:
         environment.names["context"] = evaluator.meter.admit(from_python(context))
     value: Form = None
-    for form in forms:
-        declared = declared_properties(form) if mode == "program" else None
-        request = Evaluate(form if declared is None else declared, environment)
-        value = run_request(request, evaluator.answer, evaluator.meter)
+    try:
+        for form in forms:
+            declared = declared_properties(form) if mode == "program" else None
+            request = Evaluate(form if declared is None else declared, environment)
+            value = run_request(request, evaluator.answer, evaluator.meter)
+    except RecursionError:  # the caller left less of Python's stack than ``MAX_DEPTH`` needs
+        raise BudgetExceeded("depth of the stack", sys.getrecursionlimit()) from None
     return value
 
 

@@ -55,9 +55,10 @@ def print_form(form: Form) -> str:
 
     Raises:
         UnprintableForm: no text stands for the form (a symbol ``a b``, a function, syntax beyond
-            the subset, a string that is not Unicode), or an emit rule forbids it: a symbol that starts like ``true``, a head
-            that starts like ``if``, a placeholder ``<...>``, a bare keyword bound by ``let`` or
-            ``def`` or opening a function's body (it would be read as a type).
+            the subset, a string that is not Unicode), or an emit rule forbids it: a symbol that
+            starts like ``true``, a head that starts like ``if``, a placeholder ``<...>``, a bare
+            keyword bound by ``let`` or ``def`` or opening a function's body (it would be read as a
+            type).
 
     >>> print_form(List((Sym("call"), "a:b", Map(((Kw("z"), 1.0), (Kw("a"), None))))))
     '(call "a:b" {:a nil :z 1.0})'

@@ -4,6 +4,8 @@ Belongs here: one row for each rule, with the value or the kind of the error. Do
 evaluation (``test_rtfs_evaluator``), the probes (``test_rtfs_probes``).
 """
 
+import inspect
+import sys
 import tracemalloc
 from typing import Any
 
@@ -106,3 +108,17 @@ def test_what_is_long_as_text_pays_for_it(source: str) -> None:
     tracemalloc.stop()
     assert kind == "BudgetExceeded"
     assert peak_bytes < 50_000_000
+
+
+def called_from(depth: int, source: str) -> Any:
+    return value_or_kind(source) if depth == 0 else called_from(depth - 1, source)
+
+
+@pytest.mark.parametrize("call", ["(count (distinct v))", "(count (sort v))", "(= v v)", "(str v)"])
+def test_a_caller_deep_in_its_stack_gets_a_value_or_a_typed_error(call: str) -> None:
+    deep = "(reduce (fn [a i] {:a [a]}) {} (range 0 99))"
+    source = f"(let [d {deep} v [d d]] {call})"
+    depths = [(sys.getrecursionlimit() - len(inspect.stack())) * part // 8 for part in range(8)]
+    found = [called_from(depth, source) for depth in depths]
+    assert found[0] == found[1] == value_or_kind(source) != "BudgetExceeded"
+    assert set(found) <= {found[0], "BudgetExceeded"}
