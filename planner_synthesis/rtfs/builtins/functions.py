@@ -71,9 +71,13 @@ def _alike(collection: Form, results: list[Form]) -> Run:
 
 
 def _map(args: Arguments) -> Run:
+    """As upstream, it takes no builtin that itself calls: no ``call``, ``filter`` or ``update``."""
     results: list[Form] = []
     for item in characters_or_items(args[1], "map"):
-        results.append((yield Call(_function_in(args[0], "map"), (item,))))
+        function = _function_in(args[0], "map")
+        if isinstance(function, Builtin) and (function.nested or function.name == "call"):
+            raise RtfsTypeError("map", "function that calls none", type_name(function))
+        results.append((yield Call(function, (item,))))
     return Vector(tuple(results))
 
 

@@ -38,6 +38,7 @@ def value_or_kind(text: str) -> Any:
         # what goes over a string or list gives one back; map gives a vector
         ("(remove (fn [c] (= c \"a\")) \"abc\")", '"b""c"'), ("(map-indexed (fn [i c] i) \"ab\")", "01"),
         ("((fn [& r] (map-indexed (fn [i x] i) r)) :a :b)", {"$list": [0, 1]}), ("((fn [& r] (map inc r)) 1)", [2]),
+        ("(map call [:a])", "TypeError"), ("(map filter [inc])", "TypeError"), ("(map (fn [c] (:stub (call c))) [:a])", ["a"]), ("(apply call [:a 1])", {"$map": [[{"$kw": "n-args"}, 1], [{"$kw": "stub"}, "a"]]}),
         ("(map string-upper \"ab\")", ["A", "B"]), ("(filter nil? \"ab\")", "TypeError"), ("(map-indexed vector {})", "TypeError"),
         ("(map-indexed (fn [i [a b]] (+ i b)) [[1 2] [3 4]])", [2, 5]), ("(map-indexed :k [1])", "TypeError"),
         # every? and some? can ask a keyword
