@@ -16,8 +16,19 @@ from planner_synthesis.rtfs.errors import (
     MatchError,
     RtfsTypeError,
     SecurityViolation,
+    Unsupported,
 )
-from planner_synthesis.rtfs.forms import Form, Kw, Map, Sym, Vector, type_name
+from planner_synthesis.rtfs.forms import (
+    Extra,
+    Form,
+    Kw,
+    List,
+    Map,
+    Sym,
+    Vector,
+    same,
+    type_name,
+)
 from planner_synthesis.rtfs.values import Call, Environment, Evaluate, Run, is_filled
 
 Forms = tuple[Form, ...]
@@ -64,12 +75,16 @@ def _without_options(forms: Forms, known: tuple[str, ...]) -> tuple[Forms, Map |
             case Kw("expose-context"), bool():
                 pass
             case Kw("context-keys"), Vector(keys):
-                if not all(isinstance(key, str) for key in keys):
-                    raise InvalidArguments("step", "strings in :context-keys")
+                _check_context_keys(keys)
             case _:
                 break
         forms = forms[2:]
     return forms, params
+
+
+def _check_context_keys(keys: Forms) -> None:
+    if not all(isinstance(key, str) for key in keys):
+        raise InvalidArguments("step", "strings in :context-keys")
 
 
 def _step_if(caller: Caller, forms: Forms, environment: Environment) -> Run:
@@ -82,26 +97,61 @@ def _step_if(caller: Caller, forms: Forms, environment: Environment) -> Run:
     return (yield Evaluate(branches[1] if is_filled(condition) else otherwise, environment))
 
 
+_MOST_ROUNDS = 10_000  # of step-loop, as upstream
+
+
 def _step_loop(caller: Caller, forms: Forms, environment: Environment) -> Run:
     parts, _ = _without_options(forms, tuple(_OPTIONS))
     if len(parts) != 2:
         raise InvalidArguments("step-loop", "a condition and a body")
     caller.host_step("step-loop")
     value: Form = None
-    while is_filled((yield Evaluate(parts[0], environment))):
+    for _ in range(_MOST_ROUNDS):
+        if not is_filled((yield Evaluate(parts[0], environment))):
+            return value
         value = yield Evaluate(parts[1], environment)
-    return value
+    raise Unsupported(f"a step-loop of more than {_MOST_ROUNDS} rounds")
 
 
 def _step_parallel(caller: Caller, forms: Forms, environment: Environment) -> Run:
-    """One after the other, each in an environment of its own."""
+    """One after the other, and what one defines the next sees, as upstream."""
     if not forms:
         raise InvalidArguments("step-parallel", "at least one expression")
     caller.host_step("step-parallel")
     values: list[Form] = []
-    for form in forms:
-        values.append((yield Evaluate(form, Environment(environment))))
+    for form in _branches(forms):
+        values.append((yield Evaluate(form, environment)))
     return caller.meter.admit(Vector(tuple(values)))
+
+
+def _branches(forms: Forms) -> Forms:
+    """What is left of ``step-parallel`` after its options."""
+    at = 0
+    while at + 1 < len(forms):
+        match forms[at], forms[at + 1]:
+            case Kw("context-keys"), Vector(keys):
+                _check_context_keys(keys)
+            case Kw("merge-policy" | "merge_policy"), (Kw(policy) | str(policy)):
+                if policy not in _MERGE_POLICIES:
+                    raise InvalidArguments("step-parallel", "a policy that is known")
+            case Kw("merge-policy" | "merge_policy"), bool():
+                pass
+            case Kw("expose-context" | "expose_context"), (Kw() | str() | bool()):
+                pass
+            case Kw(), (Kw() | str() | bool()):
+                break
+            case Kw(), _ if at == 0:
+                raise InvalidArguments("step-parallel", "an option's value after a keyword")
+            case _:
+                break
+        at += 2
+    return forms[at:]
+
+
+_MERGE_POLICIES = frozenset(
+    "keep-existing keep_existing parent-wins parent_wins "
+    "overwrite child-wins child_wins merge".split()
+)
 
 
 def _dotimes(caller: Caller, forms: Forms, environment: Environment) -> Run:
@@ -123,14 +173,24 @@ def _dotimes(caller: Caller, forms: Forms, environment: Environment) -> Run:
 
 
 def _match(caller: Caller, forms: Forms, environment: Environment) -> Run:
-    """A match without the shape of one: its subject is evaluated, and nothing fits."""
-    if forms:
-        yield Evaluate(forms[0], environment)
+    """A match without the shape of one: only literals and names fit, by pairs."""
+    subject = (yield Evaluate(forms[0], environment)) if forms else None
+    for pattern, form in zip(forms[1::2], forms[2::2], strict=False):
+        match pattern:
+            case Sym(name):
+                names = {} if name == "_" else {name: subject}
+                return (yield Evaluate(form, Environment(environment, names)))
+            case Vector() | List() | Map() | Extra():
+                continue
+            case literal if same(literal, subject):
+                return (yield Evaluate(form, environment))
     raise MatchError
 
 
 def _for(caller: Caller, forms: Forms, environment: Environment) -> Run:
     yield from ()
+    if len(forms) == 2:
+        raise RtfsTypeError("for", "vector literal for bindings", type_name(forms[0]))
     raise ArityMismatch("for", "2", len(forms))
 
 

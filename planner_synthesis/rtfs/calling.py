@@ -14,6 +14,7 @@ from planner_synthesis.rtfs.errors import (
     HostFailure,
     RtfsError,
     RtfsTypeError,
+    UnboundFunction,
     Unsupported,
 )
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, map_key, type_name, weight_of
@@ -85,6 +86,8 @@ class Caller:
                 return None, self._closure(function, arguments, request.by_name)
             case Kw():
                 return self._keyword(function, arguments), None
+            case Forward():
+                raise UnboundFunction
         raise RtfsTypeError("function call", "function", type_name(function))
 
     # --- builtins ---
@@ -117,7 +120,6 @@ class Caller:
     def _paid(self, function: Builtin, result: Form) -> Form:
         if function.cost != "none":
             self.meter.admit(result)
-        if function.cost == "result":
             self.meter.spend_weight(weight_of(result))
         return result
 

@@ -10,8 +10,10 @@ Belongs here: the tree of errors. Does not: decide when one is raised.
     ├── HostFailure          a capability was called and failed
     ├── SecurityViolation    a capability was called that the host does not allow
     ├── Unsupported          syntax that is read and understood, and not run here
-    └── UndefinedSymbol, RtfsTypeError, TypeValidationError, ArityMismatch, InvalidArguments,
-        MatchError, DivisionByZero, IndexOutOfBounds, IntegerOverflow, BadJson
+    │   └── UnsupportedPattern
+    └── UndefinedSymbol, UnboundFunction, RtfsTypeError, WrongOperand, TypeValidationError,
+        ArityMismatch, InvalidArguments, OutOfDomain, MatchError, DivisionByZero,
+        IndexOutOfBounds, IntegerOverflow, BadJson
 
 ``kind`` is the name that upstream gives to the same failure, where it has one.
 Source: rtfs.md 1.4; evaluation probes (``error_kind``).
@@ -57,7 +59,7 @@ class FormTooDeep(RtfsError):
 
 
 class BudgetExceeded(RtfsError):
-    """An evaluation used up its ``resource`` (steps, depth or size)."""
+    """An evaluation used up its ``resource``: steps, depth, size, or Python's own stack."""
 
     kind = "BudgetExceeded"
 
@@ -104,6 +106,23 @@ class RtfsTypeError(RtfsError):
         self.operation, self.expected, self.actual = operation, expected, actual
 
 
+class WrongOperand(RtfsError):
+    """As ``RtfsTypeError``, from the few builtins for which upstream has no kind of error."""
+
+    def __init__(self, operation: str, expected: str, actual: str) -> None:
+        super().__init__(f"Runtime error: {operation} expects {expected}, got {actual}")
+        self.operation, self.expected, self.actual = operation, expected, actual
+
+
+class UnboundFunction(RtfsError):
+    """A function of a recursive let was called before it was bound."""
+
+    kind = "InternalError"
+
+    def __init__(self) -> None:
+        super().__init__("Internal error: a function was called before it was bound")
+
+
 class ArityMismatch(RtfsError):
     """A function was given too few or too many arguments."""
 
@@ -122,6 +141,16 @@ class InvalidArguments(RtfsError):
     def __init__(self, form: str, expected: str) -> None:
         super().__init__(f"Invalid arguments: {form} expected {expected}")
         self.form, self.expected = form, expected
+
+
+class OutOfDomain(RtfsError):
+    """A number for which an operation has no result."""
+
+    kind = "InvalidArgument"
+
+    def __init__(self, operation: str, expected: str) -> None:
+        super().__init__(f"Invalid argument: {operation} expects {expected}")
+        self.operation, self.expected = operation, expected
 
 
 class MatchError(RtfsError):
@@ -170,6 +199,12 @@ class Unsupported(RtfsError):
         self.what = what
 
 
+class UnsupportedPattern(Unsupported):
+    """A pattern that is read and that nothing can be matched with."""
+
+    kind = "NotImplemented"
+
+
 class IntegerOverflow(RtfsError):
     """A result that does not fit a signed 64-bit integer."""
 
@@ -183,8 +218,6 @@ class IntegerOverflow(RtfsError):
 class BadJson(RtfsError):
     """Text that is not JSON, or a value that JSON cannot hold."""
 
-    kind = "JsonError"
-
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(f"Runtime error: JSON: {reason}")
         self.reason = reason

@@ -10,6 +10,7 @@ budget bounds its steps, its depth and the size of its values.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Literal
 
@@ -25,6 +26,7 @@ from planner_synthesis.rtfs.errors import (
     RtfsTypeError,
     UndefinedSymbol,
     Unsupported,
+    UnsupportedPattern,
 )
 from planner_synthesis.rtfs.forms import (
     Extra,
@@ -105,10 +107,13 @@ def evaluate(
     if context is not None:
         environment.names["context"] = evaluator.meter.admit(from_python(context))
     value: Form = None
-    for form in forms:
-        declared = declared_properties(form) if mode == "program" else None
-        request = Evaluate(form if declared is None else declared, environment)
-        value = run_request(request, evaluator.answer, evaluator.meter)
+    try:
+        for form in forms:
+            declared = declared_properties(form) if mode == "program" else None
+            request = Evaluate(form if declared is None else declared, environment)
+            value = run_request(request, evaluator.answer, evaluator.meter)
+    except RecursionError:  # the caller left less of Python's stack than ``MAX_DEPTH`` needs
+        raise BudgetExceeded("depth of the stack", sys.getrecursionlimit()) from None
     return value
 
 
@@ -118,6 +123,7 @@ class Evaluator(Caller):
     def __init__(self, host: Host, meter: Meter) -> None:
         super().__init__(host, meter)
         self._shapes: dict[int, tuple[List, Shape | None, bool]] = {}
+        self._short_functions: dict[int, tuple[Extra, Fn]] = {}
 
     def answer(self, request: Request) -> Answered:
         """A value at once where there is nothing to wait for, else the part that makes it."""
@@ -153,6 +159,14 @@ class Evaluator(Caller):
             known = (form, shape, isinstance(shape, Let) and _is_recursive(shape))
             self._shapes[id(form)] = known
         return known[1], known[2]
+
+    def _short_function(self, form: Extra) -> Fn:
+        known = self._short_functions.get(id(form))
+        if known is None:
+            self.meter.spend_weight(10 * form.weight)
+            known = (form, _short_function(form.items))
+            self._short_functions[id(form)] = known
+        return known[1]
 
     # --- collections and calls ---
 
@@ -231,7 +245,7 @@ class Evaluator(Caller):
         forwards: list[Forward] = []
         for pattern, _ in shape.bindings:
             if not isinstance(pattern, Sym):
-                raise Unsupported("a pattern in a recursive let")
+                raise UnsupportedPattern("a pattern in a recursive let")
             forwards.append(Forward())
             inner.names[pattern.name] = forwards[-1]
         for forward, (_, form) in zip(forwards, shape.bindings, strict=True):
@@ -310,8 +324,8 @@ class Evaluator(Caller):
 
     def _extra(self, form: Extra, environment: Environment) -> Run:
         match form.tag, form.items:
-            case "short-fn", body:
-                return self._function(_short_function(body), environment)
+            case "short-fn", _:
+                return self._function(self._short_function(form), environment)
             case "method", items:
                 return (yield from self._call(items[0], items[1:], environment))
             case "meta", (_, inner):

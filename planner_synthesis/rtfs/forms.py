@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 from planner_synthesis.rtfs.errors import FormTooDeep, RtfsTypeError
 
 MAX_DEPTH = 200  # levels of nesting of any form or value
+USUAL_NAME = 64  # characters; names are part of code and cost no more than their node
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 _DOTTED = r"\.[A-Za-z_$+\-*/=<>!?][A-Za-z0-9_$+\-*/=<>!?.]*+"
@@ -84,9 +85,11 @@ def tree_weight(items: Iterable[object]) -> int:
 
 
 def weight_of(item: object) -> int:
-    """Nodes and characters of one value."""
+    """Nodes and characters of one value; of a name only what is more than usual counts."""
     if isinstance(item, str):
         return 1 + len(item)
+    if isinstance(item, Sym | Kw):
+        return 1 + len(item.name) // USUAL_NAME
     weight = getattr(item, "weight", 1)
     return weight if isinstance(weight, int) else 1
 
@@ -105,7 +108,7 @@ class _HasItems:
         return same(self, other)
 
     def __hash__(self) -> int:
-        return hash((type(self), *map(strict_hash, self.items)))
+        return strict_hash(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +144,7 @@ class Extra(_HasItems):
     weight: int = field(init=False, repr=False)
 
     def __hash__(self) -> int:
-        return hash((self.tag, *map(strict_hash, self.items)))
+        return strict_hash(self)
 
 
 def map_key(key: object) -> tuple[str, str | int]:
@@ -185,7 +188,7 @@ class Map:
         return same(self, other)
 
     def __hash__(self) -> int:
-        return hash(frozenset((key, strict_hash(value)) for key, value in self.index.items()))
+        return strict_hash(self)
 
 
 def same(left: object, right: object) -> bool:
@@ -195,24 +198,25 @@ def same(left: object, right: object) -> bool:
     """
     if type(left) is not type(right):
         return False
-    if isinstance(left, _Sequence) and isinstance(right, _Sequence):
-        return _all_same(left.items, right.items)
+    if isinstance(left, _Sequence | Extra) and isinstance(right, _Sequence | Extra):
+        tags = getattr(left, "tag", None), getattr(right, "tag", None)
+        is_alike = tags[0] == tags[1] and len(left.items) == len(right.items)
+        return is_alike and all(map(same, left.items, right.items))
     if isinstance(left, Map) and isinstance(right, Map):
-        return left.index.keys() == right.index.keys() and all(
-            same(value, right.index[key]) for key, value in left.index.items()
-        )
-    if isinstance(left, Extra) and isinstance(right, Extra):
-        return left.tag == right.tag and _all_same(left.items, right.items)
+        keys = left.index.keys()
+        others = map(right.index.__getitem__, keys)
+        return keys == right.index.keys() and all(map(same, left.index.values(), others))
     return left == right
 
 
 def strict_hash(value: object) -> int:
     """A hash that agrees with ``same``: 1, 1.0 and true have three."""
+    if isinstance(value, _Sequence | Extra):
+        return hash((type(value), getattr(value, "tag", None), *map(strict_hash, value.items)))
+    if isinstance(value, Map):
+        hashes = map(strict_hash, value.index.values())
+        return hash(frozenset(zip(value.index, hashes, strict=True)))
     return hash((type(value), value))
-
-
-def _all_same(left: tuple[Form, ...], right: tuple[Form, ...]) -> bool:
-    return len(left) == len(right) and all(map(same, left, right))
 
 
 _TYPE_NAMES = {

@@ -88,7 +88,7 @@ def _from_python(data: object) -> Form:
         case int():
             return _checked_int(data)
         case str():
-            return data
+            return _checked_text(data)
         case list() | tuple():
             return Vector(tuple(_from_python(item) for item in data))
         case Mapping():
@@ -99,10 +99,18 @@ def _from_python(data: object) -> Form:
 
 def _key(key: object) -> Key:
     if isinstance(key, str):
-        return Kw(key) if NAME.fullmatch(key) else key
+        return Kw(key) if NAME.fullmatch(key) else _checked_text(key)
     if isinstance(key, Kw) or (isinstance(key, int) and not isinstance(key, bool)):
         return key
     raise BadJson(f"no RTFS map has a key that is a {type(key).__name__}")
+
+
+def _checked_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadJson("the text is not Unicode: half of a surrogate pair") from None
+    return text
 
 
 def _checked_int(number: int) -> int:
@@ -120,7 +128,11 @@ def parse_json_text(text: str) -> Form:
     """
     try:
         data = json.loads(
-            text, object_pairs_hook=_object, parse_int=_json_int, parse_constant=_refuse_constant
+            text,
+            object_pairs_hook=_object,
+            parse_int=_json_int,
+            parse_float=_json_float,
+            parse_constant=_refuse_constant,
         )
         return _arrays(data)
     except (ValueError, RecursionError) as error:
@@ -128,7 +140,7 @@ def parse_json_text(text: str) -> Form:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Map:
-    return Map(tuple((key, _arrays(item)) for key, item in pairs))
+    return Map(tuple((_checked_text(key), _arrays(item)) for key, item in pairs))
 
 
 def _arrays(data: Any) -> Form:
@@ -137,7 +149,14 @@ def _arrays(data: Any) -> Form:
 
 def _json_int(digits: str) -> int | float:
     number = int(digits) if len(digits) < 25 else math.inf
-    return number if INT_MIN <= number <= INT_MAX else float(digits)
+    return number if INT_MIN <= number <= INT_MAX and digits != "-0" else _json_float(digits)
+
+
+def _json_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is out of range")
+    return number
 
 
 def _refuse_constant(name: str) -> float:
@@ -145,10 +164,10 @@ def _refuse_constant(name: str) -> float:
 
 
 def json_text(value: Form) -> str:
-    """A value as compact JSON text; keywords and symbols are strings there.
+    """A value as compact JSON text; keywords are strings there, as keys and nowhere else.
 
     Raises:
-        BadJson: a function, an error, or a float that is not finite.
+        BadJson: a keyword, a list, a function, an error, or a float that is not finite.
     """
     return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
 
@@ -156,19 +175,15 @@ def json_text(value: Form) -> str:
 def _plain(value: Form) -> Any:
     match value:
         case float() if not math.isfinite(value):
-            raise BadJson("JSON has no such number")
+            raise BadJson("no such number")
         case None | bool() | int() | float() | str():
             return value
-        case Kw(name):
-            return f":{name}"
-        case Sym(name):
-            return name
-        case Vector(items) | List(items):
+        case Vector(items):
             return [_plain(item) for item in items]
         case Map(entries):
             return {_name(key): _plain(item) for key, item in sorted(entries, key=_by_name)}
         case _:
-            raise BadJson(f"JSON has no {type_name(value)}")
+            raise BadJson(f"no {type_name(value)} is written")
 
 
 def _name(key: Key) -> str:

@@ -8,7 +8,7 @@ exact; in match, the name after ``&`` is one more element and a map must have ex
 
 from collections.abc import Iterator
 
-from planner_synthesis.rtfs.errors import RtfsTypeError, Unsupported
+from planner_synthesis.rtfs.errors import RtfsTypeError, UnsupportedPattern
 from planner_synthesis.rtfs.forms import (
     Extra,
     Form,
@@ -108,7 +108,7 @@ def match_pattern(pattern: Form, value: Form, names: Names) -> bool:
     """Whether ``value`` fits, with what the pattern names bound into ``names``.
 
     Raises:
-        Unsupported: the pattern is a type.
+        UnsupportedPattern: the pattern is a type.
     """
     match pattern:
         case Sym("_"):
@@ -117,7 +117,7 @@ def match_pattern(pattern: Form, value: Form, names: Names) -> bool:
             names[name] = value
             return True
         case Vector((Kw(tag), *_)) if tag in _TYPE_TAGS:
-            raise Unsupported("a type as a pattern")
+            raise UnsupportedPattern("a type as a pattern")
         case Vector(items):
             return _match_vector([item for item in items if item != REST], value, names)
         case Map(entries):
@@ -126,11 +126,13 @@ def match_pattern(pattern: Form, value: Form, names: Names) -> bool:
             pairs = [(key, part) for key, part in _named_keys_of_match(items)]
             return _match_map(pairs, value, names)
         case Extra() | List():
-            raise Unsupported("a type as a pattern")
+            raise UnsupportedPattern("a type as a pattern")
     return same(pattern, value)
 
 
-_TYPE_TAGS = frozenset("vector map map-of tuple fn => resource enum union and val array".split())
+_TYPE_TAGS = frozenset(
+    "vector map record map-of dict tuple fn => resource enum union and val array".split()
+)
 
 
 def _match_vector(patterns: list[Form], value: Form, names: Names) -> bool:

@@ -55,9 +55,10 @@ def print_form(form: Form) -> str:
 
     Raises:
         UnprintableForm: no text stands for the form (a symbol ``a b``, a function, syntax beyond
-            the subset), or an emit rule forbids it: a symbol that starts like ``true``, a head
-            that starts like ``if``, a placeholder ``<...>``, a bare keyword bound by ``let`` or
-            ``def`` or opening a function's body (it would be read as a type).
+            the subset, a string that is not Unicode), or an emit rule forbids it: a symbol that
+            starts like ``true``, a head that starts like ``if``, a placeholder ``<...>``, a bare
+            keyword bound by ``let`` or ``def`` or opening a function's body (it would be read as a
+            type).
 
     >>> print_form(List((Sym("call"), "a:b", Map(((Kw("z"), 1.0), (Kw("a"), None))))))
     '(call "a:b" {:a nil :z 1.0})'
@@ -88,7 +89,7 @@ def _text(form: Form) -> str:
         case float():
             return _print_float(form)
         case str():
-            return f'"{form.translate(_ESCAPES)}"'
+            return _print_string(form)
         case Sym():
             return _print_symbol(form.name)
         case Kw():
@@ -113,6 +114,14 @@ def is_keyword_name(name: str) -> bool:
 def _key_order(key: str | int | Kw) -> tuple[str, str, int]:
     kind, name = map_key(key)
     return (kind, name, 0) if isinstance(name, str) else (kind, "", name)
+
+
+def _print_string(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UnprintableForm("half of a surrogate pair can be written to no file") from None
+    return f'"{text.translate(_ESCAPES)}"'
 
 
 def _print_int(number: int) -> str:

@@ -20,7 +20,9 @@ Ends: TypeAlias = "Generator[tuple[Rule, int], Found, int | None]"  # the offset
 _SHAPES: dict[str, tuple[tuple[str, str], ...]] = {
     ":vector": (("type", "1"),),
     ":map-of": (("type", "1"), ("type", "1")),
+    ":dict": (("type", "1"), ("type", "1")),
     ":map": (("entry", "*"),),
+    ":record": (("entry", "*"),),
     ":tuple": (("type", "+"),),
     ":fn": (("params", "1"), ("type", "1")),
     ":=>": (("params", "1"), ("type", "1")),
@@ -207,6 +209,6 @@ class TypeRules(Engine):
                 continue
             closed = self.close(end, "]")
             found = None if closed is not None else self.source.literal(start)
-            if found is None:
+            if found is None or type(found[0]) is not int:
                 return closed
             end = found[1]

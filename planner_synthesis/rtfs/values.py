@@ -30,8 +30,8 @@ from planner_synthesis.rtfs.shapes import Fn
 Arguments: TypeAlias = "tuple[Form, ...]"
 Request: TypeAlias = "Evaluate | Call"  # what a running part asks the machine for
 Run: TypeAlias = "Generator[Request, Form, Form]"
-# what a call of a builtin costs beside its step: nothing, the weight of its arguments, that weight
-# as often as sorting looks at it, or the weight of its result
+# what a call of a builtin costs beside its step: nothing, the weight of its result, and before that
+# the weight of its arguments, or that weight as often as sorting looks at it
 Cost: TypeAlias = Literal["none", "arguments", "sorting", "result"]
 
 
@@ -71,6 +71,11 @@ class ErrorValue(Opaque):
     type_name = "error"
     kind: str
     message: str
+
+    @property
+    def weight(self) -> int:
+        """As that of a string: its text holds the message."""
+        return 1 + len(self.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,8 @@ RULES: dict[str, Peg] = {
     ),
     "kind": alt(
         seq(named_kind, word("?")), named_kind, tagged(":vector", kind),
-        tagged(":map", many(kind_entry)), tagged(":map-of", kind, kind), tagged(":tuple", many(kind, 1)),
+        tagged(":map", many(kind_entry)), tagged(":record", many(kind_entry)),
+        tagged(":map-of", kind, kind), tagged(":dict", kind, kind), tagged(":tuple", many(kind, 1)),
         tagged(":fn", seq(word("["), many(kind), opt(seq(word("&"), kind)), word("]")), kind),
         tagged(":=>", seq(word("["), many(kind), opt(seq(word("&"), kind)), word("]")), kind),
         tagged(":resource", symbol), tagged(":enum", many(literal, 1)), tagged(":union", many(kind, 1)),

@@ -9,6 +9,12 @@ from planner_synthesis.rtfs.errors import RtfsTypeError
 from planner_synthesis.rtfs.forms import Form, List, Map, Vector, type_name
 from planner_synthesis.rtfs.values import Arguments
 
+# what upstream trims: Unicode's White_Space, which lacks the four separators that Python strips
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
 
 def is_integer(value: Form) -> bool:
     """An integer, and no boolean."""

@@ -8,7 +8,7 @@ entries is the order in which they came (upstream's is random).
 from planner_synthesis.rtfs.builtins.arguments import integer_in, map_in, vector_in
 from planner_synthesis.rtfs.errors import ArityMismatch, IndexOutOfBounds, RtfsTypeError
 from planner_synthesis.rtfs.forms import Form, Key, Kw, Map, Vector, map_key, type_name
-from planner_synthesis.rtfs.values import Arguments, Builtin
+from planner_synthesis.rtfs.values import Arguments, Builtin, str_of
 
 
 def key_in(value: Form) -> Key:
@@ -98,8 +98,9 @@ def _vals(args: Arguments) -> Form:
 
 
 def _find(args: Arguments) -> Form:
-    key = key_in(args[1])
+    """The entry of a key; what can be no key is looked for by its text."""
     index = map_in(args[0], "find").index
+    key = key_in(args[1] if _is_key(args[1]) else str_of(args[1]))
     return Vector((key, index[map_key(key)])) if map_key(key) in index else None
 
 

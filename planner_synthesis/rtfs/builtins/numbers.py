@@ -13,17 +13,23 @@ import operator
 import re
 from collections.abc import Callable
 
-from planner_synthesis.rtfs.builtins.arguments import integer_in, is_integer, number_in
+from planner_synthesis.rtfs.builtins.arguments import (
+    WHITE_SPACE,
+    integer_in,
+    is_integer,
+    number_in,
+)
 from planner_synthesis.rtfs.errors import (
     DivisionByZero,
     IntegerOverflow,
-    InvalidArguments,
+    OutOfDomain,
     RtfsTypeError,
+    WrongOperand,
 )
 from planner_synthesis.rtfs.forms import INT_MAX, INT_MIN, Form, Vector, same, type_name
 from planner_synthesis.rtfs.values import Arguments, Builtin
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")
 _FLOAT = re.compile(
     r"[+-]?(?:inf|infinity|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE
 )
@@ -107,22 +113,28 @@ def _pow(args: Arguments) -> Form:
 def _sqrt(args: Arguments) -> Form:
     number = number_in(args[0], "sqrt")
     if number < 0:
-        raise InvalidArguments("sqrt", "a number that is not negative")
+        raise OutOfDomain("sqrt", "a number that is not negative")
     return math.sqrt(number)
 
 
 def _factorial(args: Arguments) -> Form:
     number = integer_in(args[0], "factorial")
     if number < 0:
-        raise InvalidArguments("factorial", "a number that is not negative")
+        raise OutOfDomain("factorial", "a number that is not negative")
     if number > 20:
         raise IntegerOverflow("factorial")
     return math.factorial(number)
 
 
+def _operand(value: Form, operation: str) -> int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise WrongOperand(operation, "a number", type_name(value))
+
+
 def _step_by(operation: str, by: int) -> Callable[[Arguments], Form]:
     def run(args: Arguments) -> Form:
-        return _fitted(number_in(args[0], operation) + by, operation)
+        return _fitted(_operand(args[0], operation) + by, operation)
 
     return run
 
@@ -133,9 +145,11 @@ def _abs(args: Arguments) -> Form:
 
 def _extreme(name: str, beats: Callable[[float, float], bool]) -> Callable[[Arguments], Form]:
     def run(args: Arguments) -> Form:
-        best = number_in(args[0], name)
+        if len(args) == 1:
+            return args[0]  # as upstream: what is compared with nothing may be anything
+        best = _operand(args[0], name)
         for value in args[1:]:
-            number = number_in(value, name)
+            number = _operand(value, name)
             best = number if beats(number, best) else best
         return best
 
@@ -161,7 +175,8 @@ def _ordered(name: str, holds: Callable[[int], bool]) -> Callable[[Arguments], F
 def _parity(name: str, remainder: int) -> Callable[[Arguments], Form]:
     def run(args: Arguments) -> Form:
         number = number_in(args[0], name)
-        return math.fmod(saturated(number), 2) == remainder
+        whole = saturated(number) if isinstance(number, float) else number
+        return whole % 2 == remainder and (whole >= 0 or remainder == 0)
 
     return run
 
@@ -176,14 +191,14 @@ def _differ(args: Arguments) -> Form:
 
 def read_integer(text: str) -> int | None:
     """A string as a 64-bit integer: blanks around it, a sign, digits, and nothing else."""
-    text = text.strip()
-    number = int(text) if _INTEGER.fullmatch(text) else INT_MAX + 1
+    found = _INTEGER.fullmatch(text.strip(WHITE_SPACE))
+    number = int(found[1] + found[2]) if found else INT_MAX + 1
     return number if INT_MIN <= number <= INT_MAX else None
 
 
 def read_float(text: str) -> float | None:
     """A string as a float, in any notation that upstream's ``parse`` takes."""
-    text = text.strip()
+    text = text.strip(WHITE_SPACE)
     return float(text) if _FLOAT.fullmatch(text) else None
 
 

@@ -5,7 +5,12 @@ expressions, which upstream has at its head and whose cost no budget could bound
 Source: rtfs.md 1.4 (``str``), 1.5 (names).
 """
 
-from planner_synthesis.rtfs.builtins.arguments import integer_in, items_in, string_in
+from planner_synthesis.rtfs.builtins.arguments import (
+    WHITE_SPACE,
+    integer_in,
+    items_in,
+    string_in,
+)
 from planner_synthesis.rtfs.errors import IndexOutOfBounds
 from planner_synthesis.rtfs.forms import Form, List, Vector, weight_of
 from planner_synthesis.rtfs.json_values import json_text, parse_json_text
@@ -62,7 +67,7 @@ def _lower(args: Arguments) -> Form:
 
 
 def _trim(args: Arguments) -> Form:
-    return string_in(args[0], "string-trim").strip()
+    return string_in(args[0], "string-trim").strip(WHITE_SPACE)
 
 
 def _parse_json(args: Arguments) -> Form:

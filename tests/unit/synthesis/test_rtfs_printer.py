@@ -67,7 +67,7 @@ def test_the_order_of_entries_does_not_reach_the_text() -> None:
         a_call("fn", Vector((Sym("_x"),)), 1), a_call("match", 1, Vector((Kw("vector"), Sym("x"))), 2),
         a_call("try", 1), a_call("if", 1), a_call("trying", 1), a_call("let", Vector((Sym("x"), Kw("a"))), Sym("x")),
         a_call("def", Sym("x"), Kw("a")), a_call("fn", Vector((Sym("x"),)), Kw("a")),
-        a_call("defn", Sym("f"), Vector((Sym("x"),)), Kw("a")),
+        a_call("defn", Sym("f"), Vector((Sym("x"),)), Kw("a")), "\ud800", Map((("\udfff", 1),)),
     ],
     ids=repr,
 )  # fmt: skip
