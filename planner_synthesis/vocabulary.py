@@ -18,6 +18,10 @@ DETERMINERS: Final = frozenset(
     "the a an your my our their his her its any some this that these those specific".split()
 )
 PRONOUNS: Final = frozenset("i you we they he she it me us them there".split())
+# whose: "his name" is another one than "your name"
+OF_OTHERS: Final = frozenset("his her their he she".split())
+# "from which account" and "to which account" are two
+DIRECTIONS: Final = {"from": "from", "to": "to", "into": "to"}
 PREPOSITIONS: Final = frozenset(
     "for to in on at by with from about into of as and or if so than per".split()
 )
@@ -55,10 +59,25 @@ TRAVEL_WORDS: Final = frozenset(
     "travel trip journey flight flights hotel hotels vacation holiday itinerary visit".split()
 )
 JOURNEY: Final = frozenset("trip travel journey vacation holiday".split())
-GOING: Final = frozenset("go going travel visit fly leave depart stay".split())
+GOING: Final = frozenset(
+    "go going travel travelling traveling visit visiting fly flying leave leaving depart departing"
+    " stay staying come coming".split()
+)
+DESTINATION: Final = "trip/destination"
+ORIGIN: Final = "trip/origin"  # where a journey is from
 # answers that name a thing rather than a quantity, however many digits they have
 IDENTIFIERS: Final = frozenset(
-    "id code zip postcode phone version number ref reference sku isbn iban account".split()
+    "id code zip postcode phone version number ref reference sku isbn iban account release tag"
+    " build pin passport card ticket invoice serial".split()
+)
+# quantities of which 250.50 is the same as 250.5; elsewhere it may be a name, as 3.10 is
+MONEY: Final = frozenset(
+    "amount price cost budget total fee salary sum payment balance rent tax deposit".split()
+)
+# "Enable canary rollout?" asks for yes or no, though it has no auxiliary
+YES_NO_OPENINGS: Final = frozenset(
+    "enable disable use allow include exclude confirm force overwrite proceed continue skip keep"
+    " need want".split()
 )
 
 # keys that mean the same, in compact spelling; no word is in two groups
