@@ -159,6 +159,9 @@ def _phrase(words: list[str]) -> tuple[str, ...]:
     if words[at : at + 2] == ["how", "many"]:
         counted = _noun_phrase(words[at + 2 :])[: MAX_KEY_WORDS - 1]
         return (*counted, COUNT_WORD)
+    roles = [words_of.ROLES[word] for word in words[at:] if word in words_of.ROLES]
+    if openers == ["who"] and roles:
+        return (roles[0],)
     fixed = _MEASURES.get(" ".join(words[at : at + 2]))
     return fixed or (*dict.fromkeys(openers), *_content(words))[:MAX_KEY_WORDS]
 

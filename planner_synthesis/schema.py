@@ -109,7 +109,10 @@ def _telling(question: Question, concept: str | None) -> frozenset[str]:
 
 
 def _phrase_key(question: Question) -> str:
-    return "_".join(question.phrase or question.content[:1])
+    phrase = question.phrase or question.content[:1]
+    if len(phrase) > 2 and phrase[-2:] in words_of.REACHED_BY:
+        phrase = phrase[:-1]
+    return "_".join(phrase)
 
 
 def _words_of_key(key: str) -> frozenset[str]:

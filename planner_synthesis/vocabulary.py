@@ -48,6 +48,13 @@ CONCEPTS: Final[Mapping[str, str]] = {
     "phone": "contact/phone", "phone number": "contact/phone", "telephone": "contact/phone",
     "risk tolerance": "investment/risk_tolerance", "risk appetite": "investment/risk_tolerance",
 }  # fmt: skip
+# words that only say how somebody is reached: an email address is an email
+REACHED_BY: Final = frozenset({("email", "address"), ("phone", "number")})
+# whom "who should review it" asks for
+ROLES: Final[Mapping[str, str]] = {
+    "assigned": "assignee", "assign": "assignee", "receive": "recipient", "attend": "attendees",
+    "invite": "attendees", "invited": "attendees", "review": "reviewer", "approve": "approver",
+}  # fmt: skip
 # what it is called where the interaction is about a journey
 TRAVEL_CONCEPTS: Final[Mapping[str, str]] = {
     "destination": "trip/destination", "city": "trip/destination",
@@ -84,6 +91,7 @@ YES_NO_OPENINGS: Final = frozenset(
 SYNONYMS: Final = (
     ("repository", "repo", "gitrepository", "reponame"),
     ("destination", "city", "place", "location"),
+    ("origin", "fromcity", "origincity", "departurecity"),
     ("date", "day", "when"),
     ("dates", "period", "daterange"),
     ("email", "mail", "emailaddress"),
@@ -92,15 +100,15 @@ SYNONYMS: Final = (
     ("criteria", "filter", "filters", "conditions"),
     ("message", "text", "body", "content"),
     ("budget", "maxprice", "pricelimit", "maxcost"),
-    ("url", "uri", "link", "address"),
+    ("url", "uri", "link"),
     ("filename", "file", "path", "filepath"),
-    ("count", "limit", "n", "quantity", "maxresults", "number"),
+    ("count", "limit", "n", "quantity", "maxresults"),
     ("user", "username", "login"),
     ("name", "fullname"),
     ("language", "lang", "locale"),
     ("duration", "length", "howlong"),
-    ("start", "startdate", "departure", "departuredate", "from"),
-    ("end", "enddate", "return", "returndate"),
+    ("start", "startdate", "departuredate", "fromdate", "datefrom"),
+    ("end", "enddate", "returndate", "todate", "dateto"),
     ("title", "subject", "summary", "headline"),
     ("source", "datasource", "dataset", "database"),
     ("labels", "label", "tags", "tag"),
@@ -108,6 +116,26 @@ SYNONYMS: Final = (
     ("country", "nation"),
 )
 
+# last words that say too little: a file's name is no full name, a city is no destination yet
+LOOSE_LAST_WORDS: Final = frozenset(
+    "name city place location title subject summary headline length value start end source day when"
+    " date".split()
+)
+# before a last word these make another quantity of it: the most that is paid is not what is paid
+ALTERING_WORDS: Final = frozenset(
+    "max maximum min minimum most least highest lowest exclude excluded excluding ignore ignored"
+    " skip without not no non old previous former discount tax fee".split()
+)
+# two ends of one thing: what is from one is never given where the other is taken
+FROM_ENDS: Final = frozenset("from source origin departure sender start begin".split())
+TO_ENDS: Final = frozenset("to destination target arrival recipient receiver end until".split())
+UPPER_BOUNDS: Final = frozenset({"max", "maximum", "most", "highest"})
+# words of which none is another one misspelled or in the plural: days are many, a day is a date
+DISTINCT_WORDS: Final = frozenset(
+    "second seconds minute minutes hour hours day days week weeks month months year years time"
+    " times contact contract country county trial trail status stats casual causal angle angel"
+    " desert dessert plane planet server sever severe later latter new news".split()
+)
 SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "travel-planning": (
         "orchestration",
@@ -146,14 +174,18 @@ SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
 # renames that only a skill makes likely
 SKILL_HINTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "travel-planning": (
-        ("destination", "to"), ("destination", "arrival"), ("dates", "departure"),
-        ("dates", "checkin"), ("budget", "price"), ("interests", "activities"),
+        ("destination", "to"), ("destination", "arrival"), ("origin", "from"),
+        ("dates", "checkin"), ("interests", "activities"),
     ),
     "issue-triage": (
         ("criteria", "labels"), ("criteria", "query"), ("repository", "project"),
     ),
     "investment-analysis": (("risktolerance", "risk"), ("risktolerance", "risklevel")),
     "data-analysis": (("source", "table"), ("analysis", "report"), ("analysis", "query")),
-    "communication": (("email", "recipient"), ("email", "to"), ("message", "body")),
+    "communication": (
+        ("email", "recipient"), ("email", "to"), ("message", "body"),
+        ("recipient", "to"), ("recipientemail", "to"), ("recipientemail", "recipient"),
+        ("sender", "from"), ("senderemail", "from"), ("senderemail", "sender"),
+    ),
     "research": (("topic", "query"), ("question", "query")),
 }  # fmt: skip

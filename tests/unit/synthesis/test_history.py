@@ -163,7 +163,13 @@ def test_one_end_alone_is_named_by_what_is_asked() -> None:
 def test_what_somebody_has_is_not_that_somebody() -> None:
     assert keys("What is the customer's phone number?", "What's your name?", "Who is the assignee?",
                 "Who is?", "Who is it?") == [
-        "customer_phone_number", "person/name", "assignee", "who"]  # fmt: skip
+        "customer_phone", "person/name", "assignee", "who"]  # fmt: skip
+
+
+def test_who_does_something_is_named_by_the_role() -> None:
+    assert keys("Who should be assigned?", "Who should receive the email?", "Who should review it?",
+                "What is the recipient's email address?") == [
+        "assignee", "recipient", "reviewer", "recipient_email"]  # fmt: skip
 
 
 def test_little_words_do_not_name_a_thing_nor_hide_it() -> None:
