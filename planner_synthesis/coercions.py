@@ -31,6 +31,7 @@ class Coercion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AS_IT_IS: Final = Coercion(ease=100)
+_EXACT_FLOATS: Final = 2.0**53
 _EASE: Final[dict[tuple[str, str], Coercion]] = {
     ("int", "string"): Coercion(ease=95, name="int->string"),
     ("float", "string"): Coercion(ease=90, name="float->string"),
@@ -143,9 +144,16 @@ def _whole_float(value: Sym) -> Form:
 
 
 def _finite_float(value: Sym) -> Form:
-    """``parse-float`` takes "nan" and "inf", of which x - x is not 0."""
+    """``parse-float`` takes "nan" and "inf", of which x - x is not 0.
+
+    From 2^53 on a float is not every whole number: 9007199254740993 would become another one.
+    """
     number = Sym("number")
-    finite = _if(_call("=", 0.0, _call("-", number, number)), number)
+    is_finite = _call("=", 0.0, _call("-", number, number))
+    is_exact = _call(
+        "or", _call("float?", value), _call("<", _call("abs", number), _EXACT_FLOATS)
+    )  # fmt: skip
+    finite = _if(_call("and", is_finite, is_exact), number)
     checked = _if(_call("nil?", number), None, finite)
     return _call("let", Vector((number, _call("parse-float", value))), checked)
 
@@ -194,8 +202,9 @@ def _checked_date(value: Sym) -> Form:
          text, _call("str", year, "-", spelled[0], "-", spelled[1]))
     )  # fmt: skip
     is_date = _call(
-        "and", _call("=", value, text), _call("<=", 1000, year), _call("<=", 1, month),
-        _call("<=", month, 12), _call("<=", 1, day), _call("<=", day, last_day),
+        "and", _call("=", value, text), _call("<=", 1000, year), _call("<=", year, 9999),
+        _call("<=", 1, month), _call("<=", month, 12), _call("<=", 1, day),
+        _call("<=", day, last_day),
     )  # fmt: skip
     return _call("let", bindings, _if(is_date, value))
 
