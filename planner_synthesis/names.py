@@ -23,6 +23,7 @@ from planner_synthesis.vocabulary import (
     SYNONYMS,
     TO_ENDS,
     UPPER_BOUNDS,
+    WORD_FORMS,
 )
 
 # sureness in percent; the order is the order of trust in each kind of evidence
@@ -40,6 +41,7 @@ MAX_SLIP_LETTERS: Final = 64
 _COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
 _BLANKS: Final = "_- :"
 _NAMESPACE_ENDS: Final = "/."
+_FORMS_OF: Final = {word: forms for forms in WORD_FORMS for word in forms}
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _GROUP_OF: Final = {word: group for group in SYNONYMS for word in group}
 
@@ -120,6 +122,8 @@ class NameMatcher:
         if key.endswith(_COUNT):
             self._add(compact(key.removesuffix(_COUNT)), index, HINT, "how many of them")
         modifiers, _, head = tail(key).replace("-", "_").lower().rpartition("_")
+        for other in _in_other_words(key.replace("-", "_").lower()):
+            self._add(compact(other), index, SYNONYM, "synonym of a part")
         for name in dict.fromkeys((whole, end)):
             self._learn_spellings(index, name)
             for other in _GROUP_OF.get(name, ()):
@@ -202,6 +206,15 @@ def _ends_of(key: str) -> str:
     words = {word.lower() for word in _WORD.findall(key)}
     is_from, is_to = not words.isdisjoint(FROM_ENDS), not words.isdisjoint(TO_ENDS)
     return "" if is_from == is_to else "from" if is_from else "to"
+
+
+def _in_other_words(key: str) -> Iterable[str]:
+    """A compound with one word replaced by another that means the same there."""
+    words = key.split("_")
+    for at, word in enumerate(words if len(words) > 1 else ()):
+        for other in _FORMS_OF.get(word, ()):
+            if other != word:
+                yield "_".join((*words[:at], other, *words[at + 1 :]))
 
 
 def _is_altered(modifiers: Sequence[str], head: str) -> bool:

@@ -112,6 +112,8 @@ def _phrase_key(question: Question) -> str:
     phrase = question.phrase or question.content[:1]
     if len(phrase) > 2 and phrase[-2:] in words_of.REACHED_BY:
         phrase = phrase[:-1]
+    if phrase[:1] == ("when",) and phrase[-1] in words_of.MOMENTS:
+        phrase = (*phrase[1:-1], words_of.MOMENTS[phrase[-1]])
     return "_".join(phrase)
 
 

@@ -55,6 +55,12 @@ ROLES: Final[Mapping[str, str]] = {
     "assigned": "assignee", "assign": "assignee", "receive": "recipient", "attend": "attendees",
     "invite": "attendees", "invited": "attendees", "review": "reviewer", "approve": "approver",
 }  # fmt: skip
+# what "when does it start" asks for
+MOMENTS: Final[Mapping[str, str]] = {
+    "leave": "departure_date", "depart": "departure_date", "return": "return_date",
+    "start": "start_date", "begin": "start_date", "end": "end_date", "finish": "end_date",
+    "since": "since", "until": "until",
+}  # fmt: skip
 # what it is called where the interaction is about a journey
 TRAVEL_CONCEPTS: Final[Mapping[str, str]] = {
     "destination": "trip/destination", "city": "trip/destination",
@@ -116,6 +122,11 @@ SYNONYMS: Final = (
     ("country", "nation"),
 )
 
+# words that are one in compounds: `max_price`, `maximum_price`; `from_account`, `source_account`
+WORD_FORMS: Final = (
+    ("max", "maximum"), ("min", "minimum"),
+    ("from", "source", "origin"), ("to", "destination", "target"),
+)  # fmt: skip
 # last words that say too little: a file's name is no full name, a city is no destination yet
 LOOSE_LAST_WORDS: Final = frozenset(
     "name city place location title subject summary headline length value start end source day when"

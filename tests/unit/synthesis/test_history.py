@@ -172,6 +172,12 @@ def test_who_does_something_is_named_by_the_role() -> None:
         "assignee", "recipient", "reviewer", "recipient_email"]  # fmt: skip
 
 
+def test_a_moment_is_named_by_what_happens_then() -> None:
+    assert keys("When do you want to return?", "When does the project start?", "Since when?",
+                "When do you meet?") == [
+        "return_date", "project_start_date", "since", "when_meet"]  # fmt: skip
+
+
 def test_little_words_do_not_name_a_thing_nor_hide_it() -> None:
     assert keys("What would you like to order?", "What should the message say?", "How many?",
                 "State?", "Type?") == ["order", "message", "count", "state", "type"]  # fmt: skip

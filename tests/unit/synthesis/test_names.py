@@ -22,6 +22,7 @@ def link(schema_key: str, candidate_key: str, *skills: str) -> tuple[int, str] |
     ("criteria", "critera", 65), ("criteria", "criterria", 65), ("criteria", "crietria", 65), ("-", "-", 100),
     ("maximum_budget", "budget", 70), ("from_date", "start_date", 85), ("to_date", "end_date", 85),
     ("departure_city", "origin", 85), ("departure_city", "city", 70), ("file_name", "name", 70),
+    ("from_account", "sourceAccount", 85), ("to_account", "destination-account", 85), ("maximum_price", "max_price", 85),
     ("trip/destination", "trip/city", 85), ("a/b", "a.b", 95),
     ("issues_count", "limit", 70), ("issues_count", "issues", 80),
 ])  # fmt: skip
@@ -40,7 +41,7 @@ def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: in
     ("passport_number", "limit"), ("max_amount", "amount"), ("budget", "price"), ("excluded_labels", "labels"),
     ("tax_amount", "amount"), ("days", "day"), ("days", "date"), ("minutes", "minute"), ("country", "county"),
     ("county", "country"), ("contact", "contract"), ("status", "stats"), ("password_length", "duration"),
-    ("tax_return", "end_date"), ("minimum_budget", "budget"), ("from_account", "to_account"), ("", "x"), ("a", "b"), ("latitude", "altitude"),
+    ("from_account", "target_account"), ("max_price", "min_price"), ("tax_return", "end_date"), ("minimum_budget", "budget"), ("from_account", "to_account"), ("", "x"), ("a", "b"), ("latitude", "altitude"),
 ])  # fmt: skip
 def test_keys_that_only_look_alike_are_not_linked(ours: str, theirs: str) -> None:
     assert link(ours, theirs) is None
