@@ -10,6 +10,7 @@ from typing import Protocol
 from planner_synthesis.config import SynthesisConfig
 from planner_synthesis.drafts import Draft, check_draft
 from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.relevance import Conversation
 from planner_synthesis.types import PlannerGenContext
 
 
@@ -54,6 +55,7 @@ def draft_of_proposal(
     if report.hands_context_on:
         keys |= set(context.schema.keys())
     problems = _what_it_leaves_out(keys, context, config)
+    problems += _what_nobody_asked_for(report.capability_ids, context)
     if not report.capability_ids:
         problems += ("it calls nothing",)
     if problems:
@@ -67,6 +69,14 @@ def draft_of_proposal(
     )
     problems = check_draft(draft, context, config)
     return (None, problems) if problems else (draft, ())
+
+
+def _what_nobody_asked_for(
+    capability_ids: tuple[str, ...], context: PlannerGenContext
+) -> tuple[str, ...]:
+    conversation = Conversation(context.history)
+    verbs = map(conversation.unasked_verb, capability_ids)
+    return tuple(f"nobody asked to {verb} anything" for verb in verbs if verb is not None)
 
 
 def _what_it_leaves_out(

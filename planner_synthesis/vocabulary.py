@@ -147,6 +147,26 @@ DISTINCT_WORDS: Final = frozenset(
     " times contact contract country county trial trail status stats casual causal angle angel"
     " desert dessert plane planet server sever severe later latter new news".split()
 )
+# verbs of what cannot be taken back; one of a group says what the others say
+DESTRUCTIVE: Final = (
+    (
+        "delete",
+        "remove",
+        "erase",
+        "purge",
+        "destroy",
+        "drop",
+        "wipe",
+        "truncate",
+        "trash",
+        "unlink",
+    ),
+    ("kill", "terminate", "shutdown"),
+    ("cancel",),
+    ("archive",),
+    ("revoke",),
+    ("uninstall",),
+)
 SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "travel-planning": (
         "orchestration",
