@@ -8,6 +8,7 @@ Every coercion gives nil where the value is none of the type: ``parse-int`` and 
 gives 0. A value that already is of the type passes. nil stays nil.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -87,7 +88,16 @@ def _out_of_enum(param: ParamSpec, target: InputSpec) -> Coercion | None:
 
 
 def is_value_of(value: object, target: InputSpec) -> bool:
-    """Whether a literal may be sent to an input as it is."""
+    """Whether a literal may be sent to an input as it is; RTFS has ints of 64 bits, and no NaN.
+
+    >>> target = InputSpec(key="limit", type="int")
+    >>> is_value_of(10, target), is_value_of(2**64 - 1, target), is_value_of(True, target)
+    (True, False, False)
+    """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
     if target.type == "enum":
         return isinstance(value, str) and (not target.enum_values or value in target.enum_values)
     if target.type == "any":
