@@ -159,6 +159,9 @@ def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
     """The parameter as this one turn has it."""
     answer = turn.answer.strip() if turn.answer is not None else None
     options = question.options
+    is_passed_over = answer and answer.lower() in words_of.NO_ANSWERS
+    if question.is_optional and is_passed_over and not _is_listed(answer, question):
+        answer = None
     if not options and answer and _is_among(answer, question.listed):
         options = question.listed
     is_yes_no = {option.lower() for option in options} in ({"yes", "no"}, {"y", "n"})
@@ -178,6 +181,11 @@ def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
         answer=answer or None,
         source_turn=turn.turn_index,
     )
+
+
+def _is_listed(answer: str | None, question: Question) -> bool:
+    listed = (*question.options, *question.listed, *filter(None, [question.default]))
+    return bool(listed) and _is_among(answer, listed)
 
 
 def _is_among(answer: str | None, options: tuple[str, ...]) -> bool:

@@ -326,7 +326,9 @@ class _Scorer:
         if match.missing:
             why.append(f"nothing meets {', '.join(match.missing)}")
         if match.coverage * 1000 < config.min_coverage * UNIT:
-            why.append(f"coverage below {config.min_coverage / 1000:.3f}")
+            unused = self.view.uncounted(step.from_ for step in match.steps)
+            below = f"coverage below {config.min_coverage / 1000:.3f}"
+            why.append(f"{below}: takes no {', '.join(unused)}")
         if total * 1000 < config.min_total * UNIT:
             why.append(f"total below {config.min_total / 1000:.3f}")
         unasked = self.conversation.unasked_verb(card_id)

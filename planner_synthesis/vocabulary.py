@@ -18,6 +18,8 @@ DETERMINERS: Final = frozenset(
     "the a an your my our their his her its any some this that these those specific".split()
 )
 PRONOUNS: Final = frozenset("i you we they he she it me us them there".split())
+# answers to an optional question that give no value, unless they are among its options
+NO_ANSWERS: Final = frozenset({"skip", "none", "nothing", "n/a", "default", "no preference"})
 # whose: "his name" is another one than "your name"
 OF_OTHERS: Final = frozenset("his her their he she".split())
 # "from which account" and "to which account" are two
@@ -34,7 +36,7 @@ REVISIONS: Final = frozenset(
 )
 REFERENCES: Final = frozenset("it them this that".split())  # "change it to": an earlier answer
 # said when something is asked once more; they name nothing
-ANEW: Final = frozenset("again instead rather now actually".split())
+ANEW: Final = frozenset("again instead rather now actually then afterwards finally".split())
 ANEW_FOR_ANSWERS: Final = frozenset("again instead rather".split())  # an answer was there before
 OTHERS: Final = frozenset("other another different new".split())  # "another city instead"
 # words that end the thing asked for: what follows says what it is for

@@ -232,6 +232,19 @@ def test_an_offered_default_makes_a_parameter_optional() -> None:
     assert not only("Notes (optional)").required
 
 
+def test_an_optional_question_that_is_passed_over_has_no_answer() -> None:
+    assert only("Whom should I cc? (optional)", "None").answer is None
+    rows = only("How many rows? (default: 20)", "default")
+    assert (rows.type, rows.default, rows.answer) == ("int", 20, None)
+    assert only("Whom should I cc?", "none").answer == "none"
+    assert only("Which fade, optionally? (none or slow)", "none").answer == "none"
+    assert only("Which fade? (default: none)", "none").answer == "none"
+
+
+def test_words_of_sequence_name_nothing() -> None:
+    assert keys("Which city then?", "Finally, which date?", "Which city?") == ["city", "date"]
+
+
 def test_the_latest_answer_counts_and_changes_are_counted() -> None:
     (param,) = schema_from_history(turns(
         ("What is your budget?", "100"), ("What is your budget?", None),
