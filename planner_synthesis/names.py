@@ -19,6 +19,7 @@ from planner_synthesis.vocabulary import (
     DISTINCT_WORDS,
     FROM_ENDS,
     LOOSE_LAST_WORDS,
+    OTHER_MOMENTS,
     SKILL_HINTS,
     SYNONYMS,
     TO_ENDS,
@@ -220,9 +221,11 @@ def _in_other_words(key: str) -> Iterable[str]:
 def _is_altered(modifiers: Sequence[str], head: str) -> bool:
     """Whether what stands before a last word makes it another thing: ``max_price`` is no price.
 
-    A budget is a bound already.
+    A budget is a bound already, and ``end_date`` is not the date of what begins.
     """
     altering = ALTERING_WORDS.intersection(modifiers)
+    if head in ("date", "day", "time"):
+        altering |= OTHER_MOMENTS.intersection(modifiers)
     return bool(altering - UPPER_BOUNDS if head == "budget" else altering)
 
 

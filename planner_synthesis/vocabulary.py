@@ -142,6 +142,8 @@ ALTERING_WORDS: Final = frozenset(
 # two ends of one thing: what is from one is never given where the other is taken
 FROM_ENDS: Final = frozenset("from source origin departure sender start begin".split())
 TO_ENDS: Final = frozenset("to destination target arrival recipient receiver end until".split())
+# of "the date" or "the time" without more, the first one is meant: never when it ends
+OTHER_MOMENTS: Final = frozenset("end return until to finish expiry expiration birth".split())
 UPPER_BOUNDS: Final = frozenset({"max", "maximum", "most", "highest"})
 # words of which none is another one misspelled or in the plural: days are many, a day is a date
 DISTINCT_WORDS: Final = frozenset(
