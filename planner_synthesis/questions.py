@@ -24,7 +24,7 @@ _POSSESSIVE: Final = re.compile(
     r"\b(?!(?:what|who|where|when|why|how|it|that|there|here|let)['\u2019])([^\W_]+)['\u2019]s\b",
     re.IGNORECASE,
 )
-_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://\S+", re.IGNORECASE)
 _BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _EXAMPLE: Final = re.compile(
     r"^\s*(e\.?\s?g\.?|i\.?\s?e\.?|such as|for example|like)\b", re.IGNORECASE

@@ -307,6 +307,14 @@ def test_skills_have_upstreams_names(shared_data: Path, case: str) -> None:
     assert ours == {row["skill"] for row in asked["expect"]["skills"]}
 
 
+@pytest.mark.parametrize("part", ["a-", "a.b+", "a://", "a's ", "(a, ", "from ", "default "])
+def test_a_megabyte_of_anything_is_read_without_going_over_it_again_and_again(part: str) -> None:
+    """A quadratic pattern would take hours here; the first of them once did."""
+    said = turns((part * (1_000_000 // len(part)), "x"), ("Which repo?", part * 100_000))
+    assert "repo" in {param.key for param in schema_from_history(said).params}
+    assert extract_skills(said) == ()
+
+
 def test_a_skill_is_shown_by_whole_words_and_names_its_turns() -> None:
     (skill,) = extract_skills(turns(("Which issue?", "the bug"), ("Which tissue?", "debugging")))
     assert (skill.skill, skill.evidence) == ("issue-triage", ("turn 0: bug, issue",))
