@@ -38,6 +38,7 @@ HEAD_WORD: Final = 70
 SLIP: Final = 65
 MIN_SLIP_LETTERS: Final = 5
 MAX_SLIP_LETTERS: Final = 64
+MAX_COMPOUND_WORDS: Final = 8  # of a key of which one word may be said otherwise
 
 _COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
 _BLANKS: Final = "_- :"
@@ -212,7 +213,7 @@ def _ends_of(key: str) -> str:
 def _in_other_words(key: str) -> Iterable[str]:
     """A compound with one word replaced by another that means the same there."""
     words = key.split("_")
-    for at, word in enumerate(words if len(words) > 1 else ()):
+    for at, word in enumerate(words if 1 < len(words) <= MAX_COMPOUND_WORDS else ()):
         for other in _FORMS_OF.get(word, ()):
             if other != word:
                 yield "_".join((*words[:at], other, *words[at + 1 :]))
