@@ -63,7 +63,7 @@ class AgentRegistry:
         path = self._path("agents", agent_id)
         if not path.exists():
             return None
-        agent = _read(path, _AGENT.decode)
+        agent = self._read_agent(path)
         record = self.record(agent_id)
         return msgspec.structs.replace(
             agent, n_success=record.n_success, n_failure=record.n_failure
@@ -75,7 +75,7 @@ class AgentRegistry:
         Raises:
             DamagedRecordError: a file is not what was written.
         """
-        found = [_read(path, _AGENT.decode) for path in self._files("agents")]
+        found = [self._read_agent(path) for path in self._files("agents")]
         agents = [self.get(agent.agent_id) or agent for agent in found]
         return tuple(sorted(agents, key=lambda agent: agent.agent_id))
 
@@ -107,7 +107,7 @@ class AgentRegistry:
             DamagedRecordError: the record's file is not what was written.
         """
         path = self._path("records", candidate_id)
-        return _read(path, _RECORD.decode) if path.exists() else TrackRecord(id=candidate_id)
+        return self._read_record(path) if path.exists() else TrackRecord(id=candidate_id)
 
     def track_records(self) -> tuple[TrackRecord, ...]:
         """All records by id.
@@ -115,8 +115,23 @@ class AgentRegistry:
         Raises:
             DamagedRecordError: a file is not what was written.
         """
-        records = [_read(path, _RECORD.decode) for path in self._files("records")]
+        records = [self._read_record(path) for path in self._files("records")]
         return tuple(sorted(records, key=lambda record: record.id))
+
+    def _read_agent(self, path: Path) -> AgentDescriptor:
+        agent = _read(path, _AGENT.decode)
+        self._check_place(path, "agents", agent.agent_id)
+        return agent
+
+    def _read_record(self, path: Path) -> TrackRecord:
+        record = _read(path, _RECORD.decode)
+        self._check_place(path, "records", record.id)
+        return record
+
+    def _check_place(self, path: Path, kind: str, record_id: str) -> None:
+        """A file under another one's name would be run, or trusted, in the other one's place."""
+        if self._path(kind, record_id) != path:
+            raise DamagedRecordError(path, f"it holds {record_id!r}, which belongs elsewhere")
 
     def _path(self, kind: str, record_id: str) -> Path:
         name = hashlib.sha256(record_id.encode("utf-8", "surrogatepass")).hexdigest()

@@ -16,10 +16,9 @@ from typing import Annotated, Final, Literal, Protocol
 import msgspec
 
 from planner_synthesis.proposals import ProposalError
-from planner_synthesis.scoring import score_candidates
 from planner_synthesis.security import allowed_cards
 from planner_synthesis.snapshot.redaction import KnownSecrets, holds_secret, is_secret_name, redact
-from planner_synthesis.types import Count, InputSpec, ParamSpec, PlannerGenContext
+from planner_synthesis.types import CandidateScore, Count, InputSpec, ParamSpec, PlannerGenContext
 
 RULES: Final = (
     "Answer with exactly one RTFS form and nothing else: no comment, no prose, no second form.",
@@ -219,20 +218,20 @@ def _param(param: ParamSpec, settings: ArbiterSettings, secrets: KnownSecrets) -
 class ArbiterProposer:
     """An arbiter as somebody whom ``generate_planner_generic`` may ask.
 
-    Candidates are told best first, as the scores rank them.
+    Candidates are told best first, as synthesis ranked them.
     """
 
     def __init__(self, arbiter: Arbiter, *, settings: ArbiterSettings | None = None) -> None:
         self.arbiter, self.settings = arbiter, settings
 
-    def propose(self, context: PlannerGenContext) -> str:
+    def propose(self, context: PlannerGenContext, *, ranked: Sequence[CandidateScore]) -> str:
         """The text of a proposal, unchecked.
 
         Raises:
             ProposalError: the arbiter has none; the reason holds no secret.
         """
-        ranked = [score.id for score in score_candidates(context)]
-        told = build_arbiter_context(context, settings=self.settings, ranked_ids=ranked)
+        ids = [score.id for score in ranked]
+        told = build_arbiter_context(context, settings=self.settings, ranked_ids=ids)
         try:
             return self.arbiter.propose(told).rtfs
         except ArbiterFailed as failure:

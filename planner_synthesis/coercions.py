@@ -8,6 +8,7 @@ Every coercion gives nil where the value is none of the type: ``parse-int`` and 
 gives 0. A value that already is of the type passes. nil stays nil.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -31,6 +32,7 @@ class Coercion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AS_IT_IS: Final = Coercion(ease=100)
+_EXACT_FLOATS: Final = 2.0**53
 _EASE: Final[dict[tuple[str, str], Coercion]] = {
     ("int", "string"): Coercion(ease=95, name="int->string"),
     ("float", "string"): Coercion(ease=90, name="float->string"),
@@ -86,7 +88,16 @@ def _out_of_enum(param: ParamSpec, target: InputSpec) -> Coercion | None:
 
 
 def is_value_of(value: object, target: InputSpec) -> bool:
-    """Whether a literal may be sent to an input as it is."""
+    """Whether a literal may be sent to an input as it is; RTFS has ints of 64 bits, and no NaN.
+
+    >>> target = InputSpec(key="limit", type="int")
+    >>> is_value_of(10, target), is_value_of(2**64 - 1, target), is_value_of(True, target)
+    (True, False, False)
+    """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
     if target.type == "enum":
         return isinstance(value, str) and (not target.enum_values or value in target.enum_values)
     if target.type == "any":
@@ -143,9 +154,16 @@ def _whole_float(value: Sym) -> Form:
 
 
 def _finite_float(value: Sym) -> Form:
-    """``parse-float`` takes "nan" and "inf", of which x - x is not 0."""
+    """``parse-float`` takes "nan" and "inf", of which x - x is not 0.
+
+    From 2^53 on a float is not every whole number: 9007199254740993 would become another one.
+    """
     number = Sym("number")
-    finite = _if(_call("=", 0.0, _call("-", number, number)), number)
+    is_finite = _call("=", 0.0, _call("-", number, number))
+    is_exact = _call(
+        "or", _call("float?", value), _call("<", _call("abs", number), _EXACT_FLOATS)
+    )  # fmt: skip
+    finite = _if(_call("and", is_finite, is_exact), number)
     checked = _if(_call("nil?", number), None, finite)
     return _call("let", Vector((number, _call("parse-float", value))), checked)
 
@@ -194,8 +212,9 @@ def _checked_date(value: Sym) -> Form:
          text, _call("str", year, "-", spelled[0], "-", spelled[1]))
     )  # fmt: skip
     is_date = _call(
-        "and", _call("=", value, text), _call("<=", 1000, year), _call("<=", 1, month),
-        _call("<=", month, 12), _call("<=", 1, day), _call("<=", day, last_day),
+        "and", _call("=", value, text), _call("<=", 1000, year), _call("<=", year, 9999),
+        _call("<=", 1, month), _call("<=", month, 12), _call("<=", 1, day),
+        _call("<=", day, last_day),
     )  # fmt: skip
     return _call("let", bindings, _if(is_date, value))
 

@@ -90,7 +90,7 @@ def _ahead(winner: CandidateScore, second: CandidateScore) -> str:
         for name in ("coverage", "compatibility", "trust_bias"):
             if getattr(winner, name) > getattr(second, name):
                 return f"equal totals, more {name}"
-        return "equal scores; fewer adapters, kind or id decided"
+        return "equal scores; fewer adapters, words that were said, kind or id decided"
     parts = [
         f"{name} {getattr(winner, name) - getattr(second, name):+.3f}"
         for name in ("coverage", "compatibility", "trust_bias")

@@ -161,7 +161,8 @@ class _Synthesis:
         if self.proposer is None:
             return None
         try:
-            text = self.proposer.propose(self.context)
+            ranked = tuple(candidate.score for candidate in self.ranking.best)
+            text = self.proposer.propose(self.context, ranked=ranked)
         except ProposalError as error:
             self.reject("proposal", (error.reason,))
             return None

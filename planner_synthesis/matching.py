@@ -57,6 +57,12 @@ class SchemaView:
         """Share of the keys that count, in 1e-9; 0 when there are none: nothing was asked."""
         return UNIT * len(used & self.counted) // len(self.counted) if self.counted else 0
 
+    def uncounted(self, used_keys: Iterable[str]) -> tuple[str, ...]:
+        """Keys that count for coverage and are not among these, sorted."""
+        used = set(used_keys)
+        keys = (self.params[at].key for at in sorted(self.counted))
+        return tuple(key for key in keys if key not in used)
+
 
 def input_specs(card: CapabilityCard) -> tuple[InputSpec, ...]:
     """All inputs of a card by key; one that it does not describe is required, of any type."""

@@ -9,11 +9,23 @@ All that can be known of the schema is worked out once; a candidate's key then c
 and each distinct key is looked up once.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
 from typing import Final, NamedTuple
 
-from planner_synthesis.vocabulary import SKILL_HINTS, SYNONYMS
+from planner_synthesis.vocabulary import (
+    ALTERING_WORDS,
+    DISTINCT_WORDS,
+    FROM_ENDS,
+    LOOSE_LAST_WORDS,
+    OTHER_MOMENTS,
+    SKILL_HINTS,
+    SYNONYMS,
+    TO_ENDS,
+    UPPER_BOUNDS,
+    WORD_FORMS,
+)
 
 # sureness in percent; the order is the order of trust in each kind of evidence
 SAME: Final = 100
@@ -26,10 +38,13 @@ HEAD_WORD: Final = 70
 SLIP: Final = 65
 MIN_SLIP_LETTERS: Final = 5
 MAX_SLIP_LETTERS: Final = 64
+MAX_COMPOUND_WORDS: Final = 8  # of a key of which one word may be said otherwise
 
 _COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
 _BLANKS: Final = "_- :"
 _NAMESPACE_ENDS: Final = "/."
+_FORMS_OF: Final = {word: forms for forms in WORD_FORMS for word in forms}
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _GROUP_OF: Final = {word: group for group in SYNONYMS for word in group}
 
 
@@ -70,12 +85,23 @@ def tail(key: str) -> str:
     return key[max(key.rfind("/"), key.rfind(".")) + 1 :]
 
 
+def namespace(key: str) -> str:
+    """What stands before a key's tail, in normal spelling.
+
+    >>> namespace("trip/dates"), namespace("com.acme.city"), namespace("city")
+    ('trip', 'comacme', '')
+    """
+    return compact(key[: len(key) - len(tail(key))])
+
+
 class NameMatcher:
     """Links from candidates' keys to the keys of one schema."""
 
     def __init__(self, schema_keys: Sequence[str], skills: Iterable[str]) -> None:
         """Work out the names of each schema key; ``schema_keys`` are sorted and unique."""
         hints = [pair for skill in sorted(set(skills)) for pair in SKILL_HINTS.get(skill, ())]
+        self._ends = [_ends_of(key) for key in schema_keys]
+        self._spaces = [namespace(key) for key in schema_keys]
         self._names: dict[str, dict[int, NameLink]] = {}
         # by first letter and length, names one letter short of a candidate's spelling
         self._short: dict[tuple[str, int], list[tuple[str, int]]] = {}
@@ -97,7 +123,9 @@ class NameMatcher:
         self._add(end, index, NAMESPACE, "same name without its namespace")
         if key.endswith(_COUNT):
             self._add(compact(key.removesuffix(_COUNT)), index, HINT, "how many of them")
-        head = key.replace("-", "_").rpartition("_")[2].lower()
+        modifiers, _, head = tail(key).replace("-", "_").lower().rpartition("_")
+        for other in _in_other_words(key.replace("-", "_").lower()):
+            self._add(compact(other), index, SYNONYM, "synonym of a part")
         for name in dict.fromkeys((whole, end)):
             self._learn_spellings(index, name)
             for other in _GROUP_OF.get(name, ()):
@@ -105,17 +133,20 @@ class NameMatcher:
             for one, other in hints:
                 if name == one:
                     self._add(other, index, HINT, f"a skill takes {name} for {other}")
-        if head not in (whole, end):
-            for other in _GROUP_OF.get(head, (head,)):
+        if head not in (whole, end) and not _is_altered(modifiers.split("_"), head):
+            is_loose = head in LOOSE_LAST_WORDS
+            for other in (head,) if is_loose else _GROUP_OF.get(head, (head,)):
                 self._add(other, index, HEAD_WORD, f"last word {head}")
 
     def _learn_spellings(self, index: int, name: str) -> None:
         if len(name) > 3:
             other = name[:-1] if name.endswith("s") else name + "s"
-            self._add(other, index, PLURAL, "singular and plural")
+            if not _are_distinct(name, other):
+                self._add(other, index, PLURAL, "singular and plural")
         if MIN_SLIP_LETTERS <= len(name) <= MAX_SLIP_LETTERS:
             for slip in _one_letter_less(name) | _swapped(name):
-                self._add(slip, index, SLIP, f"one slip away from {name}")
+                if not _are_distinct(name, slip):
+                    self._add(slip, index, SLIP, f"one slip away from {name}")
             self._short.setdefault((name[0], len(name)), []).append((name, index))
 
     def that_may_be_linked(self, keys: Collection[str]) -> Iterable[str]:
@@ -141,13 +172,19 @@ class NameMatcher:
         spelled = compact(key)
         links = dict(self._names.get(spelled, {}))
         if "/" in key or "." in key:
+            space = namespace(key)
             for index, link in self._names.get(compact(tail(key)), {}).items():
+                if space and self._spaces[index] not in ("", space):
+                    continue  # where something is from is not where it goes, if both are a city
                 if index not in links or links[index].sureness < link.sureness:
                     sureness = min(link.sureness, NAMESPACE)
                     links[index] = NameLink(index, sureness, link.reason)
         for name, index in self._short.get((spelled[:1], len(spelled) - 1), ()):
-            if index not in links and spelled in _one_letter_more(name, spelled):
+            is_slip = spelled in _one_letter_more(name, spelled)
+            if is_slip and index not in links and not _are_distinct(name, spelled):
                 links[index] = NameLink(index, SLIP, f"one slip away from {name}")
+        if links and (own := _ends_of(key)):
+            links = {i: link for i, link in links.items() if self._ends[i] in ("", own)}
         same = self._same.get(key)
         if same is not None:
             links[same] = NameLink(same, SAME, "same name")
@@ -160,6 +197,41 @@ def _ends(keys: Collection[str], lines: str) -> list[str]:
         return [line.rpartition("/")[2] for line in lines.replace(".", "/").split("\n")]
     # a sigma's lower case depends on what stands before it, even before a dot
     return [compact(tail(key)) for key in keys]
+
+
+def _ends_of(key: str) -> str:
+    """Which end of something a key is about; nothing when it is about neither or both.
+
+    >>> _ends_of("originCity"), _ends_of("trip/to"), _ends_of("from_to"), _ends_of("total")
+    ('from', 'to', '', '')
+    """
+    words = {word.lower() for word in _WORD.findall(key)}
+    is_from, is_to = not words.isdisjoint(FROM_ENDS), not words.isdisjoint(TO_ENDS)
+    return "" if is_from == is_to else "from" if is_from else "to"
+
+
+def _in_other_words(key: str) -> Iterable[str]:
+    """A compound with one word replaced by another that means the same there."""
+    words = key.split("_")
+    for at, word in enumerate(words if 1 < len(words) <= MAX_COMPOUND_WORDS else ()):
+        for other in _FORMS_OF.get(word, ()):
+            if other != word:
+                yield "_".join((*words[:at], other, *words[at + 1 :]))
+
+
+def _is_altered(modifiers: Sequence[str], head: str) -> bool:
+    """Whether what stands before a last word makes it another thing: ``max_price`` is no price.
+
+    A budget is a bound already, and ``end_date`` is not the date of what begins.
+    """
+    altering = ALTERING_WORDS.intersection(modifiers)
+    if head in ("date", "day", "time"):
+        altering |= OTHER_MOMENTS.intersection(modifiers)
+    return bool(altering - UPPER_BOUNDS if head == "budget" else altering)
+
+
+def _are_distinct(one: str, other: str) -> bool:
+    return one in DISTINCT_WORDS and other in DISTINCT_WORDS
 
 
 def _one_letter_less(name: str) -> set[str]:

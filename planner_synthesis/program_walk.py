@@ -59,7 +59,7 @@ class ProgramFacts(msgspec.Struct, frozen=True, kw_only=True):
 def walk_program(body: Form, *, limits: ProgramLimits) -> ProgramFacts:
     """Walk a body in which ``context`` is bound and nothing else."""
     walker = _Walker(limits)
-    walker.expression(body, {"context": "context"}, depth=1)
+    walker.expression(body, {"context": "context"}, depth=1, is_result=True)
     return ProgramFacts(
         findings=walker.findings,
         capability_ids=walker.ids,
@@ -80,13 +80,12 @@ class _Walker:
         self.keys: set[str] = set()
         self.hands_on = False
         self.n_nodes = 0
-        self.n_calls = 0  # calls around the form that is looked at
 
     def refuse(self, code: str, message: str) -> None:
         self.findings.append(Finding(code=code, message=message))
 
-    def expression(self, form: Form, scope: Scope, depth: int) -> None:
-        """Check one expression whose value is used."""
+    def expression(self, form: Form, scope: Scope, depth: int, *, is_result: bool = False) -> None:
+        """Check one expression; ``is_result`` where its value is the program's."""
         self.n_nodes += 1
         if self.n_nodes > self.limits.max_nodes:
             if self.n_nodes == self.limits.max_nodes + 1:
@@ -103,7 +102,10 @@ class _Walker:
             case Vector(items):
                 self.all(items, scope, depth)
             case Map(entries):
-                self.all(self.entries(entries, scope), scope, depth)
+                for value in self.entries(entries, scope, is_result=is_result):
+                    self.expression(value, scope, depth + 1, is_result=is_result)
+            case List((Sym(head), *arguments)) if head in SPECIAL_FORMS:
+                getattr(self, f"form_{head}")(arguments, scope, depth, is_result)
             case List((Sym(head), *arguments)):
                 self.headed(head, arguments, scope, depth)
             case List((Kw() as key, *arguments)):
@@ -117,10 +119,18 @@ class _Walker:
         for item in items:
             self.expression(item, scope, depth + 1)
 
-    def entries(self, entries: Sequence[tuple[object, Form]], scope: Scope) -> list[Form]:
+    def body(self, forms: Sequence[Form], scope: Scope, depth: int, is_result: bool) -> None:
+        """Check forms of which the last one's value is used."""
+        self.all(forms[:-1], scope, depth)
+        for last in forms[-1:]:
+            self.expression(last, scope, depth + 1, is_result=is_result)
+
+    def entries(
+        self, entries: Sequence[tuple[object, Form]], scope: Scope, *, is_result: bool
+    ) -> list[Form]:
         """Values of a map but for the context itself in a result, which hands it to nobody."""
         values = [value for _, value in entries]
-        if self.n_calls:
+        if not is_result:
             return values
         return [v for v in values if not (isinstance(v, Sym) and scope.get(v.name) == "context")]
 
@@ -131,9 +141,7 @@ class _Walker:
             self.refuse("unbound", f"{name!r} is bound by nothing")
 
     def headed(self, head: str, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
-        if head in SPECIAL_FORMS:
-            getattr(self, f"form_{head}")(arguments, scope, depth)
-        elif head in ("get", "contains?") and head not in scope:
+        if head in ("get", "contains?") and head not in scope:
             self.look_up(arguments, head, scope, depth)
         elif head in scope or head in BUILTINS:
             self.all(arguments, scope, depth)
@@ -153,15 +161,19 @@ class _Walker:
             case _:
                 self.all(arguments, scope, depth)
 
-    def form_do(self, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
-        self.all(arguments, scope, depth)
+    def form_do(self, arguments: Sequence[Form], scope: Scope, depth: int, is_result: bool) -> None:
+        self.body(arguments, scope, depth, is_result)
 
-    def form_if(self, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
+    def form_if(self, arguments: Sequence[Form], scope: Scope, depth: int, is_result: bool) -> None:
         if len(arguments) not in (2, 3):
             self.refuse("shape", "if takes a test and one or two branches")
-        self.all(arguments, scope, depth)
+        self.all(arguments[:1], scope, depth)
+        for branch in arguments[1:]:
+            self.expression(branch, scope, depth + 1, is_result=is_result)
 
-    def form_let(self, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
+    def form_let(
+        self, arguments: Sequence[Form], scope: Scope, depth: int, is_result: bool
+    ) -> None:
         match arguments:
             case [Vector(bindings), _, *_] if len(bindings) % 2 == 0:
                 pass
@@ -174,9 +186,9 @@ class _Walker:
             if not (is_alias and isinstance(pattern, Sym | Map)):
                 self.expression(value, inner, depth + 1)
             self.bind(pattern, inner, "context" if is_alias else "value")
-        self.all(arguments[1:], inner, depth)
+        self.body(arguments[1:], inner, depth, is_result)
 
-    def form_fn(self, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
+    def form_fn(self, arguments: Sequence[Form], scope: Scope, depth: int, _: bool) -> None:
         match arguments:
             case [Vector() as parameters, _, *_]:
                 inner = dict(scope)
@@ -185,21 +197,21 @@ class _Walker:
             case _:
                 self.refuse("shape", "fn takes parameters and a body")
 
-    def form_call(self, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
+    def form_call(self, arguments: Sequence[Form], scope: Scope, depth: int, _: bool) -> None:
         match arguments:
             case [Kw(capability_id) | str(capability_id), *rest]:
                 self.ids.add(capability_id)
-                self.n_calls += 1
                 self.all(rest, scope, depth)
-                self.n_calls -= 1
             case _:
                 self.refuse("computed-id", "call takes an id that is written out")
                 self.all(arguments, scope, depth)
 
-    def form_step(self, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
+    def form_step(
+        self, arguments: Sequence[Form], scope: Scope, depth: int, is_result: bool
+    ) -> None:
         match arguments:
             case [str(), first, *_] if not isinstance(first, Kw):
-                self.all(arguments[1:], scope, depth)
+                self.body(arguments[1:], scope, depth, is_result)
             case _:
                 self.refuse("shape", "step takes a name that is written out, and a body")
 

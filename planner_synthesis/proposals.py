@@ -5,19 +5,25 @@ Does not: asking a model over the network (``arbiter_http``).
 Spec: planner-synthesis, v0.3: "Validate returned plan; fallback on validation failure".
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from planner_synthesis.config import SynthesisConfig
 from planner_synthesis.drafts import Draft, check_draft
 from planner_synthesis.preflight import callable_effects, check_planner
-from planner_synthesis.types import PlannerGenContext
+from planner_synthesis.relevance import Conversation
+from planner_synthesis.types import CandidateScore, PlannerGenContext
 
 
 class Proposer(Protocol):
     """Somebody who may know a planner: an arbiter with a model, a person, a fake."""
 
-    def propose(self, context: PlannerGenContext) -> str:
+    def propose(self, context: PlannerGenContext, *, ranked: Sequence[CandidateScore]) -> str:
         """The text of a planner's body.
+
+        Args:
+            context: What was asked, and what there is to call.
+            ranked: The best candidates as synthesis ranked them, best first.
 
         Raises:
             ProposalError: there is none.
@@ -54,6 +60,7 @@ def draft_of_proposal(
     if report.hands_context_on:
         keys |= set(context.schema.keys())
     problems = _what_it_leaves_out(keys, context, config)
+    problems += _what_nobody_asked_for(report.capability_ids, context)
     if not report.capability_ids:
         problems += ("it calls nothing",)
     if problems:
@@ -67,6 +74,14 @@ def draft_of_proposal(
     )
     problems = check_draft(draft, context, config)
     return (None, problems) if problems else (draft, ())
+
+
+def _what_nobody_asked_for(
+    capability_ids: tuple[str, ...], context: PlannerGenContext
+) -> tuple[str, ...]:
+    conversation = Conversation(context.history)
+    verbs = map(conversation.unasked_verb, capability_ids)
+    return tuple(f"nobody asked to {verb} anything" for verb in verbs if verb is not None)
 
 
 def _what_it_leaves_out(

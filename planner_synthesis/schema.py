@@ -36,18 +36,36 @@ def schema_from_history(turns: Iterable[InteractionTurn]) -> ParamSchema:
     """
     ordered = sorted(turns, key=lambda turn: (turn.turn_index, turn.prompt, turn.answer or ""))
     is_travel = _is_about_travel(ordered)
+    questions = [parse_question(turn.prompt) for turn in ordered]
+    concepts = [_concept(question, is_travel=is_travel) for question in questions]
+    keys = _keys_of(questions, concepts)
     params: dict[str, ParamSpec] = {}
     asked: dict[str, frozenset[str]] = {}
-    for turn in ordered:
-        question = parse_question(turn.prompt)
-        if not question.content and not question.phrase:
-            continue
-        concept = _concept(question, is_travel=is_travel)
+    for turn, question, concept, wanted in zip(ordered, questions, concepts, keys, strict=True):
+        if not question.phrase:
+            continue  # a prompt without a word asks nothing; upstream skips it too
         telling = _telling(question, concept)
-        key = _key_for(question, concept or _phrase_key(question), telling, asked)
+        key = _key_for(question, wanted, telling, asked)
         asked.setdefault(key, telling)
         params[key] = _merged(params.get(key), _param(key, turn, question))
     return ParamSchema(params=tuple(params.values()))
+
+
+def _keys_of(questions: list[Question], concepts: list[str | None]) -> list[str]:
+    """The key that each question asks for: one that is asked "from" and "to" is two."""
+    plain = [c or _phrase_key(q) for q, c in zip(questions, concepts, strict=True)]
+    directed = {(key, q.direction) for key, q in zip(plain, questions, strict=True)}
+    return [
+        _directed(key, q.direction)
+        if q.direction and {(key, "from"), (key, "to")} <= directed
+        else key
+        for key, q in zip(plain, questions, strict=True)
+    ]
+
+
+def _directed(key: str, direction: str) -> str:
+    space, slash, end = key.rpartition("/")
+    return f"{space}{slash}{direction}_{end}"
 
 
 def _is_about_travel(turns: list[InteractionTurn]) -> bool:
@@ -57,8 +75,14 @@ def _is_about_travel(turns: list[InteractionTurn]) -> bool:
 
 def _concept(question: Question, *, is_travel: bool) -> str | None:
     """A key that the words decide on, e.g. ``person/name`` for "your name"."""
+    concept = _plain_concept(question, is_travel=is_travel)
+    is_from = question.direction == "from" and concept == words_of.DESTINATION
+    return words_of.ORIGIN if is_from else concept
+
+
+def _plain_concept(question: Question, *, is_travel: bool) -> str | None:
     if "where" in question.phrase and set(question.content) & words_of.GOING:
-        return "trip/destination"
+        return words_of.DESTINATION
     phrase = " ".join(question.phrase)
     if is_travel:
         if question.phrase[:1] == ("when",) and set(question.content) & words_of.GOING:
@@ -71,7 +95,11 @@ def _concept(question: Question, *, is_travel: bool) -> str | None:
 
 def _telling(question: Question, concept: str | None) -> frozenset[str]:
     """What tells a question from others; a concept's key stands for all words that mean it."""
-    content = frozenset(question.content)
+    content = frozenset(question.content or question.phrase)
+    if concept in (words_of.DESTINATION, words_of.ORIGIN):
+        content -= {question.direction}
+    elif question.direction:
+        content |= {question.direction}
     if concept is None:
         return content
     meant = words_of.GOING | words_of.JOURNEY
@@ -81,7 +109,12 @@ def _telling(question: Question, concept: str | None) -> frozenset[str]:
 
 
 def _phrase_key(question: Question) -> str:
-    return "_".join(question.phrase or question.content[:1])
+    phrase = question.phrase or question.content[:1]
+    if len(phrase) > 2 and phrase[-2:] in words_of.REACHED_BY:
+        phrase = phrase[:-1]
+    if phrase[:1] == ("when",) and phrase[-1] in words_of.MOMENTS:
+        phrase = (*phrase[1:-1], words_of.MOMENTS[phrase[-1]])
+    return "_".join(phrase)
 
 
 def _words_of_key(key: str) -> frozenset[str]:
@@ -126,6 +159,11 @@ def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
     """The parameter as this one turn has it."""
     answer = turn.answer.strip() if turn.answer is not None else None
     options = question.options
+    is_passed_over = answer and answer.lower() in words_of.NO_ANSWERS
+    if question.is_optional and is_passed_over and not _is_listed(answer, question):
+        answer = None
+    if not options and answer and _is_among(answer, question.listed):
+        options = question.listed
     is_yes_no = {option.lower() for option in options} in ({"yes", "no"}, {"y", "n"})
     if is_yes_no or not _is_among(answer, options):
         options = ()  # an answer outside of the options shows that they were examples
@@ -143,6 +181,11 @@ def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
         answer=answer or None,
         source_turn=turn.turn_index,
     )
+
+
+def _is_listed(answer: str | None, question: Question) -> bool:
+    listed = (*question.options, *question.listed, *filter(None, [question.default]))
+    return bool(listed) and _is_among(answer, listed)
 
 
 def _is_among(answer: str | None, options: tuple[str, ...]) -> bool:
@@ -179,15 +222,18 @@ def _type_of(key: str, answer: str | None, question: Question, *, is_yes_no: boo
         if question.opening == "how" and "many" in question.content:
             return "int"
         return "date" if names & _DATE_CUES else "string"
-    if said.lower() in _YES | _NO and (is_yes_no or question.opening in words_of.AUXILIARIES):
+    openings = words_of.AUXILIARIES | words_of.YES_NO_OPENINGS
+    if said.lower() in _YES | _NO and (is_yes_no or question.opening in openings):
         return "bool"
     if is_date(said):
         return "date"
     if names & words_of.IDENTIFIERS:
         return "string"
     if _INT.match(said) and abs(int(said)) <= MAX_ANSWER_NUMBER:
-        return "int"
-    return "float" if _FLOAT.match(said) else "string"
+        return "int" if str(int(said)) == said else "string"  # "+49..." is no quantity
+    if _FLOAT.match(said) and (repr(float(said)) == said or names & words_of.MONEY):
+        return "float"
+    return "string"
 
 
 def is_date(text: str) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
 from planner_synthesis.matching import Match, SchemaView, input_specs, match_inputs
 from planner_synthesis.questions import words_in
+from planner_synthesis.relevance import Conversation
 from planner_synthesis.security import allowed_cards
 from planner_synthesis.trust import (
     UNIT,
@@ -65,8 +66,8 @@ def score_candidates(
     """Scores of the best candidates that the security context allows, best first.
 
     At most ``config.max_candidates``. Viable ones come first; equal ones are told apart by
-    coverage, compatibility, trust, the preference for speed, kind and id, so that neither the
-    order of the registry nor the hash seed matters.
+    coverage, compatibility, trust, the preference for speed, words of the id that were said, kind
+    and id, so that neither the order of the registry nor the hash seed matters.
     """
     return tuple(candidate.score for candidate in rank_candidates(context, config=config).best)
 
@@ -118,6 +119,7 @@ class _Scorer:
     ) -> None:
         self.view, self.config, self.context = view, config, context
         self.records = records_by_id(context.track_records)
+        self.conversation = Conversation(context.history, context.skills)
         self.skills = [frozenset(words_in(skill.skill)) for skill in context.skills]
         self._known: dict[str, tuple[int, int]] = {}
         self._trust: dict[tuple[str, bool], int] = {}
@@ -283,12 +285,13 @@ class _Scorer:
         trust = self.trust(card_id, card.trust_tier, card.local)
         total = self.total(match.coverage, match.compatibility, trust)
         is_viable = self.is_viable(match.coverage, total, len(match.missing))
+        is_viable = is_viable and self.conversation.unasked_verb(card_id) is None
         ease = (match.n_adapters, -len(match.steps))
         if not self.context.preferences.optimize_for_speed:
             ease = (ease[1], ease[0])
         rank = (
             0 if is_viable else 1, -total, -match.coverage, -match.compatibility, -trust,
-            *ease, int(is_agent), card_id,
+            *ease, -self.conversation.n_said(card_id), int(is_agent), card_id,
         )  # fmt: skip
         return rank, card, match
 
@@ -323,9 +326,14 @@ class _Scorer:
         if match.missing:
             why.append(f"nothing meets {', '.join(match.missing)}")
         if match.coverage * 1000 < config.min_coverage * UNIT:
-            why.append(f"coverage below {config.min_coverage / 1000:.3f}")
+            unused = self.view.uncounted(step.from_ for step in match.steps)
+            below = f"coverage below {config.min_coverage / 1000:.3f}"
+            why.append(f"{below}: takes no {', '.join(unused)}")
         if total * 1000 < config.min_total * UNIT:
             why.append(f"total below {config.min_total / 1000:.3f}")
+        unasked = self.conversation.unasked_verb(card_id)
+        if unasked is not None:
+            why.append(f"nobody asked to {unasked} anything")
         moved = trust_sentence(card.trust_tier, self.records.get(card_id), config.trust)
         return (*why, moved) if moved else tuple(why)
 

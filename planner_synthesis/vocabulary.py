@@ -18,6 +18,12 @@ DETERMINERS: Final = frozenset(
     "the a an your my our their his her its any some this that these those specific".split()
 )
 PRONOUNS: Final = frozenset("i you we they he she it me us them there".split())
+# answers to an optional question that give no value, unless they are among its options
+NO_ANSWERS: Final = frozenset({"skip", "none", "nothing", "n/a", "default", "no preference"})
+# whose: "his name" is another one than "your name"
+OF_OTHERS: Final = frozenset("his her their he she".split())
+# "from which account" and "to which account" are two
+DIRECTIONS: Final = {"from": "from", "to": "to", "into": "to"}
 PREPOSITIONS: Final = frozenset(
     "for to in on at by with from about into of as and or if so than per".split()
 )
@@ -30,7 +36,7 @@ REVISIONS: Final = frozenset(
 )
 REFERENCES: Final = frozenset("it them this that".split())  # "change it to": an earlier answer
 # said when something is asked once more; they name nothing
-ANEW: Final = frozenset("again instead rather now actually".split())
+ANEW: Final = frozenset("again instead rather now actually then afterwards finally".split())
 ANEW_FOR_ANSWERS: Final = frozenset("again instead rather".split())  # an answer was there before
 OTHERS: Final = frozenset("other another different new".split())  # "another city instead"
 # words that end the thing asked for: what follows says what it is for
@@ -44,6 +50,19 @@ CONCEPTS: Final[Mapping[str, str]] = {
     "phone": "contact/phone", "phone number": "contact/phone", "telephone": "contact/phone",
     "risk tolerance": "investment/risk_tolerance", "risk appetite": "investment/risk_tolerance",
 }  # fmt: skip
+# words that only say how somebody is reached: an email address is an email
+REACHED_BY: Final = frozenset({("email", "address"), ("phone", "number")})
+# whom "who should review it" asks for
+ROLES: Final[Mapping[str, str]] = {
+    "assigned": "assignee", "assign": "assignee", "receive": "recipient", "attend": "attendees",
+    "invite": "attendees", "invited": "attendees", "review": "reviewer", "approve": "approver",
+}  # fmt: skip
+# what "when does it start" asks for
+MOMENTS: Final[Mapping[str, str]] = {
+    "leave": "departure_date", "depart": "departure_date", "return": "return_date",
+    "start": "start_date", "begin": "start_date", "end": "end_date", "finish": "end_date",
+    "since": "since", "until": "until",
+}  # fmt: skip
 # what it is called where the interaction is about a journey
 TRAVEL_CONCEPTS: Final[Mapping[str, str]] = {
     "destination": "trip/destination", "city": "trip/destination",
@@ -55,16 +74,32 @@ TRAVEL_WORDS: Final = frozenset(
     "travel trip journey flight flights hotel hotels vacation holiday itinerary visit".split()
 )
 JOURNEY: Final = frozenset("trip travel journey vacation holiday".split())
-GOING: Final = frozenset("go going travel visit fly leave depart stay".split())
+GOING: Final = frozenset(
+    "go going travel travelling traveling visit visiting fly flying leave leaving depart departing"
+    " stay staying come coming".split()
+)
+DESTINATION: Final = "trip/destination"
+ORIGIN: Final = "trip/origin"  # where a journey is from
 # answers that name a thing rather than a quantity, however many digits they have
 IDENTIFIERS: Final = frozenset(
-    "id code zip postcode phone version number ref reference sku isbn iban account".split()
+    "id code zip postcode phone version number ref reference sku isbn iban account release tag"
+    " build pin passport card ticket invoice serial".split()
+)
+# quantities of which 250.50 is the same as 250.5; elsewhere it may be a name, as 3.10 is
+MONEY: Final = frozenset(
+    "amount price cost budget total fee salary sum payment balance rent tax deposit".split()
+)
+# "Enable canary rollout?" asks for yes or no, though it has no auxiliary
+YES_NO_OPENINGS: Final = frozenset(
+    "enable disable use allow include exclude confirm force overwrite proceed continue skip keep"
+    " need want".split()
 )
 
 # keys that mean the same, in compact spelling; no word is in two groups
 SYNONYMS: Final = (
     ("repository", "repo", "gitrepository", "reponame"),
     ("destination", "city", "place", "location"),
+    ("origin", "fromcity", "origincity", "departurecity"),
     ("date", "day", "when"),
     ("dates", "period", "daterange"),
     ("email", "mail", "emailaddress"),
@@ -73,15 +108,15 @@ SYNONYMS: Final = (
     ("criteria", "filter", "filters", "conditions"),
     ("message", "text", "body", "content"),
     ("budget", "maxprice", "pricelimit", "maxcost"),
-    ("url", "uri", "link", "address"),
+    ("url", "uri", "link"),
     ("filename", "file", "path", "filepath"),
-    ("count", "limit", "n", "quantity", "maxresults", "number"),
+    ("count", "limit", "n", "quantity", "maxresults"),
     ("user", "username", "login"),
     ("name", "fullname"),
     ("language", "lang", "locale"),
     ("duration", "length", "howlong"),
-    ("start", "startdate", "departure", "departuredate", "from"),
-    ("end", "enddate", "return", "returndate"),
+    ("start", "startdate", "departuredate", "fromdate", "datefrom"),
+    ("end", "enddate", "returndate", "todate", "dateto"),
     ("title", "subject", "summary", "headline"),
     ("source", "datasource", "dataset", "database"),
     ("labels", "label", "tags", "tag"),
@@ -89,6 +124,53 @@ SYNONYMS: Final = (
     ("country", "nation"),
 )
 
+# words that are one in compounds: `max_price`, `maximum_price`; `from_account`, `source_account`
+WORD_FORMS: Final = (
+    ("max", "maximum"), ("min", "minimum"),
+    ("from", "source", "origin"), ("to", "destination", "target"),
+)  # fmt: skip
+# last words that say too little: a file's name is no full name, a city is no destination yet
+LOOSE_LAST_WORDS: Final = frozenset(
+    "name city place location title subject summary headline length value start end source day when"
+    " date".split()
+)
+# before a last word these make another quantity of it: the most that is paid is not what is paid
+ALTERING_WORDS: Final = frozenset(
+    "max maximum min minimum most least highest lowest exclude excluded excluding ignore ignored"
+    " skip without not no non old previous former discount tax fee".split()
+)
+# two ends of one thing: what is from one is never given where the other is taken
+FROM_ENDS: Final = frozenset("from source origin departure sender start begin".split())
+TO_ENDS: Final = frozenset("to destination target arrival recipient receiver end until".split())
+# of "the date" or "the time" without more, the first one is meant: never when it ends
+OTHER_MOMENTS: Final = frozenset("end return until to finish expiry expiration birth".split())
+UPPER_BOUNDS: Final = frozenset({"max", "maximum", "most", "highest"})
+# words of which none is another one misspelled or in the plural: days are many, a day is a date
+DISTINCT_WORDS: Final = frozenset(
+    "second seconds minute minutes hour hours day days week weeks month months year years time"
+    " times contact contract country county trial trail status stats casual causal angle angel"
+    " desert dessert plane planet server sever severe later latter new news".split()
+)
+# verbs of what cannot be taken back; one of a group says what the others say
+DESTRUCTIVE: Final = (
+    (
+        "delete",
+        "remove",
+        "erase",
+        "purge",
+        "destroy",
+        "drop",
+        "wipe",
+        "truncate",
+        "trash",
+        "unlink",
+    ),
+    ("kill", "terminate", "shutdown"),
+    ("cancel",),
+    ("archive",),
+    ("revoke",),
+    ("uninstall",),
+)
 SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "travel-planning": (
         "orchestration",
@@ -127,14 +209,18 @@ SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
 # renames that only a skill makes likely
 SKILL_HINTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "travel-planning": (
-        ("destination", "to"), ("destination", "arrival"), ("dates", "departure"),
-        ("dates", "checkin"), ("budget", "price"), ("interests", "activities"),
+        ("destination", "to"), ("destination", "arrival"), ("origin", "from"),
+        ("dates", "checkin"), ("interests", "activities"),
     ),
     "issue-triage": (
         ("criteria", "labels"), ("criteria", "query"), ("repository", "project"),
     ),
     "investment-analysis": (("risktolerance", "risk"), ("risktolerance", "risklevel")),
     "data-analysis": (("source", "table"), ("analysis", "report"), ("analysis", "query")),
-    "communication": (("email", "recipient"), ("email", "to"), ("message", "body")),
+    "communication": (
+        ("email", "recipient"), ("email", "to"), ("message", "body"),
+        ("recipient", "to"), ("recipientemail", "to"), ("recipientemail", "recipient"),
+        ("sender", "from"), ("senderemail", "from"), ("senderemail", "sender"),
+    ),
     "research": (("topic", "query"), ("question", "query")),
 }  # fmt: skip

@@ -90,6 +90,19 @@ def test_a_damaged_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
     assert refused.value.path == path
 
 
+def test_a_file_in_the_place_of_another_is_damage_and_no_other_agent(tmp_path: Path) -> None:
+    registry = AgentRegistry(tmp_path)
+    registry.register(an_agent("a", plan="(do 1)"))
+    (ours,) = (tmp_path / "agents").glob("*.json")
+    registry.register(an_agent("b", plan="(do 2)"))
+    (theirs,) = set((tmp_path / "agents").glob("*.json")) - {ours}
+    ours.write_bytes(theirs.read_bytes())
+    for read in (lambda: registry.get("a"), registry.agents, registry.cards):
+        with pytest.raises(DamagedRecordError, match="'b', which belongs elsewhere"):
+            read()
+    assert registry.get("b").execution_mode.plan == "(do 2)"
+
+
 def _feed(folder: Path) -> None:
     for _ in range(10):
         AgentRegistry(folder).record_feedback("x", is_success=True)

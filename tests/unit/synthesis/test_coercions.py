@@ -2,16 +2,27 @@
 
 import datetime
 import math
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from planner_synthesis.coercions import coercion_form, find_coercion, is_value_of
+from planner_synthesis.generate import generate_planner_generic
 from planner_synthesis.program_walk import BUILTINS
 from planner_synthesis.rtfs import BUILTINS as KNOWN
 from planner_synthesis.rtfs import List, Sym, Vector, evaluate
-from planner_synthesis.types import InputSpec, ParamSpec
+from planner_synthesis.schema import schema_from_history
+from planner_synthesis.types import (
+    CapabilityCard,
+    InputSpec,
+    InteractionTurn,
+    ParamSchema,
+    ParamSpec,
+    PlannerGenContext,
+    RuntimeContext,
+)
 
 NAMES = ["int->string", "float->string", "bool->string", "int->float", "float->int", "string->int",
          "string->float", "string->bool", "parse-date", "string->enum"]  # fmt: skip
@@ -38,8 +49,10 @@ def coerced(name: str, value: object, options: tuple[str, ...] = ("Low", "High")
     ("string->bool", "TRUE", True), ("string->bool", "no", False), ("string->bool", "maybe", None), ("string->bool", False, False),
     ("int->string", 5, "5"), ("int->string", None, None), ("bool->string", True, "true"),
     ("float->int", 2.0, 2), ("float->int", 2.5, None), ("float->int", math.inf, None), ("float->int", 3, 3),
-    ("int->float", 3, 3.0),
-    ("parse-date", "2024-02-29", "2024-02-29"), ("parse-date", "2025-02-29", None), ("parse-date", "1900-02-29", None),
+    ("int->float", 3, 3.0), ("int->float", 2**53 + 1, None), ("int->float", 2**53 - 1, 2.0**53 - 1),
+    ("string->float", "9007199254740993", None), ("string->float", "9223372036854775809", None),
+    ("string->float", 1e300, 1e300), ("string->float", "-0.1", -0.1),
+    ("parse-date", "10000-01-01", None), ("parse-date", "9999-12-31", "9999-12-31"), ("parse-date", "2024-02-29", "2024-02-29"), ("parse-date", "2025-02-29", None), ("parse-date", "1900-02-29", None),
     ("parse-date", "2000-02-29", "2000-02-29"), ("parse-date", "2025-+1-01", None), ("parse-date", "2025-13-01", None),
     ("parse-date", "2025-04-31", None), ("parse-date", "tomorrow", None), ("parse-date", "2025-1-01", None),
     ("string->enum", "low", "Low"), ("string->enum", "HIGH", "High"), ("string->enum", "mid", None), ("string->enum", 1, None),
@@ -54,8 +67,10 @@ def test_a_coercion_gives_the_value_or_nil(name: str, value: object, expected: o
 def test_a_coercion_never_fails_and_never_gives_another_type(name: str, value: object) -> None:
     found = coerced(name, value)
     assert found is None or type(found) is TYPES[name]
-    if isinstance(found, float) and name != "int->float":
+    if isinstance(found, float):
         assert math.isfinite(found)
+    if isinstance(value, int) and isinstance(found, float):
+        assert int(found) == value
 
 
 @given(st.dates(min_value=datetime.date(1000, 1, 1)))
@@ -113,6 +128,22 @@ def test_one_and_true_are_two_values() -> None:
     assert is_value_of(1, InputSpec(key="k", type="int"))
     assert not is_value_of(True, InputSpec(key="k", type="int"))
     assert not is_value_of(1, InputSpec(key="k", type="float"))
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1, -(2**63) - 1, math.inf, math.nan])
+def test_a_number_that_rtfs_cannot_write_is_no_default_and_no_reason_to_fail(value: float) -> None:
+    kind: Literal["int", "float"] = "int" if isinstance(value, int) else "float"
+    for type_ in (kind, "any"):
+        assert not is_value_of(value, InputSpec(key="k", type=type_))
+    history = (InteractionTurn(turn_index=0, prompt="Which repo?", answer="a/b"),)
+    inputs = (InputSpec(key="repo"), InputSpec(key="n", type=kind, default=value))
+    params = (*schema_from_history(history).params,
+              ParamSpec(key="m", type=kind, required=False, default=value))  # fmt: skip
+    for specs in (inputs, (inputs[0], InputSpec(key="m", type=kind, required=False))):
+        synthesis = generate_planner_generic(PlannerGenContext(
+            schema=ParamSchema(params=params), security=RuntimeContext(level="full"),
+            registry_caps=(CapabilityCard(id="x", inputs=specs, trust_tier="T1"),)))  # fmt: skip
+        assert synthesis.required_capabilities == (() if specs == inputs else ("x",))
 
 
 def test_every_builtin_that_planners_may_use_is_one_of_the_language() -> None:

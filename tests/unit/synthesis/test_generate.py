@@ -1,6 +1,7 @@
 """From turns and a registry to a planner that runs, by every way there is."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from planner_synthesis import (
     AgentCard,
     AgentHost,
     AgentRegistry,
+    CandidateScore,
     CapabilityCard,
     InputSpec,
     InteractionTurn,
@@ -32,6 +34,7 @@ from planner_synthesis import (
     schema_from_history,
     score_candidates,
 )
+from planner_synthesis.config import ScoreWeights
 from planner_synthesis.rtfs import Kw, Map, StubHost, evaluate
 from planner_synthesis.security import RegistryGate
 
@@ -276,9 +279,11 @@ class Says:
 
     def __init__(self, text: str | None) -> None:
         self.text, self.n_asked = text, 0
+        self.told: Sequence[CandidateScore] = ()
 
-    def propose(self, context: PlannerGenContext) -> str:
+    def propose(self, context: PlannerGenContext, *, ranked: Sequence[CandidateScore]) -> str:
         self.n_asked += 1
+        self.told = ranked
         if self.text is None:
             raise ProposalError("it timed out")
         return self.text
@@ -286,6 +291,15 @@ class Says:
 
 GOOD = ('(let [w (call "github.watch" {:context {:repo (:github_repository context)}})'
         ' t (call "github.triage" {:context {:criteria (get context :criteria)}})] {:status "completed" :result [w t]})')  # fmt: skip
+
+
+def test_a_proposer_is_told_the_ranking_of_the_callers_settings() -> None:
+    proposer = Says(None)
+    config = SynthesisConfig(weights=ScoreWeights(coverage=0, compatibility=0, trust=1000))
+    trace = generate_planner_generic(
+        request(WATCH, TRIAGE), proposer=proposer, config=config
+    ).decision_trace
+    assert tuple(proposer.told) == trace.candidates != score_candidates(request(WATCH, TRIAGE))
 
 
 def test_a_proposal_that_passes_every_check_is_used_where_nothing_else_will_do() -> None:

@@ -137,6 +137,61 @@ def test_a_place_to_meet_is_no_destination() -> None:
     assert keys("Where would you like to go?") == ["trip/destination"]
 
 
+@pytest.mark.parametrize(("one", "other", "expected"), [
+    ("From which account?", "To which account?", ["from_account", "to_account"]),
+    ("Which account should I transfer from?", "Which account should I transfer into?", ["from_account", "to_account"]),
+    ("Where do you want to leave from?", "Where do you want to fly to?", ["trip/origin", "trip/destination"]),
+    ("Where are you flying from?", "Where are you flying to?", ["trip/origin", "trip/destination"]),
+    ("From which city do you travel?", "Which city do you want to travel to?", ["trip/origin", "trip/destination"]),
+    ("From what date?", "To what date?", ["from_date", "to_date"]), ("Who is it from?", "Who is it to?", ["from_who", "to_who"]),
+    ("What is your name?", "What is his name?", ["person/name", "person/name_his"]),
+    ("What is the check-in date?", "What is the check-out date?", ["check_in_date", "check_out_date"]),
+])  # fmt: skip
+def test_two_ends_or_two_people_are_two_parameters(
+    one: str, other: str, expected: list[str]
+) -> None:
+    params = schema_from_history(turns((one, "a"), (other, "b"))).params
+    assert [(p.key, p.answer) for p in params] == list(zip(expected, "ab", strict=True))
+
+
+def test_one_end_alone_is_named_by_what_is_asked() -> None:
+    assert keys("Which channel should I post to?", "What level should we change it to?") == [
+        "channel", "level"]  # fmt: skip
+    assert keys("Where do you depart from?") == ["trip/origin"]
+
+
+def test_what_somebody_has_is_not_that_somebody() -> None:
+    assert keys("What is the customer's phone number?", "What's your name?", "Who is the assignee?",
+                "Who is?", "Who is it?") == [
+        "customer_phone", "person/name", "assignee", "who"]  # fmt: skip
+
+
+def test_who_does_something_is_named_by_the_role() -> None:
+    assert keys("Who should be assigned?", "Who should receive the email?", "Who should review it?",
+                "What is the recipient's email address?") == [
+        "assignee", "recipient", "reviewer", "recipient_email"]  # fmt: skip
+
+
+def test_a_moment_is_named_by_what_happens_then() -> None:
+    assert keys("When do you want to return?", "When does the project start?", "Since when?",
+                "When do you meet?") == [
+        "return_date", "project_start_date", "since", "when_meet"]  # fmt: skip
+
+
+def test_little_words_do_not_name_a_thing_nor_hide_it() -> None:
+    assert keys("What would you like to order?", "What should the message say?", "How many?",
+                "State?", "Type?") == ["order", "message", "count", "state", "type"]  # fmt: skip
+    assert keys("   ", "???") == []
+
+
+def test_a_list_is_options_where_the_answer_is_in_it() -> None:
+    for prompt in ("Which currency? (USD, EUR)", "Currency [usd|eur]", "USD or EUR?"):
+        assert (only(prompt, "EUR").type, len(only(prompt, "EUR").enum_values)) == ("enum", 2)
+        assert only(prompt, "CHF").type == "string"
+    assert only("Sort by date or relevance?", "relevance").enum_values == ()
+    assert only("Triage by what? (e.g., bug, docs)", "bug").enum_values == ()
+
+
 def test_options_are_those_of_the_list_and_not_of_the_sentence() -> None:
     assert only("What's your budget? (low, medium, or high)").enum_values == (
         "low",
@@ -160,7 +215,10 @@ def test_an_answer_outside_of_the_options_makes_them_examples() -> None:
     ("What ratio?", "0.25", "float"), ("What is the due date?", None, "date"),
     ("From which day on?", "2025-02-28", "date"), ("From which day on?", "2025-02-30", "string"),
     ("Do you want a window seat?", "yes", "bool"), ("Notify? (yes/no)", None, "bool"),
-    ("What word?", "yes", "string"), ("Which total?", "9" * 19, "string"),
+    ("What word?", "yes", "string"), ("Which total?", "9" * 19, "string"), ("Which country?", "no", "string"),
+    ("Enable the canary?", "yes", "bool"), ("Use TLS? (default: yes)", None, "bool"), ("WhatsApp?", "+4930123", "string"),
+    ("Which Python?", "3.10", "string"), ("Which Python?", "3.11", "float"), ("What price?", "3.10", "float"),
+    ("What ratio?", "0.12345678901234567", "string"),
 ])  # fmt: skip
 def test_a_type_is_what_the_answer_is_and_else_what_was_asked(
     prompt: str, answer: str | None, kind: str
@@ -172,6 +230,19 @@ def test_an_offered_default_makes_a_parameter_optional() -> None:
     port = only("Which port? (default: 8080)")
     assert (port.type, port.default, port.required) == ("int", 8080, False)
     assert not only("Notes (optional)").required
+
+
+def test_an_optional_question_that_is_passed_over_has_no_answer() -> None:
+    assert only("Whom should I cc? (optional)", "None").answer is None
+    rows = only("How many rows? (default: 20)", "default")
+    assert (rows.type, rows.default, rows.answer) == ("int", 20, None)
+    assert only("Whom should I cc?", "none").answer == "none"
+    assert only("Which fade, optionally? (none or slow)", "none").answer == "none"
+    assert only("Which fade? (default: none)", "none").answer == "none"
+
+
+def test_words_of_sequence_name_nothing() -> None:
+    assert keys("Which city then?", "Finally, which date?", "Which city?") == ["city", "date"]
 
 
 def test_the_latest_answer_counts_and_changes_are_counted() -> None:
@@ -234,6 +305,14 @@ def test_skills_have_upstreams_names(shared_data: Path, case: str) -> None:
     asked = semantics(shared_data)[case]
     ours = {s.skill for s in extract_skills(InteractionTurn(**t) for t in asked["input"]["turns"])}
     assert ours == {row["skill"] for row in asked["expect"]["skills"]}
+
+
+@pytest.mark.parametrize("part", ["a-", "a.b+", "a://", "a's ", "(a, ", "from ", "default "])
+def test_a_megabyte_of_anything_is_read_without_going_over_it_again_and_again(part: str) -> None:
+    """A quadratic pattern would take hours here; the first of them once did."""
+    said = turns((part * (1_000_000 // len(part)), "x"), ("Which repo?", part * 100_000))
+    assert "repo" in {param.key for param in schema_from_history(said).params}
+    assert extract_skills(said) == ()
 
 
 def test_a_skill_is_shown_by_whole_words_and_names_its_turns() -> None:

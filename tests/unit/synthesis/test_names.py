@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from planner_synthesis.matching import SchemaView, input_specs, match_inputs
 from planner_synthesis.names import NameMatcher
 from planner_synthesis.types import CapabilityCard, InputSpec, ParamSchema, ParamSpec
-from planner_synthesis.vocabulary import SYNONYMS
+from planner_synthesis.vocabulary import FROM_ENDS, SKILL_HINTS, SYNONYMS, TO_ENDS
 
 
 def link(schema_key: str, candidate_key: str, *skills: str) -> tuple[int, str] | None:
@@ -20,6 +20,10 @@ def link(schema_key: str, candidate_key: str, *skills: str) -> tuple[int, str] |
     ("trip/dates", "dates", 90), ("q1", "unknown/q1", 90), ("label", "labels", 90),
     ("repository", "repo", 85), ("github_repository", "repo", 70), ("github_repository", "repository", 70),
     ("criteria", "critera", 65), ("criteria", "criterria", 65), ("criteria", "crietria", 65), ("-", "-", 100),
+    ("maximum_budget", "budget", 70), ("from_date", "start_date", 85), ("to_date", "end_date", 85),
+    ("departure_city", "origin", 85), ("departure_city", "city", 70), ("file_name", "name", 70),
+    ("from_account", "sourceAccount", 85), ("to_account", "destination-account", 85), ("maximum_price", "max_price", 85),
+    ("trip/destination", "trip/city", 85), ("a/b", "a.b", 95),
     ("issues_count", "limit", 70), ("issues_count", "issues", 80),
 ])  # fmt: skip
 def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: int) -> None:
@@ -30,10 +34,31 @@ def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: in
 
 @pytest.mark.parametrize(("ours", "theirs"), [
     ("minimum_price", "maximum_price"), ("start_date", "end_date"), ("point_a", "point_b"), ("line1", "line2"),
-    ("name", "game"), ("filename", "name"), ("person/name", "file_name"), ("", "x"), ("a", "b"), ("latitude", "altitude"),
+    ("name", "game"), ("filename", "name"), ("person/name", "file_name"), ("person/name", "project/name"), ("file_name", "full_name"),
+    ("departure_city", "destination"), ("origin/city", "destination/city"), ("origin/city", "destination"),
+    ("origin/city", "toCity"), ("start_date", "from"), ("from", "start_date"), ("departure_date", "departure"),
+    ("billing/address", "shipping/address"), ("delivery_address", "url"), ("order_number", "quantity"),
+    ("passport_number", "limit"), ("max_amount", "amount"), ("budget", "price"), ("excluded_labels", "labels"),
+    ("tax_amount", "amount"), ("days", "day"), ("days", "date"), ("minutes", "minute"), ("country", "county"),
+    ("county", "country"), ("contact", "contract"), ("status", "stats"), ("password_length", "duration"),
+    ("from_account", "target_account"), ("end_date", "date"), ("return_date", "date"), ("birth_date", "date"), ("max_price", "min_price"), ("tax_return", "end_date"), ("minimum_budget", "budget"), ("from_account", "to_account"), ("", "x"), ("a", "b"), ("latitude", "altitude"),
 ])  # fmt: skip
 def test_keys_that_only_look_alike_are_not_linked(ours: str, theirs: str) -> None:
     assert link(ours, theirs) is None
+
+
+@given(st.sampled_from(sorted(FROM_ENDS)), st.sampled_from(sorted(TO_ENDS)),
+       st.sampled_from(["", "city", "account", "date", "file", "email", "name", "id"]),
+       st.sampled_from(["{0}_{1}", "{0}/{1}", "{0}-{1}", "trip/{0}_{1}", "{1}_{0}"]), st.sampled_from(["_", "."]))  # fmt: skip
+def test_no_link_joins_two_ends_of_one_thing_however_they_are_spelled(
+    one: str, other: str, of: str, spelling: str, mark: str
+) -> None:
+    skills = sorted(SKILL_HINTS)
+    ours = spelling.format(one, of) if of else one
+    for theirs in (spelling.format(other, of) if of else other, f"{other}{of.title()}", other,
+                   f"{other}{mark}{of}"):  # fmt: skip
+        assert link(ours, theirs, *skills) is None
+        assert link(theirs, ours, *skills) is None
 
 
 def test_a_skill_links_keys_that_nothing_else_does() -> None:

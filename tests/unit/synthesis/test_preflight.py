@@ -81,6 +81,24 @@ def test_ids_and_keys_must_be_those_that_were_announced() -> None:
     assert codes(whole, expects=["anything"]) == []
 
 
+@pytest.mark.parametrize("text", [
+    "(let [m {:context context}] (call :x m))", "(do (let [m {:c context}] (call :x m)) {:status 1})",
+    "(let [f (fn [] {:c context})] (call :x (f)))", "(let [m {:c context}] {:s (get-in m [:c :secret])})",
+    "(call :x (get {:a context} :a))", "(let [m (if true {:c context} nil)] (call :x m))",
+    '(let [m (step "s" {:c context})] (call :x m))', "(let [c context [d] [c]] (call :x d))",
+])  # fmt: skip
+def test_a_context_that_is_wrapped_before_it_goes_somewhere_is_handed_on(text: str) -> None:
+    assert check_planner(text, security=FULL, registry=REGISTRY).hands_context_on
+
+
+@pytest.mark.parametrize("text", [
+    "{:context context}", "(do (call :x 1) {:context context})", "(let [c context] {:r {:context c}})",
+    '(if true (step "s" {:context context}) (let [a 1] {:context context}))',
+])  # fmt: skip
+def test_a_context_in_the_result_is_handed_to_nobody(text: str) -> None:
+    assert not check_planner(text, security=FULL, registry=REGISTRY).hands_context_on
+
+
 def test_size_and_depth_are_bounded() -> None:
     small = ProgramLimits(max_bytes=20, max_nodes=4, max_depth=3)
     assert codes("[1 1]", limits=small) == []

@@ -96,7 +96,7 @@ def test_the_score_is_the_specs_and_not_that_of_upstreams_agent_registry() -> No
     half = one_score("alpha", local=True, trust_tier="T1")
     assert (half.coverage, half.compatibility) == (0.5, 1)
     assert half.total == pytest.approx(0.45 * 0.5 + 0.35 + 0.2 * (0.85 + 1) / 2)
-    assert (half.is_viable, half.why) == (False, ("coverage below 1.000",))
+    assert (half.is_viable, half.why) == (False, ("coverage below 1.000: takes no beta",))
     unmet = one_score("alpha beta gamma")
     assert (unmet.coverage, unmet.compatibility) == (1, pytest.approx(2 / 3))
     assert unmet.missing_inputs == ("gamma",)

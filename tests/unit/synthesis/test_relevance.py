@@ -1,0 +1,84 @@
+"""Of candidates that fit alike, the one that was spoken of; none that destroys without being asked."""
+
+from pathlib import Path
+
+import pytest
+
+from planner_synthesis import AgentRegistry, explain_synthesis, generate_planner_generic
+from planner_synthesis.config import DEFAULT_CONFIG
+from planner_synthesis.proposals import draft_of_proposal
+from planner_synthesis.relevance import Conversation
+from planner_synthesis.schema import schema_from_history
+from planner_synthesis.types import (
+    CapabilityCard,
+    InteractionTurn,
+    PlannerGenContext,
+    RuntimeContext,
+)
+
+
+def turns(*prompts: str) -> tuple[InteractionTurn, ...]:
+    return tuple(
+        InteractionTurn(turn_index=i, prompt=prompt, answer="ada")
+        for i, prompt in enumerate(prompts)
+    )
+
+
+def asked(prompts: tuple[str, ...], *cards: CapabilityCard) -> PlannerGenContext:
+    history = turns(*prompts)
+    return PlannerGenContext(schema=schema_from_history(history), history=history,
+                             security=RuntimeContext(level="full"), registry_caps=cards)  # fmt: skip
+
+
+def card(card_id: str, *keys: str) -> CapabilityCard:
+    return CapabilityCard(id=card_id, expects_context_keys=keys, trust_tier="T1")
+
+
+USERS = [card(name, "username") for name in ("users.delete", "users.lookup", "users.ask")]
+
+
+@pytest.mark.parametrize(("prompt", "chosen"), [
+    ("Which username should I look up?", "users.lookup"), ("Which username should I delete?", "users.delete"),
+    ("Removing which username?", "users.delete"), ("Which username?", "users.ask"),
+])  # fmt: skip
+def test_of_equal_candidates_the_one_that_was_spoken_of_is_called(prompt: str, chosen: str) -> None:
+    synthesis = generate_planner_generic(asked((prompt,), *USERS))
+    assert synthesis.required_capabilities == (chosen,)
+
+
+def test_nothing_is_deleted_that_nobody_asked_to_delete() -> None:
+    synthesis = generate_planner_generic(asked(("Which username?",), USERS[0]))
+    assert synthesis.required_capabilities == ()
+    assert "nobody asked to delete anything" in explain_synthesis(synthesis)
+
+
+def test_no_step_of_an_agent_deletes_for_the_sake_of_a_key(tmp_path: Path) -> None:
+    cards = (card("hotels.search", "city", "budget"), USERS[0])
+    prompts = ("Which city?", "What budget?", "Which username then?")
+    context = asked(prompts, *cards)
+    refused = generate_planner_generic(context, agent_registry=AgentRegistry(tmp_path))
+    assert (refused.agent, refused.required_capabilities) == (None, ())
+    context = asked((*prompts[:2], "Which username should be deleted then?"), *cards)
+    agent = generate_planner_generic(context, agent_registry=AgentRegistry(tmp_path)).agent
+    assert agent is not None
+    assert agent.required_capabilities == ("hotels.search", "users.delete")
+
+
+def test_a_proposal_deletes_nothing_unasked_either() -> None:
+    text = (
+        '(do {:status "processing" :result (call "users.delete" {:username (:username context)})})'
+    )
+    context = asked(("Which username?",), *USERS)
+    draft, problems = draft_of_proposal(text, context, config=DEFAULT_CONFIG)
+    assert (draft, problems) == (None, ("nobody asked to delete anything",))
+    context = asked(("Delete which username?",), *USERS)
+    assert draft_of_proposal(text, context, config=DEFAULT_CONFIG)[1] == ()
+
+
+@pytest.mark.parametrize(("candidate_id", "verb"), [
+    ("users.delete", "delete"), ("deleteUser", "delete"), ("mcp.db.drop_table", "drop"), ("order-cancel", "cancel"),
+    ("deleted_items.list", None), ("undelete", None), ("dropbox.list", None), ("users.get", None), ("", None),
+])  # fmt: skip
+def test_a_verb_is_a_whole_word_of_the_id(candidate_id: str, verb: str | None) -> None:
+    assert Conversation(turns("Which user?")).unasked_verb(candidate_id) == verb
+    assert Conversation(()).unasked_verb(candidate_id) is None
