@@ -293,10 +293,18 @@ def value_of_result(capability_id: str, result: Mapping[str, Any], *, server: Mc
         return rtfs_of(capability_id, result["structuredContent"])
     if len(texts) == len(content) == 1:
         return texts[0]
-    parts = [
-        part.get("text", "")
-        if part.get("type") == "text"
-        else {"type": str(part.get("type")), "mime-type": str(part.get("mimeType", ""))}
-        for part in content
-    ]
-    return rtfs_of(capability_id, parts)
+    return rtfs_of(capability_id, [_told_part(part) for part in content])
+
+
+def _told_part(part: Mapping[str, Any]) -> Any:
+    """Text as it is; of a resource or a link what it is, where, and its text. No picture or sound.
+
+    A field that is not there is left out.
+    """
+    if part.get("type") == "text":
+        return str(part.get("text", ""))
+    inner = part.get("resource")
+    said = inner if isinstance(inner, Mapping) else part
+    told = {"type": part.get("type"), "mime-type": said.get("mimeType")}
+    told |= {name: said.get(name) for name in ("uri", "name", "title", "text")}
+    return {name: value for name, value in told.items() if isinstance(value, str)}
