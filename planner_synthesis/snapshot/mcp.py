@@ -192,6 +192,9 @@ def card_of_tool(
     schema = tool.get("inputSchema")
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise CardRefused("its inputSchema is not that of an object")
+    execution = tool.get("execution")
+    if isinstance(execution, Mapping) and execution.get("taskSupport") == "required":
+        raise CardRefused("it can only be called as a task, and a planner waits for its results")
     annotations = tool.get("annotations")
     hints = annotations if isinstance(annotations, Mapping) else {}
     reading = inputs_of_json_schema(schema)

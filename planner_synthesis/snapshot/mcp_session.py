@@ -62,6 +62,9 @@ def sifted_tool(tool: Any) -> dict[str, Any] | None:
     hints = tool.get("annotations")
     if isinstance(hints, Mapping):
         sifted["annotations"] = {name: on for name, on in hints.items() if isinstance(on, bool)}
+    execution = tool.get("execution")
+    if isinstance(execution, Mapping) and execution.get("taskSupport") == "required":
+        sifted["execution"] = {"taskSupport": "required"}
     return sifted
 
 

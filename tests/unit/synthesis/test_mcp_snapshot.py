@@ -47,9 +47,11 @@ def test_tools_are_listed_over_streamable_http() -> None:
 
 def test_bad_tools_are_rows_and_cost_no_other() -> None:
     reading = a_rude_server("rules").read()
-    assert ids_of(reading) == {"mcp.rude.good", "mcp.rude.untyped_root", "mcp.rude.odd_parts"}
+    names = ("good", "task_too", "untyped_root", "odd_parts")
+    assert ids_of(reading) == {f"mcp.rude.{name}" for name in names}
     left_out = [row.position for row in reading.quarantine if row.is_left_out]
-    assert left_out == [f"tools[{at}]" for at in range(1, 9)]
+    assert left_out == [f"tools[{at}]" for at in range(1, 10)]
+    assert "as a task" in reading.quarantine[8].reason
     assert "CANARY" not in repr(reading)
 
 
