@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from planner_synthesis.addresses import is_this_machine
 from planner_synthesis.arbiter import ArbiterContext, ArbiterFailed, Proposal
 from planner_synthesis.chat_answers import code_of
 from planner_synthesis.snapshot.redaction import redact
@@ -45,8 +46,7 @@ class HttpArbiter(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("an arbiter's URL starts with http:// or https:// and names a host")
-        is_local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        if self.api_key and parts.scheme == "http" and not is_local:
+        if self.api_key and parts.scheme == "http" and not is_this_machine(self.url):
             raise ValueError("a key is only sent over https, or to this machine")
 
     def __repr__(self) -> str:

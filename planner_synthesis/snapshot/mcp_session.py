@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from planner_synthesis.addresses import is_this_machine
 from planner_synthesis.extras import MissingExtra
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools
 from planner_synthesis.snapshot.reading import QuarantineRow, RegistryReading
@@ -160,6 +161,7 @@ async def _transport(server: McpServer, pages: list[list[Any]]) -> AsyncIterator
                     headers={"Accept-Encoding": "identity", **server.headers},
                     timeout=max(server.timeout_s, server.per_call_s),
                     event_hooks={"response": [_cap]},
+                    trust_env=not is_this_machine(server.url),
                 )
             )
             streams = await stack.enter_async_context(

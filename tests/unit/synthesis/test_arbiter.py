@@ -288,6 +288,19 @@ def test_a_key_is_not_sent_in_the_clear() -> None:
     assert chat_address("https://h/v1") == chat_address("https://h/v1/chat/completions")
 
 
+def test_a_key_for_this_machine_does_not_go_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(request: Request) -> None:
+        request.reply_chat(GOOD)
+
+    with a_local_server(answer) as endpoint, a_local_server(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        arbiter = HttpArbiter(url=endpoint.url, model="m", api_key="KEY-OF-OURS")
+        assert arbiter.propose(build_arbiter_context(a_context())).rtfs == GOOD
+    assert (len(endpoint.seen), proxy.seen) == (1, [])
+
+
 BODIES = st.binary(max_size=100) | st.text().map(
     lambda text: json.dumps({"choices": [{"message": {"content": text}}]}).encode()
 )
