@@ -38,11 +38,14 @@ class HttpArbiter(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        """Refuse what is no address, and a key that would be sent in the clear.
+        """Refuse what is no address or no time, and a key that would be sent in the clear.
 
         Raises:
-            ValueError: the URL is not HTTP, or a key is given and it is neither HTTPS nor local.
+            ValueError: the URL is not HTTP, the timeout is not within an hour, or a key is given
+                and the URL is neither HTTPS nor local.
         """
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError("a timeout is more than 0 and at most 3600 seconds")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("an arbiter's URL starts with http:// or https:// and names a host")

@@ -51,7 +51,7 @@ from planner_synthesis.types import PlannerGenContext, RuntimeContext
 def generate(args: argparse.Namespace) -> int:
     """Write a planner for a history; JSON, or with ``--explain`` a page for people."""
     registry = read_registry(args.registry)
-    agents = AgentRegistry(args.agents) if args.agents else None
+    agents = _agents(args)
     turns = read_history(args.history)
     context = PlannerGenContext(
         schema=schema_from_history(turns),
@@ -79,6 +79,12 @@ def generate(args: argparse.Namespace) -> int:
     else:
         print_json(synthesis)
     return 0
+
+
+def _agents(args: argparse.Namespace) -> AgentRegistry | None:
+    if args.agents and args.agents.exists() and not args.agents.is_dir():
+        raise BadInput(f"{args.agents}: not a directory")
+    return AgentRegistry(args.agents) if args.agents else None
 
 
 def _config(args: argparse.Namespace) -> SynthesisConfig:
@@ -160,8 +166,8 @@ def run(args: argparse.Namespace) -> int:
         if servers:
             cards = registry.capabilities
             host = tools = stack.enter_context(McpHost(servers, security=security, cards=cards))
-        if args.agents:
-            agents = AgentRegistry(args.agents)
+        agents = _agents(args)
+        if agents:
             host = AgentHost(host, agents.get, RegistryGate(security, effects))
         try:
             value = to_json(evaluate(text, host=host, context=context))
@@ -191,14 +197,16 @@ def feedback(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """Ask the two questions of the demo and write the turns."""
+    if len(args.answer) > len(DEMO_PROMPTS):
+        raise BadInput(f"the demo asks {len(DEMO_PROMPTS)} questions")
     is_interactive = os.environ.get("CCOS_INTERACTIVE_ASK") == "1"
     scripted: Iterator[str] = iter([*args.answer, *DEMO_ANSWERS[len(args.answer) :]])
 
     def ask(prompt: str) -> str | None:
         if not is_interactive:
-            return next(scripted)
+            return _as_unicode(next(scripted))
         print(prompt, file=sys.stderr)
-        return sys.stdin.readline().rstrip("\n") or None
+        return _as_unicode(sys.stdin.readline().rstrip("\r\n")) or None
 
     turns = collect_turns(DEMO_PROMPTS, ask=ask)
     if args.out:
@@ -208,13 +216,30 @@ def demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def _as_unicode(text: str) -> str:
+    """What was typed; bytes that the locale cannot read are taken as UTF-8, or marked."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _give_up_output_that_fails() -> None:
+    """Where the output takes nothing, leave nothing for the interpreter to fail on at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def guarded(command: Any, args: argparse.Namespace) -> int:
     """Run a command; what it was given and cannot use is one line and exit code 2."""
     try:
-        return int(command(args))
+        code = int(command(args))
+        sys.stdout.flush()  # what cannot be written is to be known while it can be told
+        return code
     except (BadInput, DamagedRecordError, ImportError) as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename or ''}: {error.strerror or error}"
+        file = error.filename2 or error.filename
+        message = f"{file}: {error.strerror}" if file else str(error.strerror or error)
+        _give_up_output_that_fails()
     print(f"error: {redact(' '.join(message.split()))}", file=sys.stderr)
     return 2

@@ -51,6 +51,15 @@ class A2aCards(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 10.0
     headers: dict[str, str] = {}
 
+    def __post_init__(self) -> None:
+        """Refuse what is no time.
+
+        Raises:
+            ValueError: the timeout is not within an hour.
+        """
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError("a timeout is more than 0 and at most 3600 seconds")
+
     @property
     def name(self) -> str:
         """The location without credentials."""
