@@ -117,6 +117,22 @@ def test_an_http_server_that_does_not_speak_mcp_ends_in_a_row(behave: Any) -> No
 
 
 @pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "the server refuses: HTTP status 401"), (500, "(HTTP status 500)")],
+)
+def test_a_refusal_over_http_tells_its_status(status: int, reason: str) -> None:
+    with a_local_server(lambda r: r.reply("CANARY", status=status)) as local:
+        (row,) = McpServer(server="s", url=local.url, timeout_s=20).read().quarantine
+    assert row.reason.endswith(reason)
+
+
+def test_a_server_that_ends_is_said_to_have_ended() -> None:
+    leaves = McpServer(server="s", command=(sys.executable, "-c", ""), timeout_s=20)
+    (row,) = leaves.read().quarantine
+    assert row.reason == "the server ended or closed the connection"
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"url": "https://h/mcp", "headers": {"Authorization": "Bearer plain-words-9"}},
