@@ -21,6 +21,7 @@ import msgspec
 from planner_synthesis.rtfs.errors import BadJson, HostFailure, SecurityViolation
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Vector
 from planner_synthesis.rtfs.json_values import from_python
+from planner_synthesis.snapshot.json_schema import inputs_of_json_schema
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools, tool_id
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.types import CapabilityCard, RuntimeContext
@@ -223,9 +224,7 @@ def arguments_of(
     """
     if len(args) > 1 or (args and not isinstance(args[0], Map)):
         raise McpCallFailed(capability_id, "arguments", "a tool takes one map")
-    schema = tool.get("inputSchema")
-    listed = schema.get("properties") if isinstance(schema, Mapping) else None
-    names = set(listed) if isinstance(listed, Mapping) else set()
+    names = {spec.key for spec in inputs_of_json_schema(tool.get("inputSchema")).inputs}
     given: dict[str, Any] = json_of(capability_id, args[0]) if args else {}
     inner = given.get("context")
     if given.keys() == {"context"} and "context" not in names and isinstance(inner, dict):
