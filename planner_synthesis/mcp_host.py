@@ -14,10 +14,12 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
+from planner_synthesis.extras import MissingExtra
 from planner_synthesis.rtfs.errors import BadJson, HostFailure, SecurityViolation
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Vector
 from planner_synthesis.rtfs.json_values import from_python
@@ -106,6 +108,13 @@ class McpHost:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        """Nothing is started yet.
+
+        Raises:
+            MissingExtra: there are servers, and the extra ``mcp`` is not installed.
+        """
+        if self.servers and find_spec("mcp") is None:
+            raise MissingExtra("mcp")
         return self
 
     def __exit__(self, *_: object) -> None:
