@@ -8,7 +8,7 @@ Source: issue 8, "CLI". Exit codes: 0 done; 1 the answer is no; 2 something give
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -45,7 +45,7 @@ from planner_synthesis.skills import extract_skills
 from planner_synthesis.snapshot.reading import RegistryReading
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.telemetry import JsonLinesSink
-from planner_synthesis.types import PlannerGenContext, RuntimeContext
+from planner_synthesis.types import PlannerGenContext
 
 
 def generate(args: argparse.Namespace) -> int:
@@ -112,22 +112,27 @@ def _proposer(args: argparse.Namespace) -> ArbiterProposer | None:
     return ArbiterProposer(arbiter)
 
 
-def _effects(registry: RegistryReading, security: RuntimeContext) -> dict[str, tuple[str, ...]]:
-    """Effects of every id that is known; a listed id without a card has the default effect."""
-    listed: dict[str, tuple[str, ...]] = dict.fromkeys(security.allowed_capabilities, ())
-    return listed | callable_effects(registry.capabilities, registry.agents)
+def _effects(
+    registry: RegistryReading, agents: AgentRegistry | None, named: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """Effects of every id that may be called.
+
+    Args:
+        named: Ids that count as known, with the default effect, where no card says otherwise.
+    """
+    cards = registry.agents + (agents.cards() if agents else ())
+    return dict.fromkeys(named, ()) | callable_effects(registry.capabilities, cards)
 
 
 def check(args: argparse.Namespace) -> int:
     """Say whether a program is a planner that may run; 1 when it is not."""
     security = runtime_context(args)
-    registry = read_registry(args.registry)
+    registry, agents = read_registry(args.registry), _agents(args)
     text = read_text(args.file)
-    if args.registry:
-        effects = callable_effects(registry.capabilities, registry.agents)
-    else:  # what a planner calls cannot be looked up anywhere: all else is checked
-        called = check_planner(text, security=security, registry={}).capability_ids
-        effects = dict.fromkeys(called, ()) | _effects(registry, security)
+    named: tuple[str, ...] = ()
+    if not args.registry:  # what it calls cannot be looked up anywhere: all else is checked
+        named = check_planner(text, security=security, registry={}).capability_ids
+    effects = _effects(registry, agents, named)
     report = check_planner(text, security=security, registry=effects)
     print_json(
         {
@@ -143,7 +148,7 @@ def check(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
     text, context = read_text(args.file), read_context(args.context)
-    registry = read_registry(args.registry)
+    registry, agents = read_registry(args.registry), _agents(args)
     security = runtime_context(args, unless_given="full" if args.stub else "pure")
     servers = named_servers(
         args.mcp,
@@ -154,7 +159,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if bool(servers) == args.stub:
         raise BadInput("run takes either --stub or MCP servers")
-    effects = _effects(registry, security)
+    named = () if args.registry and servers else security.allowed_capabilities
+    effects = _effects(registry, agents, named)
     report = check_planner(text, security=security, registry=effects)
     if servers and not report.is_ok:
         print_json({"error": "preflight", "findings": report.findings, "log": []})
@@ -166,7 +172,6 @@ def run(args: argparse.Namespace) -> int:
         if servers:
             cards = registry.capabilities
             host = tools = stack.enter_context(McpHost(servers, security=security, cards=cards))
-        agents = _agents(args)
         if agents:
             host = AgentHost(host, agents.get, RegistryGate(security, effects))
         try:

@@ -14,8 +14,16 @@ import msgspec
 import pytest
 
 from planner_synthesis.__main__ import build_parser, main
+from planner_synthesis.agent_registry import AgentRegistry
 from planner_synthesis.snapshot import read_snapshot, write_snapshot
-from planner_synthesis.types import CapabilityCard, InputSpec, InteractionTurn, RegistrySnapshot
+from planner_synthesis.types import (
+    AgentDescriptor,
+    CapabilityCard,
+    InputSpec,
+    InteractionTurn,
+    RegistrySnapshot,
+    RtfsExecution,
+)
 from tests.unit.synthesis.local_http import a_local_server
 from tests.unit.synthesis.mcp_servers import SERVER
 
@@ -146,6 +154,22 @@ def test_check_says_no_with_exit_code_one(cli: Cli) -> None:
     report = cli.json("check", planner, "--security", "pure", code=1)
     assert [finding["code"] for finding in report["findings"]] == ["not-allowed"]
     assert cli.json("check", cli.file("q.rtfs", "(("), code=1)["findings"][0]["code"] == "syntax"
+
+
+def test_check_knows_registered_agents_and_run_refuses_what_check_refuses(
+    cli: Cli, history: Path, registry: Path
+) -> None:
+    folder = cli.folder / "agents"
+    plan = RtfsExecution(plan='(do {:status "completed"})')
+    AgentRegistry(folder).register(AgentDescriptor(agent_id="ag", execution_mode=plan))
+    planner = cli.file("p.rtfs", '(do (call "ag" {:context context}) {:status "processing"})')
+    options = ("--registry", registry, "--security", "controlled:ag")
+    run = ("run", planner, "--context", cli.file("c.json", "{}"), "--mcp", "x=/no/such/program")
+    refused = cli.json("check", planner, *options, code=1)["findings"]
+    assert [finding["code"] for finding in refused] == ["unknown-id"]
+    assert cli.json(*run, *options, code=1)["findings"] == refused
+    assert cli.json("check", planner, *options, "--agents", folder)["is_ok"] is True
+    cli.json(*run, *options, "--agents", folder)
 
 
 def test_feedback_is_counted_by_a_later_generate(cli: Cli, history: Path, registry: Path) -> None:
