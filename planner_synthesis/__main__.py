@@ -89,6 +89,7 @@ def _add_generate(every: Any) -> None:
 def _add_check_and_run(every: Any) -> None:
     one = _command(every, "check", "say whether a planner may run", commands.check)
     one.add_argument("file", type=Path, metavar="FILE.rtfs")
+    one.add_argument("--agents", type=Path, metavar="DIR", help="registered agents may be called")
     _add_registry(one)
     add_security(one)
     one = _command(every, "run", "run a planner", commands.run)

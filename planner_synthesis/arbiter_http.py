@@ -1,22 +1,21 @@
 """An arbiter behind any OpenAI-compatible endpoint: llama.cpp, Ollama, vLLM and others.
 
-Belongs here: the request, taking the code out of the answer, typed failures.
-Does not: HTTP itself (``http_exchange``), checking what was proposed (``arbiter``).
+Belongs here: the request, typed failures.
+Does not: HTTP itself (``http_exchange``), taking the code out of the answer (``chat_answers``),
+checking what was proposed (``arbiter``).
 Source: the chat completions API, `POST /v1/chat/completions`; planner-synthesis, "v0.3".
 """
 
 import json
-import re
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from planner_synthesis.addresses import is_this_machine
 from planner_synthesis.arbiter import ArbiterContext, ArbiterFailed, Proposal
+from planner_synthesis.chat_answers import code_of
 from planner_synthesis.snapshot.redaction import redact
-
-MAX_CODE_CHARS: Final = 64 * 1024
-_FENCE: Final = re.compile(r"```[A-Za-z0-9_+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 
 class HttpArbiter(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,16 +38,18 @@ class HttpArbiter(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        """Refuse what is no address, and a key that would be sent in the clear.
+        """Refuse what is no address or no time, and a key that would be sent in the clear.
 
         Raises:
-            ValueError: the URL is not HTTP, or a key is given and it is neither HTTPS nor local.
+            ValueError: the URL is not HTTP, the timeout is not within an hour, or a key is given
+                and the URL is neither HTTPS nor local.
         """
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError("a timeout is more than 0 and at most 3600 seconds")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("an arbiter's URL starts with http:// or https:// and names a host")
-        is_local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        if self.api_key and parts.scheme == "http" and not is_local:
+        if self.api_key and parts.scheme == "http" and not is_this_machine(self.url):
             raise ValueError("a key is only sent over https, or to this machine")
 
     def __repr__(self) -> str:
@@ -108,36 +109,3 @@ def chat_request(context: ArbiterContext, *, model: str, max_tokens: int) -> dic
             {"role": "user", "content": json.dumps(data, ensure_ascii=False, sort_keys=True)},
         ],
     }
-
-
-def code_of(body: bytes) -> str:
-    """The code in an answer: the one fenced block, or the whole message.
-
-    Raises:
-        ArbiterFailed: the body is no chat completion, or holds no code or several blocks.
-    """
-    try:
-        document = json.loads(body)
-        content = document["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise ArbiterFailed("bad answer", "it is no chat completion") from None
-    if isinstance(content, list):
-        parts = [one.get("text", "") if isinstance(one, dict) else "" for one in content]
-        content = "".join(part for part in parts if isinstance(part, str))
-    if not isinstance(content, str):
-        raise ArbiterFailed("bad answer", "its message has no text")
-    content = _without_thoughts(content)
-    blocks = _FENCE.findall(content)
-    if len(blocks) > 1:
-        raise ArbiterFailed("no code", "it holds more than one block of code")
-    code = (blocks[0] if blocks else content).strip()
-    if "(" not in code:
-        raise ArbiterFailed("no code", "it holds no code")
-    if len(code) > MAX_CODE_CHARS:
-        raise ArbiterFailed("too large", f"its code is longer than {MAX_CODE_CHARS} characters")
-    return code
-
-
-def _without_thoughts(text: str) -> str:
-    """A message after what a reasoning model thought aloud; thoughts are not proposals."""
-    return text.rpartition("</think>")[2] if text.lstrip().startswith("<think>") else text

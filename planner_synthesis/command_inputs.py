@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -68,17 +69,19 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file.
+    """A file, or what comes out of a pipe.
 
     Raises:
         BadInput: it cannot be read, or is larger than ``MAX_BYTES``.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"{path}: larger than {MAX_BYTES} bytes")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_BYTES} bytes")
+    return data
 
 
 def read_text(path: Path) -> str:
@@ -93,12 +96,17 @@ def read_text(path: Path) -> str:
         raise BadInput(f"{path}: not UTF-8 text") from error
 
 
+def _json_bytes(path: Path) -> bytes:
+    """A file of JSON without the mark that some editors put before UTF-8; RFC 8259, 8.1."""
+    return read_bytes(path).removeprefix(BOM_UTF8)
+
+
 T = TypeVar("T")
 
 
-def _decoded(path: Path, kind: type[T]) -> T:
+def _decoded(path: Path, data: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(read_bytes(path), type=kind)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadInput(f"{path}: {error}") from error
 
@@ -113,10 +121,10 @@ def read_history(path: Path) -> tuple[InteractionTurn, ...]:
     Raises:
         BadInput: it is neither.
     """
-    is_list = read_bytes(path).lstrip()[:1] == b"["
-    if is_list:
-        return _decoded(path, tuple[InteractionTurn, ...])
-    return _decoded(path, _Turns).turns
+    data = _json_bytes(path)
+    if data.lstrip()[:1] == b"[":
+        return _decoded(path, data, tuple[InteractionTurn, ...])
+    return _decoded(path, data, _Turns).turns
 
 
 def read_context(path: Path) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def read_context(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: it is none.
     """
-    return _decoded(path, dict[str, Any])
+    return _decoded(path, _json_bytes(path), dict[str, Any])
 
 
 def read_registry(paths: Iterable[Path]) -> RegistryReading:
@@ -254,6 +262,7 @@ def _by_server(given: Iterable[str], names: list[str]) -> dict[str, list[str]]:
 
 
 def print_json(data: Any) -> None:
-    """Data on the standard output, as readable JSON."""
+    """Data on the standard output, as readable JSON, in ASCII where that is not UTF-8."""
     plain = msgspec.to_builtins(data)
-    print(json.dumps(plain, indent=1, ensure_ascii=False, sort_keys=True))
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    print(json.dumps(plain, indent=1, ensure_ascii=encoding != "utf8", sort_keys=True))

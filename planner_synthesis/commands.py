@@ -8,7 +8,7 @@ Source: issue 8, "CLI". Exit codes: 0 done; 1 the answer is no; 2 something give
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -45,13 +45,13 @@ from planner_synthesis.skills import extract_skills
 from planner_synthesis.snapshot.reading import RegistryReading
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.telemetry import JsonLinesSink
-from planner_synthesis.types import PlannerGenContext, RuntimeContext
+from planner_synthesis.types import PlannerGenContext
 
 
 def generate(args: argparse.Namespace) -> int:
     """Write a planner for a history; JSON, or with ``--explain`` a page for people."""
     registry = read_registry(args.registry)
-    agents = AgentRegistry(args.agents) if args.agents else None
+    agents = _agents(args)
     turns = read_history(args.history)
     context = PlannerGenContext(
         schema=schema_from_history(turns),
@@ -81,6 +81,12 @@ def generate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _agents(args: argparse.Namespace) -> AgentRegistry | None:
+    if args.agents and args.agents.exists() and not args.agents.is_dir():
+        raise BadInput(f"{args.agents}: not a directory")
+    return AgentRegistry(args.agents) if args.agents else None
+
+
 def _config(args: argparse.Namespace) -> SynthesisConfig:
     if args.arbiter_first and not args.arbiter:
         raise BadInput("--arbiter-first needs --arbiter")
@@ -106,22 +112,27 @@ def _proposer(args: argparse.Namespace) -> ArbiterProposer | None:
     return ArbiterProposer(arbiter)
 
 
-def _effects(registry: RegistryReading, security: RuntimeContext) -> dict[str, tuple[str, ...]]:
-    """Effects of every id that is known; a listed id without a card has the default effect."""
-    listed: dict[str, tuple[str, ...]] = dict.fromkeys(security.allowed_capabilities, ())
-    return listed | callable_effects(registry.capabilities, registry.agents)
+def _effects(
+    registry: RegistryReading, agents: AgentRegistry | None, named: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """Effects of every id that may be called.
+
+    Args:
+        named: Ids that count as known, with the default effect, where no card says otherwise.
+    """
+    cards = registry.agents + (agents.cards() if agents else ())
+    return dict.fromkeys(named, ()) | callable_effects(registry.capabilities, cards)
 
 
 def check(args: argparse.Namespace) -> int:
     """Say whether a program is a planner that may run; 1 when it is not."""
     security = runtime_context(args)
-    registry = read_registry(args.registry)
+    registry, agents = read_registry(args.registry), _agents(args)
     text = read_text(args.file)
-    if args.registry:
-        effects = callable_effects(registry.capabilities, registry.agents)
-    else:  # what a planner calls cannot be looked up anywhere: all else is checked
-        called = check_planner(text, security=security, registry={}).capability_ids
-        effects = dict.fromkeys(called, ()) | _effects(registry, security)
+    named: tuple[str, ...] = ()
+    if not args.registry:  # what it calls cannot be looked up anywhere: all else is checked
+        named = check_planner(text, security=security, registry={}).capability_ids
+    effects = _effects(registry, agents, named)
     report = check_planner(text, security=security, registry=effects)
     print_json(
         {
@@ -137,7 +148,7 @@ def check(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
     text, context = read_text(args.file), read_context(args.context)
-    registry = read_registry(args.registry)
+    registry, agents = read_registry(args.registry), _agents(args)
     security = runtime_context(args, unless_given="full" if args.stub else "pure")
     servers = named_servers(
         args.mcp,
@@ -148,7 +159,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if bool(servers) == args.stub:
         raise BadInput("run takes either --stub or MCP servers")
-    effects = _effects(registry, security)
+    named = () if args.registry and servers else security.allowed_capabilities
+    effects = _effects(registry, agents, named)
     report = check_planner(text, security=security, registry=effects)
     if servers and not report.is_ok:
         print_json({"error": "preflight", "findings": report.findings, "log": []})
@@ -160,8 +172,7 @@ def run(args: argparse.Namespace) -> int:
         if servers:
             cards = registry.capabilities
             host = tools = stack.enter_context(McpHost(servers, security=security, cards=cards))
-        if args.agents:
-            agents = AgentRegistry(args.agents)
+        if agents:
             host = AgentHost(host, agents.get, RegistryGate(security, effects))
         try:
             value = to_json(evaluate(text, host=host, context=context))
@@ -191,14 +202,16 @@ def feedback(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """Ask the two questions of the demo and write the turns."""
+    if len(args.answer) > len(DEMO_PROMPTS):
+        raise BadInput(f"the demo asks {len(DEMO_PROMPTS)} questions")
     is_interactive = os.environ.get("CCOS_INTERACTIVE_ASK") == "1"
     scripted: Iterator[str] = iter([*args.answer, *DEMO_ANSWERS[len(args.answer) :]])
 
     def ask(prompt: str) -> str | None:
         if not is_interactive:
-            return next(scripted)
+            return _as_unicode(next(scripted))
         print(prompt, file=sys.stderr)
-        return sys.stdin.readline().rstrip("\n") or None
+        return _as_unicode(sys.stdin.readline().rstrip("\r\n")) or None
 
     turns = collect_turns(DEMO_PROMPTS, ask=ask)
     if args.out:
@@ -208,13 +221,30 @@ def demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def _as_unicode(text: str) -> str:
+    """What was typed; bytes that the locale cannot read are taken as UTF-8, or marked."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _give_up_output_that_fails() -> None:
+    """Where the output takes nothing, leave nothing for the interpreter to fail on at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def guarded(command: Any, args: argparse.Namespace) -> int:
     """Run a command; what it was given and cannot use is one line and exit code 2."""
     try:
-        return int(command(args))
+        code = int(command(args))
+        sys.stdout.flush()  # what cannot be written is to be known while it can be told
+        return code
     except (BadInput, DamagedRecordError, ImportError) as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename or ''}: {error.strerror or error}"
+        file = error.filename2 or error.filename
+        message = f"{file}: {error.strerror}" if file else str(error.strerror or error)
+        _give_up_output_that_fails()
     print(f"error: {redact(' '.join(message.split()))}", file=sys.stderr)
     return 2

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from planner_synthesis.addresses import is_this_machine
 from planner_synthesis.extras import MissingExtra
 
 try:
@@ -49,10 +50,14 @@ async def _exchange(
     timeout_s: float,
     max_bytes: int,
 ) -> Answer:
-    # redirects are not followed: they could take the request, with its key, anywhere
+    # redirects are not followed: they could take the request, with its key, anywhere; so could the
+    # proxy that the environment names, for what is meant to stay on this machine
+    is_proxied = not is_this_machine(url)
     async with (
         asyncio.timeout(timeout_s),
-        httpx.AsyncClient(timeout=timeout_s, follow_redirects=False) as client,
+        httpx.AsyncClient(
+            timeout=timeout_s, follow_redirects=False, trust_env=is_proxied
+        ) as client,
         client.stream(method, url, headers=dict(headers), content=body) as response,
     ):
         if response.is_redirect:

@@ -14,13 +14,16 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
+from planner_synthesis.extras import MissingExtra
 from planner_synthesis.rtfs.errors import BadJson, HostFailure, SecurityViolation
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Vector
 from planner_synthesis.rtfs.json_values import from_python
+from planner_synthesis.snapshot.json_schema import inputs_of_json_schema
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools, tool_id
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.types import CapabilityCard, RuntimeContext
@@ -105,6 +108,13 @@ class McpHost:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        """Nothing is started yet.
+
+        Raises:
+            MissingExtra: there are servers, and the extra ``mcp`` is not installed.
+        """
+        if self.servers and find_spec("mcp") is None:
+            raise MissingExtra("mcp")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -223,9 +233,7 @@ def arguments_of(
     """
     if len(args) > 1 or (args and not isinstance(args[0], Map)):
         raise McpCallFailed(capability_id, "arguments", "a tool takes one map")
-    schema = tool.get("inputSchema")
-    listed = schema.get("properties") if isinstance(schema, Mapping) else None
-    names = set(listed) if isinstance(listed, Mapping) else set()
+    names = {spec.key for spec in inputs_of_json_schema(tool.get("inputSchema")).inputs}
     given: dict[str, Any] = json_of(capability_id, args[0]) if args else {}
     inner = given.get("context")
     if given.keys() == {"context"} and "context" not in names and isinstance(inner, dict):
@@ -293,10 +301,18 @@ def value_of_result(capability_id: str, result: Mapping[str, Any], *, server: Mc
         return rtfs_of(capability_id, result["structuredContent"])
     if len(texts) == len(content) == 1:
         return texts[0]
-    parts = [
-        part.get("text", "")
-        if part.get("type") == "text"
-        else {"type": str(part.get("type")), "mime-type": str(part.get("mimeType", ""))}
-        for part in content
-    ]
-    return rtfs_of(capability_id, parts)
+    return rtfs_of(capability_id, [_told_part(part) for part in content])
+
+
+def _told_part(part: Mapping[str, Any]) -> Any:
+    """Text as it is; of a resource or a link what it is, where, and its text. No picture or sound.
+
+    A field that is not there is left out.
+    """
+    if part.get("type") == "text":
+        return str(part.get("text", ""))
+    inner = part.get("resource")
+    said = inner if isinstance(inner, Mapping) else part
+    told = {"type": part.get("type"), "mime-type": said.get("mimeType")}
+    told |= {name: said.get(name) for name in ("uri", "name", "title", "text")}
+    return {name: value for name, value in told.items() if isinstance(value, str)}

@@ -43,10 +43,13 @@ def snapshot_mcp(args: argparse.Namespace) -> int:
 
 def snapshot_a2a(args: argparse.Namespace) -> int:
     """Read A2A agent cards."""
-    sources = [
-        A2aCards(location=location, trust_tier=args.trust, timeout_s=args.timeout_s)
-        for location in args.location
-    ]
+    try:
+        sources = [
+            A2aCards(location=location, trust_tier=args.trust, timeout_s=args.timeout_s)
+            for location in args.location
+        ]
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     return _write(sources, args)
 
 

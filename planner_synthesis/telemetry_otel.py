@@ -12,7 +12,7 @@ from typing import Final
 from planner_synthesis.extras import MissingExtra
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.telemetry import PlannerGenerationEvent
-from planner_synthesis.types import CandidateScore
+from planner_synthesis.types import AdapterStep, CandidateScore
 
 try:
     from opentelemetry import trace
@@ -47,16 +47,7 @@ class OtelSink:
         for candidate in event.candidates[:MAX_LISTED]:
             span.add_event("candidate", attributes=_score(candidate), timestamp=end_ns)
         for step in event.adapters[:MAX_LISTED]:
-            span.add_event(
-                "adapter",
-                attributes={
-                    "from": _text(step.from_),
-                    "to": _text(step.to),
-                    "coercion": step.coercion or "",
-                    "default_used": step.default_used,
-                },
-                timestamp=end_ns,
-            )
+            span.add_event("adapter", attributes=_step(step), timestamp=end_ns)
         span.end(end_time=end_ns)
 
 
@@ -74,6 +65,17 @@ def _score(candidate: CandidateScore) -> dict[str, AttributeValue]:
         "total": candidate.total,
         "is_viable": candidate.is_viable,
     }
+
+
+def _step(step: AdapterStep) -> dict[str, AttributeValue]:
+    found = {
+        "from": step.from_,
+        "to": step.to,
+        "coercion": step.coercion or "",
+        "reason": step.reason,
+    }
+    told: dict[str, AttributeValue] = {name: _text(text) for name, text in found.items() if text}
+    return told | {"default_used": step.default_used}
 
 
 def attributes_of(event: PlannerGenerationEvent) -> dict[str, AttributeValue]:
@@ -96,6 +98,7 @@ def attributes_of(event: PlannerGenerationEvent) -> dict[str, AttributeValue]:
         "answered_ratio": coverage.answered_ratio,
         "covered_ratio": coverage.covered_ratio,
         "agent_id": _text(event.agent_id) if event.agent_id else None,
+        "rejected": [_text(why) for why in event.rejected[:MAX_LISTED]] or None,
     }
     if event.selected is not None:
         found |= {f"selected.{name}": value for name, value in _score(event.selected).items()}

@@ -31,7 +31,8 @@ from planner_synthesis.types import AgentCard
 
 WELL_KNOWN: Final = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 MAX_BYTES: Final = 4 * 1024 * 1024
-# of an A2A card, what describes how to sign in names no secret, though its fields are called so
+# of a card or a skill, what describes how to sign in names no secret, though its fields are called
+# so
 _SECURITY_FIELDS: Final = ("securitySchemes", "security", "securityRequirements", "signatures")
 _TEXT_MODES: Final = re.compile(r"^(text(/.*)?|application/(.*\+)?json|\*/\*|data)$", re.I)
 
@@ -49,6 +50,15 @@ class A2aCards(msgspec.Struct, frozen=True, kw_only=True):
     trust_tier: str = "T0"
     timeout_s: float = 10.0
     headers: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what is no time.
+
+        Raises:
+            ValueError: the timeout is not within an hour.
+        """
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError("a timeout is more than 0 and at most 3600 seconds")
 
     @property
     def name(self) -> str:
@@ -146,9 +156,9 @@ def cards_of_a2a(
         try:
             if not isinstance(entry, Mapping):
                 raise CardRefused("it is not an object")
-            told = {key: value for key, value in entry.items() if key not in _SECURITY_FIELDS}
-            secrets = secrets_in(told) | (known.values if known else frozenset())
-            card = _agent_card(entry, trust_tier)
+            told = _as_json_names(entry)
+            secrets = secrets_in(_without_security(told)) | (known.values if known else frozenset())
+            card = _agent_card(told, trust_tier)
             agents.append(checked_agent(card, known=KnownSecrets(secrets)))
         except CardRefused as error:
             reason = redact(error.reason)
@@ -165,6 +175,37 @@ def agent_id_of(name: str, provider: str) -> str:
     'a2a.Acme.Route planner'
     """
     return f"a2a.{provider.replace('%', '%25').replace('.', '%2E')}.{name}"
+
+
+def _as_json_names(entry: Mapping[Any, Any]) -> dict[str, Any]:
+    """A card whose own fields and whose skills' have their JSON names.
+
+    JSON made of the protocol's definition may have the names of that instead, such as
+    ``default_input_modes``. Where both are there, the JSON name counts.
+    """
+    renamed = _renamed(entry)
+    if isinstance(listed := renamed.get("skills"), list):
+        renamed["skills"] = [_renamed(one) if isinstance(one, Mapping) else one for one in listed]
+    return renamed
+
+
+def _renamed(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    return {_json_name(str(name)): value for name, value in fields.items()} | dict(fields)
+
+
+def _json_name(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in rest)
+
+
+def _without_security(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A card without what describes how to sign in, its own and that of its skills."""
+    told = {key: value for key, value in entry.items() if _json_name(key) not in _SECURITY_FIELDS}
+    if isinstance(listed := told.get("skills"), list):
+        told["skills"] = [
+            _without_security(one) if isinstance(one, Mapping) else one for one in listed
+        ]
+    return told
 
 
 def _agent_card(entry: Mapping[str, Any], trust_tier: str) -> AgentCard:

@@ -9,6 +9,7 @@ after it was written; it is no signature.
 """
 
 import hashlib
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,7 +103,7 @@ def read_snapshot(path: Path) -> RegistryReading:
     try:
         if path.stat().st_size > MAX_BYTES:
             return _refused(source, f"the file is larger than {MAX_BYTES} bytes")
-        text = path.read_bytes()
+        text = path.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         return _refused(source, f"the file cannot be read: {error.strerror}")
     return parse_snapshot(text, source=source)

@@ -9,6 +9,7 @@ value meets is enough; one that admits only lists or objects is ``other`` and no
 References inside the document are followed, others are not.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -99,7 +100,11 @@ class _Reader:
                 self.note(path, f"what it says under {word} is not read")
         own = self._own_kind(schema, path)
         branches = [
-            self._best([self.kind_of(one, path, depth + 1) for one in schema[word]])
+            self._best(
+                [self.kind_of(one, path, depth + 1) for one in schema[word]],
+                path,
+                is_one=word == "oneOf",
+            )
             for word in ("anyOf", "oneOf")
             if isinstance(schema.get(word), list) and schema[word]
         ]
@@ -118,7 +123,7 @@ class _Reader:
         kinds = [_TYPES[name] for name in names if isinstance(name, str) and name in _TYPES]
         if not kinds:
             return _Kind("other" if {"properties", "items"} & set(schema) else "any")
-        best = self._best([_Kind(kind) for kind in kinds])
+        best = self._best([_Kind(kind) for kind in kinds], path)
         if best.kind == "string" and schema.get("format") == "date":
             return _Kind("date")
         return best
@@ -127,17 +132,26 @@ class _Reader:
         values = [choice for choice in choices if choice is not None]
         texts = tuple(value for value in values if isinstance(value, str))
         if texts and len(texts) == len(values):
-            if len(texts) > MAX_ENUM:
-                self.note(path, f"it has more than {MAX_ENUM} choices, which are not listed")
-                return _Kind("string")
-            return _Kind("enum", tuple(dict.fromkeys(texts)))
+            return self._enum_of(tuple(dict.fromkeys(texts)), path)
         self.note(path, "its choices are not all text, so they are not checked")
         kinds = [_Kind(_kind_of_value(value)) for value in values]
-        return self._best(kinds) if kinds else _Kind("any")
+        return self._best(kinds, path) if kinds else _Kind("any")
 
-    def _best(self, kinds: list[_Kind]) -> _Kind:
+    def _best(self, kinds: list[_Kind], path: str, *, is_one: bool = False) -> _Kind:
+        """Of alternatives the one that admits most; of choices all, of `oneOf` what is in one."""
         known = [one for one in kinds if one.kind != "any"] or kinds
-        return min(known, key=lambda one: (_PREFERENCE.index(one.kind), one.enum_values))
+        best = min(known, key=lambda one: _PREFERENCE.index(one.kind))
+        if best.kind != "enum":
+            return best
+        times = Counter(value for one in known for value in one.enum_values)
+        values = tuple(value for value, n in times.items() if n == 1 or not is_one)
+        return self._enum_of(values, path) if values else _Kind("other")
+
+    def _enum_of(self, values: tuple[str, ...], path: str) -> _Kind:
+        if len(values) > MAX_ENUM:
+            self.note(path, f"it has more than {MAX_ENUM} choices, which are not listed")
+            return _Kind("string")
+        return _Kind("enum", values)
 
     def _all_of(self, kinds: list[_Kind], path: str) -> _Kind:
         """What meets every part: the narrowest when they agree, else nothing that we can fill."""
@@ -152,7 +166,11 @@ class _Reader:
         if wide - fits.get(narrow.kind, set()):
             self.note(path, "its parts ask for different types")
             return _Kind("other")
-        return narrow
+        if narrow.kind != "enum":
+            return narrow
+        listed = [one.enum_values for one in known if one.kind == "enum"]
+        values = tuple(value for value in listed[0] if all(value in other for other in listed))
+        return _Kind("enum", values) if values else _Kind("other")
 
     def objects(self, schema: Any, path: str, depth: int = 0) -> list[Mapping[str, Any]]:
         """The schema and all parts that must hold with it."""

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -75,8 +76,8 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("a server's name is 1 to 64 letters, digits, '_' and '-'")
         if bool(self.command) == bool(self.url):
             raise ValueError("a server has either a command or a URL")
-        if self.url and not self.url.startswith(("http://", "https://")):
-            raise ValueError("a server's URL starts with http:// or https://")
+        if self.url and not _is_http(self.url):
+            raise ValueError("a server's URL starts with http:// or https:// and names a host")
         if not all(0 < each <= 3600 for each in (self.timeout_s, self.per_call_s)):
             raise ValueError("a timeout is more than 0 and at most 3600 seconds")
 
@@ -123,6 +124,13 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         from planner_synthesis.snapshot.mcp_session import read_server
 
         return read_server(self)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        return url.startswith(("http://", "https://")) and bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
 
 
 def server_name(*, command: str = "", url: str = "") -> str:
@@ -192,6 +200,9 @@ def card_of_tool(
     schema = tool.get("inputSchema")
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise CardRefused("its inputSchema is not that of an object")
+    execution = tool.get("execution")
+    if isinstance(execution, Mapping) and execution.get("taskSupport") == "required":
+        raise CardRefused("it can only be called as a task, and a planner waits for its results")
     annotations = tool.get("annotations")
     hints = annotations if isinstance(annotations, Mapping) else {}
     reading = inputs_of_json_schema(schema)

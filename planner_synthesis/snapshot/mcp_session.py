@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from planner_synthesis.addresses import is_this_machine
 from planner_synthesis.extras import MissingExtra
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools
 from planner_synthesis.snapshot.reading import QuarantineRow, RegistryReading
@@ -34,6 +35,8 @@ MAX_PAGES: Final = 1_000
 MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024  # of one HTTP response
 SHUTDOWN_S: Final = 15.0  # the SDK itself gives a server about six seconds to end
 REQUEST_TIMEOUT: Final = -32001  # JSON-RPC code of a request that was not answered in time
+FORBIDDEN: Final = (401, 403)  # HTTP statuses
+CONNECTION_CLOSED: Final = -32000  # as the SDK says it; servers have other messages for this code
 FailureReason = Literal["timeout", "unreachable", "protocol"]
 
 
@@ -62,6 +65,9 @@ def sifted_tool(tool: Any) -> dict[str, Any] | None:
     hints = tool.get("annotations")
     if isinstance(hints, Mapping):
         sifted["annotations"] = {name: on for name, on in hints.items() if isinstance(on, bool)}
+    execution = tool.get("execution")
+    if isinstance(execution, Mapping) and execution.get("taskSupport") == "required":
+        sifted["execution"] = {"taskSupport": "required"}
     return sifted
 
 
@@ -142,7 +148,13 @@ async def _cap(response: Any) -> None:
 
 
 @asynccontextmanager
-async def _transport(server: McpServer, pages: list[list[Any]]) -> AsyncIterator[Any]:
+async def _transport(
+    server: McpServer, pages: list[list[Any]], refusals: list[int]
+) -> AsyncIterator[Any]:
+    async def take_note(response: Any) -> None:
+        if response.request.method == "POST":
+            refusals[:] = [response.status_code] if response.is_error else []
+
     async with AsyncExitStack() as stack:
         if server.command:
             parameters = StdioServerParameters(
@@ -156,7 +168,8 @@ async def _transport(server: McpServer, pages: list[list[Any]]) -> AsyncIterator
                 httpx2.AsyncClient(
                     headers={"Accept-Encoding": "identity", **server.headers},
                     timeout=max(server.timeout_s, server.per_call_s),
-                    event_hooks={"response": [_cap]},
+                    event_hooks={"response": [take_note, _cap]},
+                    trust_env=not is_this_machine(server.url),
                 )
             )
             streams = await stack.enter_async_context(
@@ -176,6 +189,9 @@ class McpSession:
         self.server = server
         self._known = server.secrets()
         self._pages: list[list[Any]] = []
+        self._refusals: list[
+            int
+        ] = []  # HTTP statuses from 400 of what was sent; the SDK hides them
         self._stack = ExitStack()
         self._client: Any = None
 
@@ -211,7 +227,7 @@ class McpSession:
     async def _converse(self, started: "Future[Any]") -> None:
         try:
             client = Client(
-                _transport(self.server, self._pages),
+                _transport(self.server, self._pages, self._refusals),
                 read_timeout_seconds=self.server.timeout_s,
             )
             async with client:
@@ -232,8 +248,14 @@ class McpSession:
         code = error.code if isinstance(error, MCPError) else None
         if isinstance(error, TimeoutError | httpx2.TimeoutException) or code == REQUEST_TIMEOUT:
             return McpFailure("timeout", "no answer in the time that it is given")
+        for status in self._refusals:
+            if status in FORBIDDEN:
+                return McpFailure("unreachable", f"the server refuses: HTTP status {status}")
+            told += f" (HTTP status {status})"
         if isinstance(error, OSError | httpx2.HTTPError | CancelledError):
             return McpFailure("unreachable", f"the server cannot be reached: {told}")
+        if code == CONNECTION_CLOSED and message == "Connection closed":
+            return McpFailure("unreachable", "the server ended or closed the connection")
         return McpFailure("protocol", f"the server does not speak MCP as expected: {told}")
 
     def _await(self, function: Any, *args: Any, timeout_s: float) -> Any:

@@ -5,6 +5,7 @@ Does not: the formats of registries (``files``, ``ccos``, ``mcp``, ``a2a``).
 Spec: planner-synthesis, "New API surface"; settled in docs/registries.md.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, Protocol
 
@@ -16,6 +17,7 @@ from planner_synthesis.types import (
     CapabilityCard,
     InputSpec,
     RegistrySnapshot,
+    Scalar,
 )
 
 MAX_ID_CHARS: Final = 512
@@ -86,11 +88,15 @@ def checked_name(name: str, *, what: str, known: KnownSecrets = NO_SECRETS) -> s
         raise CardRefused(f"{what} is empty")
     if len(name) > MAX_ID_CHARS:
         raise CardRefused(f"{what} is longer than {MAX_ID_CHARS} characters")
-    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+    if not _is_unicode(name):
         raise CardRefused(f"{what} is not valid Unicode")
     if holds_secret(name, known=known):
         raise CardRefused(f"{what} holds what looks like a secret")
     return name
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def clean_doc(text: str | None, *, known: KnownSecrets = NO_SECRETS) -> str | None:
@@ -110,23 +116,28 @@ def _cut(text: str, n_chars: int) -> str:
 
 
 def clean_input(spec: InputSpec, *, known: KnownSecrets = NO_SECRETS) -> InputSpec:
-    """An input whose default and choices hold no secret.
+    """An input whose default and choices hold no secret and nothing that RTFS cannot say.
 
-    A choice that holds one cannot be told, so the input is then a plain string.
+    A choice that cannot be told makes the input a plain string.
 
     Raises:
         CardRefused: its key cannot be taken.
     """
     checked_name(spec.key, what="the key of an input", known=known)
-    if isinstance(spec.default, str) and _is_telling(spec.default, known):
+    if not _can_be_told(spec.default, known):
         spec = msgspec.structs.replace(spec, default=None)
-    if any(_is_telling(value, known) for value in spec.enum_values):
+    if not all(_can_be_told(value, known) for value in spec.enum_values):
         spec = msgspec.structs.replace(spec, type="string", enum_values=())
     return spec
 
 
-def _is_telling(value: str, known: KnownSecrets) -> bool:
-    return redact(value, known=known) != value
+def _can_be_told(value: Scalar, known: KnownSecrets) -> bool:
+    """Whether a value is Unicode without a secret, or a finite number of at most 64 bits."""
+    if isinstance(value, str):
+        return _is_unicode(value) and redact(value, known=known) == value
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or -(2**63) <= value < 2**63
 
 
 def capped_tier(tier: str, *, at_most: str) -> str:

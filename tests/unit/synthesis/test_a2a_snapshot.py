@@ -100,6 +100,42 @@ def test_secrets_of_a_card_and_of_its_reader_are_told_nowhere() -> None:
     assert "CANARY" not in msgspec.json.encode(reading).decode() + repr(source)
 
 
+def in_snake_case(value: Any) -> Any:
+    if isinstance(value, list):
+        return [in_snake_case(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        "".join(f"_{char.lower()}" if char.isupper() else char for char in name): in_snake_case(one)
+        for name, one in value.items()
+    }
+
+
+def test_a_card_written_with_the_protocols_own_field_names_reads_alike() -> None:
+    card = a_card(
+        securitySchemes={"k": {"apiKeySecurityScheme": {"name": "X-Key", "location": "header"}}},
+        description="Plans routes from a header",
+    )
+    assert "default_input_modes" in (snake := in_snake_case(card))
+    assert read(snake) == read(card)
+    pictures = a_card(defaultInputModes=["image/png"], skills=[])
+    assert not read(in_snake_case(pictures)).agents
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"security": [{"apiKey": ["routes"]}]},
+        {"securityRequirements": [{"schemes": {"apiKey": {"list": ["routes"]}}}]},
+        {"security_requirements": [{"schemes": {"apiKey": {"list": ["routes"]}}}]},
+    ],
+)
+def test_what_signing_in_for_a_skill_takes_is_no_secret(told: dict[str, Any]) -> None:
+    skill = {"id": "route", "name": "Route", "tags": ["maps", "traffic", "routes"], **told}
+    (card,) = read(a_card(skills=[skill])).agents
+    assert (card.doc, "routes" in card.skills) == ("Plans routes", True)
+
+
 def test_the_older_well_known_address_is_asked_too() -> None:
     def behave(request: Request) -> None:
         is_there = request.path == "/base/.well-known/agent.json"

@@ -17,7 +17,8 @@ from planner_synthesis.arbiter import (
     FakeArbiter,
     build_arbiter_context,
 )
-from planner_synthesis.arbiter_http import HttpArbiter, chat_address, code_of
+from planner_synthesis.arbiter_http import HttpArbiter, chat_address
+from planner_synthesis.chat_answers import code_of
 from planner_synthesis.generate import generate_planner_generic
 from planner_synthesis.rtfs.reader import read_program
 from planner_synthesis.types import (
@@ -87,7 +88,11 @@ def why_not(synthesis: PlannerSynthesis) -> str:
 @pytest.mark.parametrize(
     "content",
     [GOOD, f"\n {GOOD}\n", f"Here it is:\n```clojure\n{GOOD}\n```\nDone.", f"<think>(call it)</think>{GOOD}",
-     [{"type": "text", "text": GOOD}]],
+     [{"type": "text", "text": GOOD}], f"Sure! {GOOD}", f"Use a (do ...) form: {GOOD}\nIt calls (once) :)",
+     f"(thinking) a (do nil) b</think>\n{GOOD}", f"<thinking>\n{GOOD[:-1]}</thinking>{GOOD}", f"{GOOD}</s>",
+     f"<|channel|>analysis<|message|>(do nil)<|end|><|channel|>final<|message|>{GOOD}<|return|>",
+     f"```rtfs\n{GOOD}", f"```clojure {GOOD}```", f"`{GOOD}`", f"~~~\n{GOOD}\n~~~", f"```\n; planner\n{GOOD}\n```",
+     f"```json\n{{\"a\": \"(b)\"}}\n```\n```lisp\r\n{GOOD}\r\n```", f"```\n{GOOD}\n```\nagain:\n```\n{GOOD}\n```"],
 )  # fmt: skip
 def test_a_good_answer_is_taken_however_it_is_wrapped(content: Any) -> None:
     synthesis = asked(lambda request: request.reply_chat(content))
@@ -100,9 +105,10 @@ def test_a_good_answer_is_taken_however_it_is_wrapped(content: Any) -> None:
     ("content", "reason"),
     [
         ("I would call the monitor.", "no code"), ("", "no code"), ("```\n```", "no code"),
-        (f"```\n{GOOD}\n```\nor\n```\n{GOOD}\n```", "no code"),
+        (f"```\n{GOOD}\n```\nor\n```\n(do nil)\n```", "no code"), (f"<think>I could {GOOD}", "no code"),
+        (f"Either {GOOD} or (do nil).", "refused"), (f"So (do , {GOOD}) it is.", "refused"),
         (GOOD + GOOD, "refused"), (GOOD[:-1], "refused"), ("(do @context)", "refused"),
-        (f"Sure! {GOOD}", "refused"), ("; (do nil)\n(", "refused"), ("(defn f [x] x)" * 2, "refused"),
+        ("; (do nil)\n(", "refused"), ("(defn f [x] x)" * 2, "refused"),
         ('(do (call "evil.delete" {}) {:status "processing"})', "refused"),
         ('(do (call "no.such" {}) {:status "processing"})', "refused"),
         ("(do (call (str \"evil.\" \"delete\") {}))", "refused"), ("(do (call :evil.delete {}))", "refused"),
@@ -117,6 +123,43 @@ def test_a_wrong_answer_is_refused_with_the_reason(content: Any, reason: str) ->
     assert f"arbiter: {reason}: " in told or (reason == "refused" and "arbiter:" not in told)
 
 
+def a_stream(*deltas: dict[str, Any], finish_reason: str = "stop") -> str:
+    """What an endpoint sends that streams, asked or not."""
+    choices = [{"index": 0, "delta": delta} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
+    chunks = [json.dumps({"choices": [one]}, ensure_ascii=False) for one in choices]
+    return "\n\n".join(
+        f"data: {one}" for one in [*chunks, '{"choices": [], "usage": {}}', "[DONE]"]
+    )
+
+
+def test_a_stream_that_nobody_asked_for_is_joined() -> None:
+    deltas = [{"role": "assistant", "content": ""}, *({"content": char} for char in GOOD)]
+    thought = {"content": None, "reasoning_content": "hm\u2028(do nil)"}
+    for body in (a_stream(*deltas), ": hello\n\n" + a_stream(thought, *deltas)):
+        taken = asked(lambda request, body=body: request.reply(body))
+        assert taken.decision_trace.template == "proposal"
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"message": {"content": None, "refusal": "I cannot CANARY"}}, "no code: it refuses"),
+        ({"message": {"content": None, "tool_calls": [{"id": "CANARY"}]}}, "no code: it asks for tools"),
+        ({"message": {"content": "", "reasoning_content": "CANARY"}, "finish_reason": "length"},
+         "no code: it was cut off before"),
+        ({"message": {"content": GOOD[:-3]}, "finish_reason": "length"}, "no code: it was cut off in the middle"),
+        ({"message": {"content": "Let me"}, "finish_reason": "length"}, "no code: it was cut off"),
+        ({"message": {"content": " "}}, "no code: its message is empty"), ({"message": {}}, "bad answer"),
+        ({"message": "CANARY"}, "bad answer"), ({"text": GOOD}, "bad answer"),
+    ],
+)  # fmt: skip
+def test_an_answer_without_a_planner_says_why(choice: dict[str, Any], reason: str) -> None:
+    told = why_not(asked(lambda request: request.reply(json.dumps({"choices": [choice]}))))
+    assert told.startswith(f"proposal: arbiter: {reason}")
+    assert "CANARY" not in told
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 
 
@@ -126,6 +169,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50
         (lambda r: r.reply("{"), "bad answer"), (lambda r: r.reply("[]"), "bad answer"),
         (lambda r: r.reply('{"choices": []}'), "bad answer"), (lambda r: r.reply(b"\xff\xfe"), "bad answer"),
         (lambda r: r.reply("[" * 200_000), "bad answer"), (lambda r: r.reply('{"error": "CANARY"}'), "bad answer"),
+        (lambda r: r.reply('data: {"error": "CANARY"}'), "bad answer"), (lambda r: r.reply("data: 5"), "bad answer"),
         (lambda r: r.reply("CANARY", status=500), "status"), (lambda r: r.reply("", status=429), "status"),
         (lambda r: r.reply("", status=401), "status"), (lambda r: r.reply("", status=204), "status"),
         (lambda r: r.reply("", status=307, headers={"Location": "http://127.0.0.1:9/CANARY"}), "redirect"),
@@ -242,6 +286,19 @@ def test_a_key_is_not_sent_in_the_clear() -> None:
     for url in ("https://example.org", "http://127.0.0.1:1", "http://localhost:1"):
         assert "k-e-y" not in repr(HttpArbiter(url=url, model="m", api_key="k-e-y"))
     assert chat_address("https://h/v1") == chat_address("https://h/v1/chat/completions")
+
+
+def test_a_key_for_this_machine_does_not_go_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(request: Request) -> None:
+        request.reply_chat(GOOD)
+
+    with a_local_server(answer) as endpoint, a_local_server(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        arbiter = HttpArbiter(url=endpoint.url, model="m", api_key="KEY-OF-OURS")
+        assert arbiter.propose(build_arbiter_context(a_context())).rtfs == GOOD
+    assert (len(endpoint.seen), proxy.seen) == (1, [])
 
 
 BODIES = st.binary(max_size=100) | st.text().map(

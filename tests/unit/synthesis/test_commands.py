@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,16 @@ import msgspec
 import pytest
 
 from planner_synthesis.__main__ import build_parser, main
+from planner_synthesis.agent_registry import AgentRegistry
 from planner_synthesis.snapshot import read_snapshot, write_snapshot
-from planner_synthesis.types import CapabilityCard, InputSpec, InteractionTurn, RegistrySnapshot
+from planner_synthesis.types import (
+    AgentDescriptor,
+    CapabilityCard,
+    InputSpec,
+    InteractionTurn,
+    RegistrySnapshot,
+    RtfsExecution,
+)
 from tests.unit.synthesis.local_http import a_local_server
 from tests.unit.synthesis.mcp_servers import SERVER
 
@@ -144,6 +154,22 @@ def test_check_says_no_with_exit_code_one(cli: Cli) -> None:
     report = cli.json("check", planner, "--security", "pure", code=1)
     assert [finding["code"] for finding in report["findings"]] == ["not-allowed"]
     assert cli.json("check", cli.file("q.rtfs", "(("), code=1)["findings"][0]["code"] == "syntax"
+
+
+def test_check_knows_registered_agents_and_run_refuses_what_check_refuses(
+    cli: Cli, history: Path, registry: Path
+) -> None:
+    folder = cli.folder / "agents"
+    plan = RtfsExecution(plan='(do {:status "completed"})')
+    AgentRegistry(folder).register(AgentDescriptor(agent_id="ag", execution_mode=plan))
+    planner = cli.file("p.rtfs", '(do (call "ag" {:context context}) {:status "processing"})')
+    options = ("--registry", registry, "--security", "controlled:ag")
+    run = ("run", planner, "--context", cli.file("c.json", "{}"), "--mcp", "x=/no/such/program")
+    refused = cli.json("check", planner, *options, code=1)["findings"]
+    assert [finding["code"] for finding in refused] == ["unknown-id"]
+    assert cli.json(*run, *options, code=1)["findings"] == refused
+    assert cli.json("check", planner, *options, "--agents", folder)["is_ok"] is True
+    cli.json(*run, *options, "--agents", folder)
 
 
 def test_feedback_is_counted_by_a_later_generate(cli: Cli, history: Path, registry: Path) -> None:
@@ -292,7 +318,11 @@ TOKEN_URL = "http://u:CANARY-1@127.0.0.1:9/mcp?key=CANARY-2"
         (["snapshot", "mcp", "--http", TOKEN_URL, "--timeout-s", "3"], 1),
         (["snapshot", "mcp", "--stdio", "/no/such/program"], 1), (["snapshot", "ccos", "gone"], 1),
         (["snapshot", "a2a", TOKEN_URL, "--timeout-s", "3"], 1), (["snapshot", "merge", "gone"], 1),
-        (["feedback", "x", "maybe", "--agents", "d"], 2),
+        (["feedback", "x", "maybe", "--agents", "d"], 2), (["demo", "--answer", "a", "--answer", "b", "--answer", "c"], 2),
+        (["generate", "--history", "{turns}", "--agents", "{empty}"], 2),
+        (["generate", "--history", "{turns}", "--arbiter", "http://h", "--model", "m", "--arbiter-timeout-s", "nan"], 2),
+        (["generate", "--history", "{turns}", "--arbiter", "http://h", "--model", "m", "--arbiter-timeout-s", "-1"], 2),
+        (["snapshot", "a2a", "http://h", "--timeout-s", "nan"], 2), (["snapshot", "mcp", "--http", "http://[::1"], 2),
     ],
     ids=lambda value: "-".join(value)[:60] if isinstance(value, list) else str(value),
 )  # fmt: skip
@@ -308,6 +338,58 @@ def test_what_cannot_be_used_is_one_line_and_an_exit_code(
     assert err.count("\n") == 1
     assert err.startswith("error: " if code == 2 else "left out: ")
     assert "CANARY" not in err
+
+
+def test_json_with_a_byte_order_mark_and_windows_lines_is_read(
+    cli: Cli, history: Path, registry: Path
+) -> None:
+    planner = cli.folder / "p.rtfs"
+    context = cli.file("c.json", '{"github_repository": "a/b"}')
+    cli.json("generate", "--history", history, "--registry", registry, "--out", planner)
+    plain = cli.json("generate", "--history", history, "--registry", registry)
+    for path in (history, registry, context):
+        path.write_bytes(BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    planner.write_bytes(planner.read_bytes().replace(b"\n", b"\r\n"))
+    assert cli.json("generate", "--history", history, "--registry", registry) == plain
+    cli.json("run", planner, "--context", context, "--stub")
+
+
+def as_program(*argv: str, **fields: Any) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "planner_synthesis", *argv]
+    return subprocess.run(command, check=False, capture_output=True, timeout=60, **fields)
+
+
+def test_turns_may_come_through_a_pipe(history: Path) -> None:
+    read = as_program("generate", "--history", "/dev/stdin", input=history.read_bytes())
+    assert (read.returncode, read.stderr) == (0, b"")
+
+
+def test_answers_are_text_and_the_output_is_json_whatever_is_typed_and_in_any_locale(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "turns.json"
+    latin = {
+        **os.environ,
+        "PYTHONIOENCODING": "latin-1:surrogateescape",
+        "CCOS_INTERACTIVE_ASK": "1",
+    }
+    for environment in ({**os.environ, "CCOS_INTERACTIVE_ASK": "1"}, latin):
+        typed = "\u00fc \U0001f600\r\n".encode() + b"\xff\n"
+        done = as_program("demo", "--out", str(out), input=typed, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == json.loads(out.read_bytes())
+    assert not json.loads(out.read_bytes())[0]["answer"].endswith("\r")
+
+
+def test_a_closed_output_is_one_line(registry: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "planner_synthesis", "snapshot", "merge", str(registry)],
+        stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"error: Broken pipe\n")
 
 
 def test_the_module_runs_as_a_program(cli: Cli) -> None:

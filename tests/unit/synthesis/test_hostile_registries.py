@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,9 @@ from planner_synthesis import (
 from planner_synthesis.preflight import callable_effects
 from planner_synthesis.rtfs import HostCall, StubHost, evaluate, print_form, read_program
 from planner_synthesis.security import RegistryGate
+from planner_synthesis.snapshot.files import parse_snapshot
 from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools
+from planner_synthesis.types import RegistrySnapshot
 
 SERVER = McpServer(server="s", command=("x",))
 HOSTILE = st.sampled_from(
@@ -42,6 +45,34 @@ TOOLS = st.lists(
     min_size=1,
     max_size=4,
 )
+
+
+SCALARS = (
+    st.integers() | st.floats() | st.booleans()
+    | st.sampled_from([2**63, -(2**63) - 1, 10**300, float("nan"), float("inf"), "\ud800", "a\udfffb", 1e308])
+)  # fmt: skip
+KINDS = st.sampled_from(["integer", "number", "string", "boolean", None])
+
+
+@given(KINDS, SCALARS, st.lists(SCALARS, max_size=2), st.booleans())
+def test_no_default_or_choice_of_a_tool_keeps_a_planner_from_being_made_or_a_file_from_being_written(
+    kind: str | None, default: Any, choices: list[Any], is_required: bool
+) -> None:
+    odd: dict[str, Any] = {"default": default} | ({"type": kind} if kind else {})
+    odd |= {"enum": choices} if choices else {}
+    required = ["repository", *(["odd"] if is_required else [])]
+    schema = {"properties": {"repository": {}, "odd": odd}, "required": required}
+    caps = cards_of_tools(SERVER, [{"name": "t", "inputSchema": schema}]).capabilities
+    turns = (InteractionTurn(turn_index=0, prompt="Which repository?", answer="a/b"),)
+    generate_planner_generic(
+        PlannerGenContext(
+            schema=schema_from_history(turns),
+            security=RuntimeContext(level="full"),
+            registry_caps=caps,
+        )
+    )
+    text = msgspec.json.encode(RegistrySnapshot(capabilities=caps))
+    assert parse_snapshot(text, source="s").capabilities == caps
 
 
 @given(TOOLS, WORDS)

@@ -53,6 +53,36 @@ def test_choices_of_text_are_kept_in_order() -> None:
     assert kind_of({"anyOf": [{"enum": ["a"]}, {"type": "null"}]}) == ("enum", ("a",))
 
 
+@pytest.mark.parametrize(
+    ("schema", "values"),
+    [
+        ({"anyOf": [{"const": "a"}, {"const": "b"}]}, "ab"),
+        ({"oneOf": [{"const": "a", "title": "A"}, {"const": "b", "title": "B"}]}, "ab"),
+        ({"anyOf": [{"enum": ["b", "a"]}, {"enum": ["a", "c"]}, {"type": "null"}]}, "bac"),
+        ({"oneOf": [{"enum": ["a", "b"]}, {"enum": ["b", "c"]}]}, "ac"),
+        ({"allOf": [{"enum": ["a", "b"]}, {"enum": ["c", "b"]}, {"type": "string"}]}, "b"),
+        ({"enum": ["a", "b"], "anyOf": [{"const": "b"}, {"const": "c"}]}, "b"),
+    ],
+)
+def test_choices_of_several_parts_are_put_together(schema: Any, values: str) -> None:
+    assert kind_of(schema) == ("enum", tuple(values))
+    for value in values:
+        jsonschema.validate(value, schema)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"allOf": [{"const": "a"}, {"const": "b"}]}, {"oneOf": [{"const": "a"}] * 2}]
+)
+def test_choices_that_rule_each_other_out_are_met_by_nothing(schema: Any) -> None:
+    assert kind_of(schema)[0] == "other"
+
+
+def test_many_choices_in_parts_are_a_string_with_a_note() -> None:
+    parts = {"anyOf": [{"const": str(number)} for number in range(300)]}
+    assert kind_of(parts)[0] == "string"
+    assert inputs_of_json_schema(an_object(k=parts)).notes
+
+
 def test_references_are_followed_inside_the_document() -> None:
     defs = {"Mode": {"enum": ["fast", "safe"]}, "a/b~c": {"$ref": "#/$defs/Mode"}}
     assert kind_of({"$ref": "#/$defs/Mode"}, **defs) == ("enum", ("fast", "safe"))
@@ -149,7 +179,7 @@ SCALARS = {
 }
 LEAVES = st.sampled_from(
     [{"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "boolean"}, {"type": "array"},
-     {"type": "object"}, {"type": ["string", "null"]}, {"enum": ["a", "b"]}, {"type": "null"}]
+     {"type": "object"}, {"type": ["string", "null"]}, {"enum": ["a", "b"]}, {"type": "null"}, {"const": "c"}, {"enum": ["b", "d"]}]
 )  # fmt: skip
 ONE_OF_MANY = st.recursive(
     LEAVES,

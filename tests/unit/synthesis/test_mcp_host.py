@@ -208,6 +208,28 @@ def test_any_result_is_a_value_or_a_typed_error(value: Any) -> None:
         value_of_result("c", result, server=server)
 
 
+def test_what_a_card_has_of_a_schemas_parts_is_sent() -> None:
+    part = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "c"]}
+    schema = {"$defs": {"P": part}, "allOf": [{"$ref": "#/$defs/P"}, {"properties": {"b": {}}}]}
+    sent = a_map(context=a_map(a="x", b="y", c="z", d="other"))
+    assert arguments_of("c", [sent], {"inputSchema": schema}) == {"a": "x", "b": "y", "c": "z"}
+
+
+def test_a_resource_and_a_link_keep_where_they_are_and_what_they_say() -> None:
+    link = {"type": "resource_link", "uri": "demo://2", "name": "two", "mimeType": "text/plain"}
+    text = {"uri": "demo://1", "mimeType": "text/plain", "text": "hello"}
+    packed = {"uri": "demo://3", "mimeType": "application/gzip", "blob": "H4sIAAAA"}
+    embedded = [{"type": "resource", "resource": one} for one in (text, packed)]
+    told = value_of_result(
+        "c", {"content": [link, *embedded]}, server=McpServer(server="s", command=("x",))
+    )
+    assert json_of("c", told) == [
+        {"type": "resource_link", "mime-type": "text/plain", "uri": "demo://2", "name": "two"},
+        {"type": "resource", "mime-type": "text/plain", "uri": "demo://1", "text": "hello"},
+        {"type": "resource", "mime-type": "application/gzip", "uri": "demo://3"},
+    ]
+
+
 def test_what_json_cannot_hold_or_rtfs_cannot_hold_is_refused() -> None:
     with pytest.raises(McpCallFailed):
         rtfs_of("c", {"n": 2**63})

@@ -47,9 +47,11 @@ def test_tools_are_listed_over_streamable_http() -> None:
 
 def test_bad_tools_are_rows_and_cost_no_other() -> None:
     reading = a_rude_server("rules").read()
-    assert ids_of(reading) == {"mcp.rude.good", "mcp.rude.untyped_root", "mcp.rude.odd_parts"}
+    names = ("good", "task_too", "untyped_root", "odd_parts")
+    assert ids_of(reading) == {f"mcp.rude.{name}" for name in names}
     left_out = [row.position for row in reading.quarantine if row.is_left_out]
-    assert left_out == [f"tools[{at}]" for at in range(1, 9)]
+    assert left_out == [f"tools[{at}]" for at in range(1, 10)]
+    assert "as a task" in reading.quarantine[8].reason
     assert "CANARY" not in repr(reading)
 
 
@@ -112,6 +114,22 @@ def test_an_http_server_that_does_not_speak_mcp_ends_in_a_row(behave: Any) -> No
         assert {path for _, path, _, _ in local.seen} == {"/"}
     assert (reading.capabilities, [row.kind for row in reading.quarantine]) == ((), ["source"])
     assert "CANARY" not in repr(reading)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "the server refuses: HTTP status 401"), (500, "(HTTP status 500)")],
+)
+def test_a_refusal_over_http_tells_its_status(status: int, reason: str) -> None:
+    with a_local_server(lambda r: r.reply("CANARY", status=status)) as local:
+        (row,) = McpServer(server="s", url=local.url, timeout_s=20).read().quarantine
+    assert row.reason.endswith(reason)
+
+
+def test_a_server_that_ends_is_said_to_have_ended() -> None:
+    leaves = McpServer(server="s", command=(sys.executable, "-c", ""), timeout_s=20)
+    (row,) = leaves.read().quarantine
+    assert row.reason == "the server ended or closed the connection"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The event as a span, through the real SDK into its in-memory exporter."""
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -62,7 +63,24 @@ def test_an_event_is_one_span_with_its_numbers(sink: OtelSink, spans: InMemorySp
     assert span.end_time - span.start_time == 20_000_000
     names = [event.name for event in span.events]
     assert names == ["candidate"] * 10 + ["adapter"]
-    assert dict(span.events[-1].attributes or {})["from"] == "repo"
+    assert dict(span.events[-1].attributes or {}) == {
+        "from": "repo", "to": "repository", "coercion": "string->int", "reason": "same name", "default_used": False,
+    }  # fmt: skip
+
+
+def test_why_something_was_rejected_is_told_and_what_a_step_lacks_is_absent(
+    sink: OtelSink, spans: InMemorySpanExporter
+) -> None:
+    step = AdapterStep(from_="", to="limit", default_used=True, reason="its own default")
+    event = msgspec.structs.replace(
+        an_event(), adapters=(step,), rejected=("proposal: arbiter: timeout: x",)
+    )
+    sink.emit(event)
+    (span,) = spans.get_finished_spans()
+    assert dict(span.attributes or {})["cyntra.planner.rejected"] == (
+        "proposal: arbiter: timeout: x",
+    )
+    assert dict(span.events[-1].attributes or {}).keys() == {"to", "reason", "default_used"}
 
 
 def test_a_fallback_tells_its_reason_and_what_is_unknown_is_absent(
@@ -90,6 +108,7 @@ def test_no_secret_reaches_a_span(sink: OtelSink, spans: InMemorySpanExporter) -
         adapters=(AdapterStep(from_=SECRET, to=SECRET),),
         fallback=FallbackInfo(stub_id=SECRET, missing_required=(SECRET,), reason=f"x {SECRET}"),
         agent_id=SECRET,
+        rejected=(f"proposal: {SECRET}",),
     )
     sink.emit(event)
     assert "CANARY" not in spans.get_finished_spans()[0].to_json()

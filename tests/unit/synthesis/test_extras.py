@@ -1,0 +1,53 @@
+"""Without the extras: what needs none works, what needs one says which, in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def bare(folder: Path, *argv: str) -> "subprocess.CompletedProcess[bytes]":
+    """The program in an interpreter that has msgspec and no other library."""
+    libraries = folder / "libraries"
+    libraries.mkdir()
+    (libraries / "msgspec").symlink_to(Path(msgspec.__file__).parent)
+    return subprocess.run(
+        [sys.executable, "-S", "-m", "planner_synthesis", *argv],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(libraries)))},
+        cwd=folder, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argv", "extra"),
+    [
+        (("snapshot", "mcp", "--stdio", "x"), b"mcp"),
+        (("snapshot", "mcp", "--http", "http://127.0.0.1:9"), b"mcp"),
+        (("snapshot", "a2a", "http://127.0.0.1:9"), b"arbiter"),
+        (("run", "p.rtfs", "--context", "c.json", "--mcp", "a=x", "--security", "full"), b"mcp"),
+    ],
+)
+def test_what_needs_an_extra_says_which(
+    tmp_path: Path, argv: tuple[str, ...], extra: bytes
+) -> None:
+    (tmp_path / "p.rtfs").write_text('(do {:status "processing"})')
+    (tmp_path / "c.json").write_text("{}")
+    done = bare(tmp_path, *argv)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert b"pip install 'cyntra-planner[" + extra + b"]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("demo",), ("generate", "--help"), ("run", "p.rtfs", "--context", "c.json", "--stub")],
+)
+def test_what_needs_no_extra_works_without(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    (tmp_path / "p.rtfs").write_text('(do {:status "processing"})')
+    (tmp_path / "c.json").write_text("{}")
+    done = bare(tmp_path, *argv)
+    assert (done.returncode, done.stderr) == (0, b"")
