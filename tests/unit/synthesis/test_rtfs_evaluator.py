@@ -301,12 +301,13 @@ def test_evaluation_of_any_form_stays_within_its_budget(form: Form) -> None:
     assert len(host.log) <= 50
 
 
-@pytest.mark.parametrize("source", ["(+ 1 2)", "[1 2]", "{:a 1}", "nil", "7", ":k"])
+@pytest.mark.parametrize("source", ["(+ 1 2)", "[1 2]", "{:a 1}", "nil", "7", ":k", '"(+ 1 2)"'])
 @pytest.mark.parametrize("mode", ["program", "expression"])
 def test_what_a_reader_gives_can_be_evaluated(source: str, mode: Any) -> None:
-    value = evaluate(source)
+    value, form = evaluate(source), read_expression(source)
     assert evaluate(read_program(source), mode=mode) == value
-    assert evaluate(read_expression(source), mode=mode) == value
+    assert evaluate((form,), mode=mode) == value
+    assert isinstance(form, str) or evaluate(form, mode=mode) == value
 
 
 def test_data_that_no_value_stands_for_is_refused() -> None:
