@@ -314,7 +314,23 @@ def test_data_that_no_value_stands_for_is_refused() -> None:
     nested: Any = []
     for _ in range(100_000):
         nested = [nested]
-    for data in (object(), {None: 1}, 2**63, {1, 2}, nested, "\ud800", {"\ud800": 1}):
+    for data in (object(), {None: 1}, 2**63, {1, 2}, nested, "\ud800", {"\ud800": 1}, {2**63: 1}):
         with pytest.raises(RtfsError) as refused:
             from_python(data)
         assert isinstance(refused.value, BadJson) or data is nested
+
+
+def test_a_subclass_of_plain_data_is_that_data() -> None:
+    class Word(str):
+        pass
+
+    class Number(int):
+        pass
+
+    class Ratio(float):
+        pass
+
+    given = {Word("a"): [Word("x"), Number(3), Ratio(1.5)], Word("a b"): {Number(1): None}}
+    value = evaluate("context", context=given)
+    assert value == read_expression('{:a ["x" 3 1.5] "a b" {1 nil}}')
+    assert type(value.entries[1][0]) is str
