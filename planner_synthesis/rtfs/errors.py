@@ -219,5 +219,5 @@ class BadJson(RtfsError):
     """Text that is not JSON, or a value that JSON cannot hold."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"Runtime error: JSON: {reason}")
+        super().__init__(f"Runtime error: {reason}")
         self.reason = reason

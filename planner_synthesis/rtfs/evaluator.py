@@ -83,7 +83,8 @@ def evaluate(
 
     Args:
         text_or_forms: RTFS text, the forms of a program as ``read_program`` gives them, or one form
-            as ``read_expression`` gives it. A Python string is text, never a string that was read.
+            as ``read_expression`` gives it. A Python string is text, never a string that was read:
+            ``evaluate((form,))`` evaluates any form, a string as itself.
         mode: ``program`` evaluates every form in order and gives the last one's value (``nil`` for
             none); ``expression`` takes the one form at the very start and ignores the rest.
         host: Where calls and steps go; a ``StubHost`` that allows everything if there is none.

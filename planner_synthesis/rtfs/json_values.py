@@ -81,10 +81,10 @@ def from_python(data: object) -> Form:
 
 def _from_python(data: object) -> Form:
     match data:
-        case (
-            None | bool() | float() | Sym() | Kw() | Vector() | List() | Map() | Extra() | Opaque()
-        ):
+        case None | bool() | Sym() | Kw() | Vector() | List() | Map() | Extra() | Opaque():
             return data
+        case float():
+            return float.__float__(data)
         case int():
             return _checked_int(data)
         case str():
@@ -99,24 +99,27 @@ def _from_python(data: object) -> Form:
 
 def _key(key: object) -> Key:
     if isinstance(key, str):
-        return Kw(key) if NAME.fullmatch(key) else _checked_text(key)
-    if isinstance(key, Kw) or (isinstance(key, int) and not isinstance(key, bool)):
+        return Kw(_checked_text(key)) if NAME.fullmatch(key) else _checked_text(key)
+    if isinstance(key, Kw):
         return key
+    if isinstance(key, int) and not isinstance(key, bool):
+        return _checked_int(key)
     raise BadJson(f"no RTFS map has a key that is a {type(key).__name__}")
 
 
 def _checked_text(text: str) -> str:
+    """The text as a plain ``str``: an enumeration's member would equal no other string."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise BadJson("the text is not Unicode: half of a surrogate pair") from None
-    return text
+    return str.__str__(text)
 
 
 def _checked_int(number: int) -> int:
     if not INT_MIN <= number <= INT_MAX:
         raise BadJson("the integer does not fit 64 bits")
-    return number
+    return int.__int__(number)
 
 
 def parse_json_text(text: str) -> Form:
@@ -136,7 +139,7 @@ def parse_json_text(text: str) -> Form:
         )
         return _arrays(data)
     except (ValueError, RecursionError) as error:
-        raise BadJson(str(error)) from None
+        raise BadJson(f"no JSON: {error}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Map:
@@ -175,7 +178,7 @@ def json_text(value: Form) -> str:
 def _plain(value: Form) -> Any:
     match value:
         case float() if not math.isfinite(value):
-            raise BadJson("no such number")
+            raise BadJson("JSON has no such number")
         case None | bool() | int() | float() | str():
             return value
         case Vector(items):
@@ -183,7 +186,7 @@ def _plain(value: Form) -> Any:
         case Map(entries):
             return {_name(key): _plain(item) for key, item in sorted(entries, key=_by_name)}
         case _:
-            raise BadJson(f"no {type_name(value)} is written")
+            raise BadJson(f"JSON has no {type_name(value)}")
 
 
 def _name(key: Key) -> str:

@@ -301,19 +301,36 @@ def test_evaluation_of_any_form_stays_within_its_budget(form: Form) -> None:
     assert len(host.log) <= 50
 
 
-@pytest.mark.parametrize("source", ["(+ 1 2)", "[1 2]", "{:a 1}", "nil", "7", ":k"])
+@pytest.mark.parametrize("source", ["(+ 1 2)", "[1 2]", "{:a 1}", "nil", "7", ":k", '"(+ 1 2)"'])
 @pytest.mark.parametrize("mode", ["program", "expression"])
 def test_what_a_reader_gives_can_be_evaluated(source: str, mode: Any) -> None:
-    value = evaluate(source)
+    value, form = evaluate(source), read_expression(source)
     assert evaluate(read_program(source), mode=mode) == value
-    assert evaluate(read_expression(source), mode=mode) == value
+    assert evaluate((form,), mode=mode) == value
+    assert isinstance(form, str) or evaluate(form, mode=mode) == value
 
 
 def test_data_that_no_value_stands_for_is_refused() -> None:
     nested: Any = []
     for _ in range(100_000):
         nested = [nested]
-    for data in (object(), {None: 1}, 2**63, {1, 2}, nested, "\ud800", {"\ud800": 1}):
+    for data in (object(), {None: 1}, 2**63, {1, 2}, nested, "\ud800", {"\ud800": 1}, {2**63: 1}):
         with pytest.raises(RtfsError) as refused:
             from_python(data)
         assert isinstance(refused.value, BadJson) or data is nested
+
+
+def test_a_subclass_of_plain_data_is_that_data() -> None:
+    class Word(str):
+        pass
+
+    class Number(int):
+        pass
+
+    class Ratio(float):
+        pass
+
+    given = {Word("a"): [Word("x"), Number(3), Ratio(1.5)], Word("a b"): {Number(1): None}}
+    value = evaluate("context", context=given)
+    assert value == read_expression('{:a ["x" 3 1.5] "a b" {1 nil}}')
+    assert type(value.entries[1][0]) is str
