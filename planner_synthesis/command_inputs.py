@@ -7,6 +7,7 @@ Source: issue 8, "CLI".
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from codecs import BOM_UTF8
@@ -23,6 +24,8 @@ from planner_synthesis.snapshot.reading import QuarantineRow, RegistryReading, r
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.types import InteractionTurn, RuntimeContext
 
+# control characters but for line ends, and those that turn the direction of writing
+_UNSEEN: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -265,4 +268,13 @@ def print_json(data: Any) -> None:
     """Data on the standard output, as readable JSON, in ASCII where that is not UTF-8."""
     plain = msgspec.to_builtins(data)
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    print(json.dumps(plain, indent=1, ensure_ascii=encoding != "utf8", sort_keys=True))
+    text = json.dumps(plain, indent=1, ensure_ascii=encoding != "utf8", sort_keys=True)
+    print(without_controls(text))
+
+
+def without_controls(text: str) -> str:
+    r"""A text that a terminal shows and does not obey: control characters are written ``\u001b``.
+
+    What JSON leaves as it is stays the same JSON.
+    """
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)

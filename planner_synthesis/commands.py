@@ -29,6 +29,7 @@ from planner_synthesis.command_inputs import (
     read_text,
     runtime_context,
     secret_of,
+    without_controls,
 )
 from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
 from planner_synthesis.explain import explain_synthesis
@@ -75,7 +76,8 @@ def generate(args: argparse.Namespace) -> int:
     if args.out:
         args.out.write_text(synthesis.rtfs + "\n", encoding="utf-8")
     if args.explain:
-        print(synthesis.rtfs + "\n\n" + explain_synthesis(synthesis), end="")
+        page = synthesis.rtfs + "\n\n" + explain_synthesis(synthesis)
+        print(without_controls(page), end="")
     else:
         print_json(synthesis)
     return 0

@@ -129,6 +129,8 @@ def _of_json(given: Any, depth: int) -> dict[str, Any]:
         return {"anyOf": [_of_json(value, depth + 1), {"type": "null"}]}
     if name == "union" and isinstance(value, list):
         return {"anyOf": [_of_json(one, depth + 1) for one in value]}
+    if name == "intersection" and isinstance(value, list):
+        return {"allOf": [_of_json(one, depth + 1) for one in value]}
     if name == "enum" and isinstance(value, list):
         return {"enum": [_literal(one) for one in value]}
     if name == "literal":

@@ -28,6 +28,7 @@ from planner_synthesis.snapshot.reading import (
     merged_readings,
 )
 from planner_synthesis.snapshot.redaction import (
+    MIN_NAME_CHARS,
     KnownSecrets,
     clean_url,
     is_secret_name,
@@ -103,7 +104,9 @@ class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def secrets(self) -> KnownSecrets:
         """What was given to reach the server, none of which may come back in a card."""
         values = set(self.headers.values()) | secrets_in(self.headers, is_secret=True)
-        values |= secrets_in(self.env, is_secret=False) | secrets_in(self.url)
+        values |= secrets_in(self.env) | secrets_in(self.url)
+        # under whatever name; short ones are settings such as `debug` and `true`
+        values |= {value for value in self.env.values() if len(value) >= MIN_NAME_CHARS}
         values |= secrets_in(list(self.command))
         # `--token VALUE`; `--token=VALUE` is found as text
         values |= {

@@ -112,7 +112,7 @@ TYPES = [
         {"key": "limit", "value_type": {"Optional": {"Primitive": "Int"}}, "optional": False},
         {"key": "mode", "value_type": {"Union": [{"Literal": {"String": "fast"}}, {"Literal": {"String": "slow"}}]},
          "optional": False},
-        {"key": "day", "value_type": {"Primitive": {"Custom": "date"}}, "optional": False},
+        {"key": "day", "value_type": {"Intersection": [{"Primitive": {"Custom": "date"}}, "Any"]}, "optional": False},
     ]}}, "optional": False}]}},
     {"type": "object", "required": ["repository", "mode", "day"], "properties": {
         "repository": {"type": "string"}, "limit": {"type": "integer"}, "mode": {"enum": ["fast", "slow"]},
@@ -129,7 +129,7 @@ def test_input_types_are_read_however_they_are_written(schema: Any) -> None:
     )
     assert card.inputs[0] == InputSpec(key="day", type="date")
     assert card.inputs[1] == limit
-    assert card.inputs[2].type == "enum"
+    assert card.inputs[2] == InputSpec(key="mode", type="enum", enum_values=("fast", "slow"))
     assert card.inputs[3] == repository
     assert card.expects_context_keys == ("day", "limit", "mode", "repository")
 

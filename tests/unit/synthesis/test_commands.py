@@ -147,6 +147,19 @@ def test_effects_are_allowed_and_denied(cli: Cli, history: Path, registry: Path)
     ]
 
 
+def test_a_terminal_is_told_nothing_to_obey(cli: Cli, history: Path) -> None:
+    hostile = "a\x1b[31m\x9b2J\u202e\x07é"
+    card = msgspec.structs.replace(MONITOR, id=hostile)
+    path = cli.folder / "hostile.json"
+    write_snapshot(path, RegistrySnapshot(capabilities=(card,)))
+    made = cli.json("generate", "--history", history, "--registry", path)
+    assert made["required_capabilities"] == [hostile], "the same JSON"
+    for more in ((), ("--explain",)):
+        _, out, _ = cli("generate", "--history", history, "--registry", path, *more)
+        assert "é" in out
+        assert all(char.isprintable() or char == "\n" for char in out)
+
+
 def test_check_says_no_with_exit_code_one(cli: Cli) -> None:
     planner = cli.file("p.rtfs", '(do (call "gh.monitor" {}))')
     assert cli.json("check", planner, "--security", ALLOWED)["is_ok"] is True

@@ -139,6 +139,7 @@ def test_a_server_that_ends_is_said_to_have_ended() -> None:
         {"url": "https://joe:plain-words-9@h/mcp"}, {"url": "https://h/mcp?k=plain-words-9"},
         {"command": ("x", "--token", "plain-words-9")}, {"command": ("x", "--api-key=plain-words-9")},
         {"command": ("x",), "env": {"GITHUB_TOKEN": "plain-words-9"}},
+        {"command": ("x",), "env": {"GITHUB_PAT": "plain-words-9"}},
     ],
     ids=str,
 )  # fmt: skip
