@@ -15,6 +15,7 @@ from planner_synthesis.agents import used_keys
 from planner_synthesis.config import SynthesisConfig
 from planner_synthesis.dry_run import dry_run, trial_contexts
 from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.rtfs.errors import UnprintableForm
 from planner_synthesis.rtfs.forms import Form
 from planner_synthesis.rtfs.printer import print_form
 from planner_synthesis.scoring import Candidate
@@ -45,7 +46,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         calls: Ids that it calls.
         expects: Context keys that it reads, or that whoever it hands the context to reads.
-        steps: Adapter steps, for the trace and for example values.
+        filled: Adapter steps with the inputs that they fill, for the trace and for example values.
         must_call_all: A run on example values must reach every call.
     """
 
@@ -53,10 +54,18 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     template: Template
     calls: tuple[str, ...] = ()
     expects: tuple[str, ...] = ()
-    steps: tuple[AdapterStep, ...] = ()
-    inputs: tuple[InputSpec, ...] = ()
+    filled: tuple[tuple[AdapterStep, InputSpec], ...] = ()
     selected: CandidateScore | None = None
     must_call_all: bool = True
+
+
+def filled_by(candidates: Iterable[Candidate]) -> tuple[tuple[AdapterStep, InputSpec], ...]:
+    """Steps of candidates, in their order, each with the input that it fills."""
+    return tuple(
+        (step, next(spec for spec in candidate.inputs if spec.key == step.to))
+        for candidate in candidates
+        for step in candidate.match.steps
+    )
 
 
 def draft_for(candidate: Candidate, context: PlannerGenContext) -> Draft:
@@ -78,8 +87,7 @@ def draft_for(candidate: Candidate, context: PlannerGenContext) -> Draft:
         template="direct" if is_direct else "adapter",
         calls=(capability_id,),
         expects=expects,
-        steps=match.steps,
-        inputs=candidate.inputs,
+        filled=filled_by([candidate]),
         selected=candidate.score,
     )
 
@@ -96,13 +104,17 @@ def check_draft(
     Args:
         extra: Effects of ids that no card has yet, such as an agent's that was just built.
     """
+    try:
+        text = print_form(draft.body)
+    except UnprintableForm as error:  # an id or an option of a card that no file can hold
+        return (f"unprintable: {error}",)
     called = frozenset(draft.calls)
     registry = callable_effects(
         (card for card in context.registry_caps if card.id in called),
         (agent for agent in context.registry_agents if agent.agent_id in called),
     ) | dict(extra or {})
     report = check_planner(
-        print_form(draft.body),
+        text,
         security=context.security,
         registry=registry,
         required_capabilities=draft.calls,
@@ -113,7 +125,7 @@ def check_draft(
         return tuple(f"{finding.code}: {finding.message}" for finding in report.findings)
     return dry_run(
         report.text,
-        contexts=trial_contexts(context.schema, steps=draft.steps, inputs=draft.inputs),
+        contexts=trial_contexts(context.schema, draft.filled),
         security=context.security,
         registry=registry,
         must_call=draft.calls if draft.must_call_all else None,
@@ -144,7 +156,7 @@ def finish(
         decision_trace=msgspec.structs.replace(
             trace,
             selected=draft.selected,
-            adapters=draft.steps,
+            adapters=tuple(step for step, _ in draft.filled),
             template=draft.template,
             unused_keys=tuple(sorted(unused)),
         ),
@@ -167,6 +179,7 @@ def fall_back(
         stub_id: What is needed; the domain's stub when None.
         missing: Keys that whoever is needed must take; the required keys when None.
     """
+    reason = reason.encode("utf-8", "backslashreplace").decode()
     stub_id = stub_id or f"{config.domain}.agent.stub"
     keys = tuple(sorted(set(context.schema.required_keys() if missing is None else missing)))
     draft = Draft(

@@ -96,14 +96,18 @@ def _status_of(value: Form) -> str | None:
 
 
 def trial_contexts(
-    schema: ParamSchema, *, steps: Iterable[AdapterStep] = (), inputs: Iterable[InputSpec] = ()
+    schema: ParamSchema, filled: Iterable[tuple[AdapterStep, InputSpec]] = ()
 ) -> tuple[dict[str, Scalar], ...]:
-    """Contexts for a dry run: one of examples, the one of the answers, the empty one."""
-    specs = {spec.key: spec for spec in inputs}
+    """Contexts for a dry run: one of examples, the one of the answers, the empty one.
+
+    Args:
+        filled: Steps of the program with the inputs that they fill.
+    """
     examples = {param.key: _example(param) for param in schema.params}
-    for step in steps:
+    # of two inputs that read one key, the one that must be met decides what it looks like
+    for step, spec in sorted(filled, key=lambda pair: pair[1].required):
         if step.reason != OWN_DEFAULT and step.coercion is not None:
-            examples[step.from_] = _coerced_example(step, schema, specs)
+            examples[step.from_] = _coerced_example(step, schema, spec.enum_values)
     return examples, context_from_schema(schema), {}
 
 
@@ -113,12 +117,9 @@ def _example(param: ParamSpec) -> Scalar:
     return _EXAMPLES[param.type]
 
 
-def _coerced_example(
-    step: AdapterStep, schema: ParamSchema, specs: Mapping[str, InputSpec]
-) -> Scalar:
+def _coerced_example(step: AdapterStep, schema: ParamSchema, options: tuple[str, ...]) -> Scalar:
     """A value that the step's coercion takes."""
     param = schema.param(step.from_)
-    options = specs[step.to].enum_values if step.to in specs else ()
     if param is None or param.type == "string":
         return options[0] if step.coercion == "string->enum" else _COERCED[step.coercion or ""]
     if step.coercion == "enum->enum":

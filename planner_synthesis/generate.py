@@ -17,8 +17,9 @@ from planner_synthesis.agent_registry import AgentRegistry, agent_card
 from planner_synthesis.agents import AgentPlan, build_agent, choose_steps
 from planner_synthesis.complexity import complexity_reasons
 from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
-from planner_synthesis.drafts import Draft, check_draft, draft_for, fall_back, finish
+from planner_synthesis.drafts import Draft, check_draft, draft_for, fall_back, filled_by, finish
 from planner_synthesis.proposals import ProposalError, Proposer, draft_of_proposal
+from planner_synthesis.rtfs.errors import UnprintableForm
 from planner_synthesis.scoring import Candidate, Ranking, rank_candidates
 from planner_synthesis.security import permits
 from planner_synthesis.telemetry import Sink, build_event
@@ -181,14 +182,17 @@ class _Synthesis:
         if not steps:
             self.reject("agent", ("no several capabilities together use every required key",))
             return None
-        plan = build_agent(steps, self.context, config=self.config)
+        try:
+            plan = build_agent(steps, self.context, config=self.config)
+        except UnprintableForm as error:
+            self.reject("agent", (f"unprintable: {error}",))
+            return None
         draft = Draft(
             body=plan.body,
             template="adapter",
             calls=plan.descriptor.required_capabilities,
             expects=plan.descriptor.expects_context_keys,
-            steps=tuple(step for candidate in steps for step in candidate.match.steps),
-            inputs=tuple(spec for candidate in steps for spec in candidate.inputs),
+            filled=filled_by(steps),
         )
         problems = check_draft(draft, self.context, self.config)
         self.reject("agent", problems)
@@ -210,8 +214,7 @@ class _Synthesis:
             template="direct",
             calls=(agent.agent_id,),
             expects=agent.expects_context_keys,
-            steps=tuple(step for candidate in plan.steps for step in candidate.match.steps),
-            inputs=tuple(spec for candidate in plan.steps for spec in candidate.inputs),
+            filled=filled_by(plan.steps),
             selected=self.score_of(agent),
         )
         effects = {agent.agent_id: agent.effects}

@@ -1,15 +1,21 @@
 """Drafts that must not pass, and ties that the quick search must not lose."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from planner_synthesis import (
     CapabilityCard,
     InputSpec,
+    InteractionTurn,
+    JsonLinesSink,
     ParamSchema,
     ParamSpec,
     PlannerGenContext,
     RuntimeContext,
     SynthesisConfig,
+    generate_planner_generic,
     score_candidates,
 )
 from planner_synthesis.config import DEFAULT_CONFIG
@@ -93,3 +99,47 @@ def test_a_required_key_goes_before_an_optional_one_of_a_better_name() -> None:
         schema=schema, security=FULL, registry_caps=(CapabilityCard(id="x", expects_context_keys=("query",)),))  # fmt: skip
     (score,) = score_candidates(context)
     assert (score.coverage, score.compatibility) == (1.0, 0.85)
+
+
+HALF = "\ud800"  # of a surrogate pair: no file holds it, and only a caller in Python can have it
+
+
+@pytest.mark.parametrize("card", [
+    CapabilityCard(id=f"a{HALF}", expects_context_keys=("k",), trust_tier="T2"),
+    CapabilityCard(id="a", trust_tier="T2", inputs=(InputSpec(key=f"k{HALF}"), InputSpec(key="k"))),
+    CapabilityCard(id="a", trust_tier="T2", inputs=(
+        InputSpec(key="k", type="enum", enum_values=(f"x{HALF}",)),)),
+])  # fmt: skip
+def test_a_card_that_no_file_can_hold_gives_way_to_the_next(
+    card: CapabilityCard, tmp_path: Path
+) -> None:
+    good = CapabilityCard(id="z", expects_context_keys=("k",))
+    for cards, called in (((card,), ()), ((card, good), ("z",))):
+        sink = JsonLinesSink(tmp_path / "events.jsonl")
+        synthesis = generate_planner_generic(request(*cards), sink=sink)
+        assert synthesis.required_capabilities == called
+        synthesis.rtfs.encode()
+        if synthesis.stub is not None:
+            synthesis.stub.encode()
+    events = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in events] == ["planner_generation"] * 2
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_text_of_which_two_steps_make_two_types_is_tried_as_what_must_be_met(
+    is_first: bool,
+) -> None:
+    schema = ParamSchema(params=tuple(ParamSpec(key=key) for key in ("when", "a", "b")))
+    turns = tuple(
+        InteractionTurn(turn_index=n, prompt=f"Which {key}?", answer="x")
+        for n, key in enumerate(("when", "a", "b", "c"))
+    )
+    must = (InputSpec(key="when", type="date"), InputSpec(key="a"))
+    may = (InputSpec(key="when", type="int", required=False), InputSpec(key="b"))
+    one, other = (may, must) if is_first else (must, may)
+    cards = (CapabilityCard(id="one", inputs=one), CapabilityCard(id="other", inputs=other))
+    context = PlannerGenContext(schema=schema, history=turns, security=FULL, registry_caps=cards)
+    synthesis = generate_planner_generic(context)
+    assert synthesis.decision_trace.rejected == ()
+    assert synthesis.agent is not None
+    assert synthesis.agent.required_capabilities == ("one", "other")
