@@ -94,7 +94,11 @@ def _add_check_and_run(every: Any) -> None:
     add_security(one)
     one = _command(every, "run", "run a planner", commands.run)
     one.add_argument("file", type=Path, metavar="FILE.rtfs")
-    one.add_argument("--context", type=Path, required=True, metavar="FILE", help="JSON object")
+    context = one.add_mutually_exclusive_group(required=True)
+    context.add_argument("--context", type=Path, metavar="FILE", help="JSON object")
+    context.add_argument(
+        "--history", type=Path, metavar="FILE", help="turns: the context is what was answered"
+    )
     one.add_argument("--stub", action="store_true", help="call stubs, nothing real")
     one.add_argument("--mcp", action="append", default=[], metavar="NAME=COMMAND")
     one.add_argument("--mcp-http", action="append", default=[], metavar="NAME=URL")

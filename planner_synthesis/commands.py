@@ -39,8 +39,8 @@ from planner_synthesis.preflight import callable_effects, check_planner
 from planner_synthesis.rtfs.errors import RtfsError
 from planner_synthesis.rtfs.evaluator import evaluate
 from planner_synthesis.rtfs.host import Host, HostCall, StubHost
-from planner_synthesis.rtfs.json_values import to_json
-from planner_synthesis.schema import schema_from_history
+from planner_synthesis.rtfs.json_values import to_plain_json
+from planner_synthesis.schema import context_from_schema, schema_from_history
 from planner_synthesis.security import RegistryGate
 from planner_synthesis.skills import extract_skills
 from planner_synthesis.snapshot.reading import RegistryReading
@@ -149,7 +149,7 @@ def check(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
-    text, context = read_text(args.file), read_context(args.context)
+    text, context = read_text(args.file), _context(args)
     registry, agents = read_registry(args.registry), _agents(args)
     security = runtime_context(args, unless_given="full" if args.stub else "pure")
     servers = named_servers(
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
         if agents:
             host = AgentHost(host, agents.get, RegistryGate(security, effects))
         try:
-            value = to_json(evaluate(text, host=host, context=context))
+            value = to_plain_json(evaluate(text, host=host, context=context))
         except RtfsError as error:
             print_json(
                 {"error": error.kind, "message": redact(str(error)), "log": _log(stub, tools)}
@@ -187,10 +187,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _context(args: argparse.Namespace) -> dict[str, Any]:
+    if args.context:
+        return read_context(args.context)
+    return dict(context_from_schema(schema_from_history(read_history(args.history))))
+
+
 def _log(stub: StubHost, tools: McpHost | None) -> list[Any]:
     if tools is not None:
         return [msgspec.to_builtins(call) for call in tools.calls]
-    return [entry.as_json() for entry in stub.log if isinstance(entry, HostCall)]
+    return [
+        {"capability": call.capability, "args": [to_plain_json(one) for one in call.args]}
+        for call in stub.log
+        if isinstance(call, HostCall)
+    ]
 
 
 def feedback(args: argparse.Namespace) -> int:

@@ -34,7 +34,9 @@ def explain_synthesis(synthesis: PlannerSynthesis) -> str:
         lines += ["", f"complex because of {'; '.join(map(_shown, trace.complexity))}"]
     if synthesis.agent is not None:
         agent = synthesis.agent
-        lines += ["", f"agent {_shown(agent.agent_id)} calls {_list(agent.required_capabilities)}"]
+        steps = trace.agent_steps or agent.required_capabilities
+        lines += ["", f"agent {_shown(agent.agent_id)} takes {len(steps)} steps:"]
+        lines += [f"  {n}. {_shown(step)}" for n, step in enumerate(steps, start=1)]
     return "\n".join(lines) + "\n"
 
 
@@ -53,7 +55,8 @@ def _candidates(trace: PlannerDecisionTrace) -> list[str]:
 def _row(score: CandidateScore, trace: PlannerDecisionTrace) -> tuple[str, ...]:
     mark = "*" if score == trace.selected else "" if score.is_viable else "x"
     parts = (score.coverage, score.compatibility, score.trust_bias, score.total)
-    remarks = "; ".join(score.why) or f"{score.n_adapters} adapters"
+    n = score.n_adapters
+    remarks = "; ".join(score.why) or ("1 adapter" if n == 1 else f"{n} adapters")
     return (mark, _shown(score.id), score.kind, *(f"{part:.3f}" for part in parts),
             _shown(remarks, 100))  # fmt: skip
 

@@ -108,6 +108,7 @@ class _Synthesis:
             context.history, context.schema, rule=config.complexity
         )
         self.rejected: list[str] = []
+        self.agent_steps: tuple[str, ...] = ()
 
     def run(self) -> PlannerSynthesis:
         """What comes of it."""
@@ -144,6 +145,7 @@ class _Synthesis:
             n_conflicting=self.ranking.n_conflicting,
             rejected=tuple(self.rejected),
             complexity=self.complexity,
+            agent_steps=self.agent_steps,
         )
 
     def finish(self, draft: Draft, agent: AgentDescriptor | None = None) -> PlannerSynthesis:
@@ -201,6 +203,7 @@ class _Synthesis:
     def delegate(self, plan: AgentPlan) -> PlannerSynthesis:
         """A planner that calls the agent, where it may; else one that asks for it."""
         agent = plan.descriptor
+        self.agent_steps = tuple(candidate.score.id for candidate in plan.steps)
         if self.agent_registry is not None:
             self.agent_registry.register(agent)
         if not permits(self.context.security, agent.agent_id, effects=agent.effects):

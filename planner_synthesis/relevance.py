@@ -1,6 +1,7 @@
 """What was said of a candidate: words of its id that the interaction used, verbs that it did not.
 
-Belongs here: words of ids, which of them were said, what cannot be taken back and nobody asked for.
+Belongs here: words of ids, which of them were said, what changes something or cannot be taken back
+and was not asked for.
 Does not: keys and types (``names``, ``coercions``), the score itself (``scoring``).
 Spec: planner-synthesis, "Scoring", leaves ties open; ADR 0020 and 0021. Only ids are looked at: a
 description is prose of whoever registered the candidate, and could say anything.
@@ -13,9 +14,10 @@ from typing import Final
 
 from planner_synthesis.questions import words_in
 from planner_synthesis.types import ExtractedSkill, InteractionTurn
-from planner_synthesis.vocabulary import DESTRUCTIVE, STOPWORDS
+from planner_synthesis.vocabulary import CHANGES, DESTRUCTIVE, STOPWORDS
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_MIN_STEM_LETTERS: Final = 3
 _VERBS: Final = frozenset(verb for verbs in DESTRUCTIVE for verb in verbs)
 
 
@@ -30,14 +32,18 @@ class Conversation:
         self._said = frozenset(word for words in told for word in words)
         joined = {a + b for words in told for a, b in pairwise(words)}  # "look up" is `lookup`
         named = {word for skill in skills for word in words_in(skill.skill)}
-        asked = {verb for verbs in DESTRUCTIVE if self._is_said(verbs) for verb in verbs}
-        self._told = asked | frozenset(
-            _singular(word) for word in (self._said | named) - STOPWORDS | joined
-        )
+        self._asked = {verb for verbs in DESTRUCTIVE if self._is_said(verbs) for verb in verbs}
+        words = (self._said | named) - STOPWORDS | joined | self._asked
+        self._told = frozenset(map(_stem, words))
+        self._changes = {
+            verb
+            for verb, begun in CHANGES.items()
+            if any(word.startswith(begun) for word in self._said)
+        }
 
     def n_said(self, candidate_id: str) -> int:
-        """How many different words of an id were said, in the singular or the plural."""
-        words = {_singular(word.lower()) for word in _WORD.findall(candidate_id)}
+        """How many different words of an id were said, in whatever form."""
+        words = {_stem(word.lower()) for word in _WORD.findall(candidate_id)}
         return len(words & self._told)
 
     def unasked_verb(self, candidate_id: str) -> str | None:
@@ -54,14 +60,40 @@ class Conversation:
             return None
         for word in _WORD.findall(candidate_id):
             verb = str(word).lower()
-            if verb in _VERBS and verb not in self._told:
+            if verb in _VERBS and verb not in self._asked:
                 return verb
         return None
+
+    def unasked_change(self, candidate_id: str) -> str | None:
+        """The first verb of an id that changes something and that nobody asked for.
+
+        None where nothing was said at all.
+
+        >>> asked = InteractionTurn(turn_index=0, prompt="Which file should I read?")
+        >>> Conversation([asked]).unasked_change("files.edit_block")
+        'edit'
+        """
+        if not self._said:
+            return None
+        verbs = (str(word).lower() for word in _WORD.findall(candidate_id))
+        return next((v for v in verbs if v in CHANGES and v not in self._changes), None)
+
+    def off_topic(self, candidate_id: str) -> tuple[str, ...]:
+        """Why a candidate may not be what was meant; nothing where nothing was said at all."""
+        if not self._said:
+            return ()
+        unsaid = () if self.n_said(candidate_id) else ("no word of its id was said",)
+        change = self.unasked_change(candidate_id)
+        return unsaid if change is None else (*unsaid, f"nobody said to {change}")
 
     def _is_said(self, verbs: Iterable[str]) -> bool:
         stems = tuple(verb.removesuffix("e") for verb in verbs)
         return any(word.startswith(stems) for word in self._said)
 
 
-def _singular(word: str) -> str:
-    return word.removesuffix("s")
+def _stem(word: str) -> str:
+    """A word without its ending, where enough of it is left: "parsed" and "parse" are one."""
+    for ending in ("ing", "ed", "es", "e", "s"):
+        if word.endswith(ending) and len(word) >= len(ending) + _MIN_STEM_LETTERS:
+            return word[: -len(ending)]
+    return word

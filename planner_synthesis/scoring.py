@@ -38,6 +38,7 @@ from planner_synthesis.types import (
 
 _BATCH: Final = 1_000  # cards
 _UNKNOWN: Final = (0, 0)
+_OFF_TOPIC_PERCENT: Final = 80  # of the fit of keys, for each reason why it may not be meant
 _VIABLE: Final = 1 << 62  # above any score: what may be called comes before what may not
 
 
@@ -283,17 +284,25 @@ class _Scorer:
         is_agent = isinstance(card, AgentCard)
         card_id = card.agent_id if isinstance(card, AgentCard) else card.id
         trust = self.trust(card_id, card.trust_tier, card.local)
-        total = self.total(match.coverage, match.compatibility, trust)
+        compatibility = self.compatibility(card_id, match)
+        total = self.total(match.coverage, compatibility, trust)
         is_viable = self.is_viable(match.coverage, total, len(match.missing))
         is_viable = is_viable and self.conversation.unasked_verb(card_id) is None
         ease = (match.n_adapters, -len(match.steps))
         if not self.context.preferences.optimize_for_speed:
             ease = (ease[1], ease[0])
         rank = (
-            0 if is_viable else 1, -total, -match.coverage, -match.compatibility, -trust,
+            0 if is_viable else 1, -total, -match.coverage, -compatibility, -trust,
             *ease, -self.conversation.n_said(card_id), int(is_agent), card_id,
         )  # fmt: skip
         return rank, card, match
+
+    def compatibility(self, card_id: str, match: Match) -> int:
+        """How well a candidate fits, in 1e-9; less for each reason why it may be off topic."""
+        fit = match.compatibility
+        for _ in self.conversation.off_topic(card_id):
+            fit = fit * _OFF_TOPIC_PERCENT // 100
+        return fit
 
     def candidate(self, entry: tuple[Rank, Card, Match]) -> Candidate:
         """A ranked card as it is told."""
@@ -301,12 +310,13 @@ class _Scorer:
         is_agent = isinstance(card, AgentCard)
         card_id = card.agent_id if isinstance(card, AgentCard) else card.id
         trust = self.trust(card_id, card.trust_tier, card.local)
-        total = self.total(match.coverage, match.compatibility, trust)
+        compatibility = self.compatibility(card_id, match)
+        total = self.total(match.coverage, compatibility, trust)
         score = CandidateScore(
             id=card_id,
             kind="agent" if is_agent else "capability",
             coverage=match.coverage / UNIT,
-            compatibility=match.compatibility / UNIT,
+            compatibility=compatibility / UNIT,
             trust_bias=trust / UNIT,
             total=total / UNIT,
             is_viable=rank[0] == 0,
@@ -334,6 +344,7 @@ class _Scorer:
         unasked = self.conversation.unasked_verb(card_id)
         if unasked is not None:
             why.append(f"nobody asked to {unasked} anything")
+        why += self.conversation.off_topic(card_id)
         moved = trust_sentence(card.trust_tier, self.records.get(card_id), config.trust)
         return (*why, moved) if moved else tuple(why)
 

@@ -324,6 +324,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         rejected: One sentence for each selection that preflight or the dry run refused.
         unused_keys: Schema keys that the planner does not read, sorted; when it calls something.
         template: Which template was emitted.
+        agent_steps: Ids that a synthesized agent calls, in the order of its plan.
     """
 
     candidates: tuple[CandidateScore, ...] = ()
@@ -337,6 +338,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     unused_keys: tuple[str, ...] = ()
     template: Literal["direct", "adapter", "requires-agent", "proposal"] = "requires-agent"
     complexity: tuple[str, ...] = ()
+    agent_steps: tuple[str, ...] = ()
 
 
 class RtfsExecution(msgspec.Struct, frozen=True, kw_only=True, tag_field="mode", tag="rtfs"):

@@ -171,6 +171,27 @@ DESTRUCTIVE: Final = (
     ("revoke",),
     ("uninstall",),
 )
+# verbs of what changes something, each with the beginnings of words that ask for it
+CHANGES: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys("create add insert".split(), ("creat", "add", "insert", "mak", "made", "new")),
+    **dict.fromkeys(
+        "edit modify update patch rename set".split(),
+        ("edit", "modif", "updat", "patch", "renam", "set", "chang"),
+    ),
+    **dict.fromkeys("write save".split(), ("writ", "wrote", "sav", "stor")),
+    **dict.fromkeys(
+        "send post publish notify reply submit".split(),
+        ("send", "sent", "post", "publish", "notif", "repl", "submit", "tell"),
+    ),
+    **dict.fromkeys(
+        "pay charge transfer buy purchase refund".split(),
+        ("pay", "paid", "charg", "transfer", "buy", "bought", "purchas", "refund"),
+    ),
+    **dict.fromkeys(
+        "move upload deploy install execute".split(),
+        ("mov", "upload", "deploy", "install", "execut", "run"),
+    ),
+}
 SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "travel-planning": (
         "orchestration",

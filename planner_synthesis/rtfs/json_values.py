@@ -64,6 +64,32 @@ def to_json(value: Form) -> Any:
             return {"$fn": True}
 
 
+def to_plain_json(value: Form) -> Any:
+    """A value as JSON data for people: objects for maps, arrays for lists, names for keywords.
+
+    Two different values can look alike; a map of which two keys would is written as ``to_json`` has
+    it, and so is what JSON has nothing for.
+
+    >>> to_plain_json(Map(((Kw("status"), "done"), (Kw("items"), List((1, Kw("a")))))))
+    {'items': [1, ':a'], 'status': 'done'}
+    """
+    match value:
+        case Kw(name):
+            return f":{name}"
+        case Vector(items) | List(items):
+            return [to_plain_json(item) for item in items]
+        case Map(entries):
+            named = {_plain_key(key): to_plain_json(item) for key, item in entries}
+            is_clear = len(named) == len(entries)
+            return {name: named[name] for name in sorted(named)} if is_clear else to_json(value)
+        case _:
+            return to_json(value)
+
+
+def _plain_key(key: Key) -> str:
+    return key.name if isinstance(key, Kw) else str(key)
+
+
 def from_python(data: object) -> Form:
     """Plain data, or a value that is one already, as an RTFS value.
 

@@ -19,6 +19,7 @@ from planner_synthesis.types import (
     CapabilityCard,
     ExtractedSkill,
     InputSpec,
+    InteractionTurn,
     ParamSchema,
     ParamSpec,
     PlannerGenContext,
@@ -36,6 +37,12 @@ SCHEMA = ParamSchema(
         ParamSpec(key="limit", type="int"), ParamSpec(key="language", required=False),
     )
 )  # fmt: skip
+TURNS = (
+    InteractionTurn(turn_index=0, prompt="What GitHub repository should I monitor for issues?"),
+    InteractionTurn(turn_index=1, prompt="What criteria should trigger automatic triage?"),
+    InteractionTurn(turn_index=2, prompt="How many issues at most?"),
+)
+VERBS = ("get", "list", "create", "send", "search", "update")
 TIERS = ("T0", "T1", "T2", "")
 
 
@@ -60,7 +67,7 @@ def _card(kind: str, i: int, rng: random.Random) -> CapabilityCard:
             for j, key in enumerate(keys)
         )
     return CapabilityCard(
-        id=f"cap.{kind}.{i}", expects_context_keys=tuple(keys), inputs=inputs,
+        id=f"{kind}.{rng.choice(VERBS)}_{rng.choice(WORDS)}.{i}", expects_context_keys=tuple(keys), inputs=inputs,
         trust_tier=rng.choice(TIERS), local=rng.random() < 0.5,
     )  # fmt: skip
 
@@ -70,7 +77,7 @@ def context_of(cards: tuple[CapabilityCard, ...], *, is_controlled: bool) -> Pla
     allowed = tuple(card.id for card in cards) if is_controlled else ()
     level = "controlled" if is_controlled else "full"
     return PlannerGenContext(
-        schema=SCHEMA, skills=(ExtractedSkill(skill="issue-triage"),), registry_caps=cards,
+        schema=SCHEMA, history=TURNS, skills=(ExtractedSkill(skill="issue-triage"),), registry_caps=cards,
         security=RuntimeContext(level=level, allowed_capabilities=allowed),  # type: ignore[arg-type]
     )  # fmt: skip
 

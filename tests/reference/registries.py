@@ -8,6 +8,7 @@ from planner_synthesis.types import (
     CapabilityCard,
     ExtractedSkill,
     InputSpec,
+    InteractionTurn,
     ParamSchema,
     ParamSpec,
     PlannerGenContext,
@@ -20,7 +21,21 @@ KEYS = st.sampled_from(
     ["repo", "repository", "Repo-Name", "trip/dates", "date", "dates", "q", "query", "criteria",
      "limit", "n", "github_repository", "unknown/q", "labels", "label", "reposiory", "a b", 'x"y'])  # fmt: skip
 IDS = st.sampled_from(
-    ["a", "b", "acme.x/y", "com.acme:v1.0:book", "fail.x", "c", "d", 'e"f', "true", "1"]
+    [
+        "a",
+        "b",
+        "acme.x/y",
+        "com.acme:v1.0:book",
+        "fail.x",
+        "c",
+        "d",
+        'e"f',
+        "true",
+        "1",
+        "users.delete",
+        "repo.listFiles",
+        "file_edit",
+    ]
 )
 KINDS = st.sampled_from(["string", "int", "float", "bool", "date"])
 EFFECTS = st.lists(st.sampled_from([":network", ":compute"]), max_size=1).map(tuple)
@@ -52,8 +67,12 @@ SECURITY = st.builds(
     allowed_capabilities=st.lists(IDS, max_size=6).map(tuple),
     denied_effects=st.sampled_from([(), (), (":network",)]))  # fmt: skip
 RECORDS = st.builds(TrackRecord, id=IDS, n_success=st.integers(0, 50), n_failure=st.integers(0, 50))
+HISTORIES = st.lists(
+    st.builds(InteractionTurn, turn_index=st.integers(0, 3),
+              prompt=st.sampled_from(["Which user should I delete?", "Listing which repo?", "Which file?", "Change it?"])),
+    max_size=3).map(tuple)  # fmt: skip
 CONTEXTS = st.builds(
-    PlannerGenContext, schema=SCHEMAS, security=SECURITY,
+    PlannerGenContext, schema=SCHEMAS, security=SECURITY, history=HISTORIES,
     skills=st.lists(st.sampled_from(["issue-triage", "research"]), unique=True).map(
         lambda names: tuple(ExtractedSkill(skill=name) for name in names)),
     registry_caps=st.lists(CAPS, max_size=7).map(tuple),

@@ -114,6 +114,10 @@ def test_generate_check_and_run_go_together(cli: Cli, history: Path, registry: P
     assert [call["capability"] for call in ran["log"]] == ["gh.monitor"]
     bare = cli.json("run", planner, "--context", context, "--stub")
     assert bare == ran  # stubs do nothing, so that all may be called where nobody says otherwise
+    answered = cli.json("run", planner, "--history", history, "--stub")
+    told = {"repository": "mandubian/ccos", "criteria": "label:bug no:assignee"}
+    assert answered["log"] == [{"capability": "gh.monitor", "args": [{"context": told}]}]
+    assert answered["value"]["status"] == "processing"
     refused = cli.json("run", planner, "--context", context, "--stub", "--security", "pure", code=1)
     assert refused["error"] == "SecurityViolation"
 

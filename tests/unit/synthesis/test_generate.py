@@ -211,6 +211,8 @@ def test_a_complex_interaction_gets_an_agent_that_the_planner_delegates_to(tmp_p
     assert [e.get("capability") or e["step"] for e in inner.log_as_json()] == [
         "1. github.watch", "github.watch", "2. github.triage", "github.triage"]  # fmt: skip
     assert value.index["keyword", "result"].index["keyword", "status"] == "completed"
+    assert synthesis.decision_trace.agent_steps == ("github.watch", "github.triage")
+    assert "takes 2 steps:\n  1. github.watch\n  2. github.triage\n" in explain_synthesis(synthesis)
 
 
 def test_an_agent_that_may_not_be_called_is_asked_for(tmp_path: Path) -> None:

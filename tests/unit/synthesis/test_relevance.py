@@ -46,6 +46,33 @@ def test_of_equal_candidates_the_one_that_was_spoken_of_is_called(prompt: str, c
     assert synthesis.required_capabilities == (chosen,)
 
 
+FILES = [card("files.edit", "file_path"), card("files.read", "path"), card("webParse", "filePath")]
+
+
+@pytest.mark.parametrize(("prompt", "chosen"), [
+    ("Which file path should I read?", "files.read"), ("Which file path is being read?", "files.read"),
+    ("Which file path should I change?", "files.edit"), ("Which file path should be parsed?", "webParse"),
+])  # fmt: skip
+def test_what_was_spoken_of_is_preferred_to_a_key_that_is_spelled_alike(
+    prompt: str, chosen: str
+) -> None:
+    context = asked((prompt,), *FILES)
+    synthesis = generate_planner_generic(context)
+    assert synthesis.required_capabilities == (chosen,)
+    if chosen == "files.read":
+        page = explain_synthesis(synthesis)
+        assert "nobody said to edit" in page
+        assert "no word of its id was said" in page
+
+
+def test_where_nothing_was_said_keys_alone_decide() -> None:
+    schema = schema_from_history(turns("Which file path?"))
+    context = PlannerGenContext(
+        schema=schema, security=RuntimeContext(level="full"), registry_caps=tuple(FILES)
+    )
+    assert generate_planner_generic(context).required_capabilities == ("files.edit",)
+
+
 def test_nothing_is_deleted_that_nobody_asked_to_delete() -> None:
     synthesis = generate_planner_generic(asked(("Which username?",), USERS[0]))
     assert synthesis.required_capabilities == ()

@@ -28,6 +28,7 @@ from planner_synthesis.rtfs import (
     to_json,
 )
 from planner_synthesis.rtfs.errors import BadJson
+from planner_synthesis.rtfs.json_values import to_plain_json
 from tests.rtfs_forms import CODE_LIKE, FORMS
 
 SMALL = Limits(steps=3_000, depth=100, size=3_000)
@@ -308,6 +309,14 @@ def test_what_a_reader_gives_can_be_evaluated(source: str, mode: Any) -> None:
     assert evaluate(read_program(source), mode=mode) == value
     assert evaluate((form,), mode=mode) == value
     assert isinstance(form, str) or evaluate(form, mode=mode) == value
+
+
+@pytest.mark.parametrize(("source", "plain"), [
+    ("{:a 1 \"b\" [:k nil 2.5]}", {"a": 1, "b": [":k", None, 2.5]}), ("{1 2}", {"1": 2}),
+    ("{:a 1 \"a\" 2}", {"$map": [["a", 2], [{"$kw": "a"}, 1]]}), ("(fn [x] x)", {"$fn": True}),
+])  # fmt: skip
+def test_a_value_for_people_is_plain_where_nothing_is_lost_by_it(source: str, plain: Any) -> None:
+    assert to_plain_json(evaluate(source)) == plain
 
 
 def test_data_that_no_value_stands_for_is_refused() -> None:
