@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from planner_synthesis import vocabulary as words_of
+from planner_synthesis.snapshot.redaction import redact
 
 MAX_KEY_WORDS: Final = 4
 COUNT_WORD: Final = "count"  # "how many issues" asks for `issues_count`
@@ -79,7 +80,7 @@ def parse_question(prompt: str) -> Question:
     >>> parse_question("Pick size: small, medium, or large").options
     ('small', 'medium', 'large')
     """
-    prompt = prompt[:MAX_PROMPT_CHARS]
+    prompt = redact(prompt[:MAX_PROMPT_CHARS])  # keys go into events and traces
     asked = _asked_part(prompt)
     words = [word[:MAX_WORD_CHARS] for word in _TERM.findall(asked.lower())]
     is_revision = _is_revision(words)

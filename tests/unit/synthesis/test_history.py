@@ -127,6 +127,15 @@ def test_a_question_of_nothing_but_little_words_does_not_vanish() -> None:
         assert (only(prompt, "x").answer, only(prompt).key != "") == ("x", True)
 
 
+@pytest.mark.parametrize("secret", [
+    "sk-abcdefghijklmnopqrstuvwx123456", "ghp_abcdefghijklmnopqrstuvwxyz0123456789", "token=hunter2hunter2",
+])  # fmt: skip
+def test_a_secret_in_a_question_reaches_no_key(secret: str) -> None:
+    (key,) = keys(f"Which repository should {secret} open?")
+    assert "repository" in key
+    assert not set(key.split("_")) & {"sk", "ghp", "hunter2hunter2", secret.split("_")[-1]}
+
+
 def test_a_filename_is_nobodys_name() -> None:
     assert keys("What is the filename?", "What is your name?") == ["filename", "person/name"]
     assert keys("What is the name of your cat?", "Which user name?") == ["cat_name", "user_name"]
