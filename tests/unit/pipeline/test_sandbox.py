@@ -97,7 +97,7 @@ def test_many_processes_together_cannot_take_more_memory_than_one_attempt_may(
     finished = place.run(MANY_THAT_EAT)
     assert finished.ending == "memory"
     assert finished.exit_code is None
-    assert finished.peak_memory_mb > LIMITS.memory_mb
+    assert finished.peak_memory_mb >= LIMITS.memory_mb
 
 
 def test_memory_that_processes_share_counts_once(place: Place) -> None:
