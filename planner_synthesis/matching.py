@@ -28,7 +28,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
         steps: One for each input that is met, by input.
         coverage: Share of required schema keys used, in 1e-9; of all keys when none is required.
         compatibility: Mean worth of inputs that are required or met, in 1e-9.
-        missing: Required inputs that are not met, sorted.
+        missing: Required inputs that are not met, sorted; without those that were only counted.
+        n_missing: How many required inputs are not met.
         optional: Inputs of ``steps`` that a call can do without, sorted.
         n_adapters: Steps that change a name or a value.
         leaves_out: Some schema key reaches no input.
@@ -41,6 +42,7 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     optional: tuple[str, ...]
     n_adapters: int
     leaves_out: bool
+    n_missing: int = 0
 
 
 class SchemaView:
@@ -52,6 +54,14 @@ class SchemaView:
         self.names = NameMatcher([param.key for param in self.params], skills)
         counted = [i for i, param in enumerate(self.params) if param.required]
         self.counted = frozenset(counted or range(len(self.params)))
+        self._links: dict[str, tuple[NameLink, ...]] = {}
+
+    def links(self, key: str) -> tuple[NameLink, ...]:
+        """Links of a candidate's key, looked up once."""
+        found = self._links.get(key)
+        if found is None:
+            found = self._links[key] = self.names.links(key)
+        return found
 
     def coverage(self, used: frozenset[int]) -> int:
         """Share of the keys that count, in 1e-9; 0 when there are none: nothing was asked."""
@@ -73,17 +83,20 @@ def input_specs(card: CapabilityCard) -> tuple[InputSpec, ...]:
     return tuple(known[key] for key in sorted(known))
 
 
-def match_inputs(specs: Sequence[InputSpec], view: SchemaView) -> Match:
+def match_inputs(specs: Sequence[InputSpec], view: SchemaView, *, n_unmet: int = 0) -> Match:
     """The best way to meet inputs from a schema.
 
     First as many required inputs as can be, then as many required keys, then the greatest worth;
     each key is used once.
+
+    Args:
+        n_unmet: Further required inputs, which are known to be met by nothing.
     """
     pairs = _pairs(specs, view)
     chosen = _chosen(pairs, specs, view)
     steps: list[AdapterStep] = []
     missing: list[str] = []
-    worths: list[int] = []
+    worths = [0] * n_unmet
     for column, spec in enumerate(specs):
         row = chosen.get(column)
         if row is not None:
@@ -107,6 +120,7 @@ def match_inputs(specs: Sequence[InputSpec], view: SchemaView) -> Match:
         ),
         n_adapters=sum(not is_plain(step) for step in steps),
         leaves_out=len(used) < len(view.params),
+        n_missing=len(missing) + n_unmet,
     )
 
 
@@ -122,7 +136,7 @@ def _pairs(specs: Sequence[InputSpec], view: SchemaView) -> Pairs:
     """For each schema key, the inputs it can meet: worth in percent, and why."""
     pairs: Pairs = [{} for _ in view.params]
     for column, spec in enumerate(specs):
-        for link in view.names.links(spec.key):
+        for link in view.links(spec.key):
             coercion = find_coercion(view.params[link.at], spec)
             if coercion is not None:
                 worth = link.sureness * coercion.ease // 100

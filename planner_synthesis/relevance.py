@@ -8,7 +8,7 @@ description is prose of whoever registered the candidate, and could say anything
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -35,6 +35,7 @@ class Conversation:
         self._asked = {verb for verbs in DESTRUCTIVE if self._is_said(verbs) for verb in verbs}
         words = (self._said | named) - STOPWORDS | joined | self._asked
         self._told = frozenset(map(_stem, words))
+        self._weight: dict[str, tuple[str, int]] = {}  # by word of an id
         self._changes = {
             verb
             for verb, begun in CHANGES.items()
@@ -85,6 +86,30 @@ class Conversation:
         unsaid = () if self.n_said(candidate_id) else ("no word of its id was said",)
         change = self.unasked_change(candidate_id)
         return unsaid if change is None else (*unsaid, f"nobody said to {change}")
+
+    def topics(self, candidate_ids: Sequence[str]) -> list[tuple[int, int]]:
+        """All that is weighed of each of many ids: equal ones are equally near to what was said."""
+        if not self._said:
+            return [(0, 0)] * len(candidate_ids)
+        weight, found = self._weight, list[tuple[int, int]]()
+        for candidate_id in candidate_ids:
+            said, flags = set[str](), 0
+            for word in _WORD.findall(candidate_id):
+                known = weight.get(word)
+                if known is None:
+                    known = weight[word] = self._weigh(word.lower())
+                if known[0]:
+                    said.add(known[0])
+                flags |= known[1]
+            found.append((len(said), flags))
+        return found
+
+    def _weigh(self, word: str) -> tuple[str, int]:
+        """Its stem where it was said, and 1 for an unasked change, 2 for an unasked end."""
+        stem = _stem(word)
+        flags = int(word in CHANGES and word not in self._changes)
+        flags += 2 * int(word in _VERBS and word not in self._asked)
+        return (stem if stem in self._told else ""), flags
 
     def _is_said(self, verbs: Iterable[str]) -> bool:
         stems = tuple(verb.removesuffix("e") for verb in verbs)

@@ -1,7 +1,8 @@
 """The order of candidates: what may be called, how well it fits, how far it is trusted.
 
 Belongs here: `score_candidates`, the exact score, the total order, the search for the best few.
-Does not: the filter (``security``), names and inputs (``matching``), trust (``trust``).
+Does not: the filter (``security``), the quick look at every card (``shortlist``), names and inputs
+(``matching``), trust (``trust``).
 Spec: planner-synthesis, "Scoring"; ADR 0020.
 
 Parts are whole numbers of 1e-9, so no sum depends on its order. To look at each card briefly and at
@@ -12,7 +13,7 @@ highest bound down until no bound can pass the worst that is kept. The result is
 import heapq
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,7 @@ from planner_synthesis.matching import Match, SchemaView, input_specs, match_inp
 from planner_synthesis.questions import words_in
 from planner_synthesis.relevance import Conversation
 from planner_synthesis.security import allowed_cards
+from planner_synthesis.shortlist import Card, Shaped, Shortlist, id_of
 from planner_synthesis.trust import (
     UNIT,
     posterior_trust,
@@ -37,7 +39,6 @@ from planner_synthesis.types import (
 )
 
 _BATCH: Final = 1_000  # cards
-_UNKNOWN: Final = (0, 0)
 _OFF_TOPIC_PERCENT: Final = 80  # of the fit of keys, for each reason why it may not be meant
 _VIABLE: Final = 1 << 62  # above any score: what may be called comes before what may not
 
@@ -84,19 +85,30 @@ def rank_candidates(
     scorer = _Scorer(context, view, config)
     for keys in _key_batches(allowed.capabilities, allowed.agents):
         scorer.learn(keys)
-    bounded = scorer.bounds(allowed.capabilities)
+    found = Shortlist(scorer.known, scorer.bound)
+    found.add_capabilities(allowed.capabilities)
     for agent in allowed.agents:
-        scorer.bound_agent(agent, bounded)
+        has_skill = scorer.skill_overlap(agent) > 0
+        found.add_agent(agent, has_skill=has_skill, n_keys=len(view.params))
     return Ranking(
-        best=tuple(map(scorer.candidate, scorer.best(bounded))),
-        n_considered=sum(map(len, bounded.values())),
+        best=tuple(map(scorer.candidate, scorer.best(found))),
+        n_considered=len(found),
         n_not_allowed=allowed.n_not_allowed,
         n_conflicting=allowed.n_conflicting,
     )
 
 
-Card = CapabilityCard | AgentCard
 Rank = tuple[int | str, ...]
+
+
+class Ranked(NamedTuple):
+    """A card in its place, with the parts of its score in 1e-9."""
+
+    rank: Rank
+    card: Card
+    compatibility: int
+    trust: int
+    total: int
 
 
 def _key_batches(
@@ -122,14 +134,16 @@ class _Scorer:
         self.records = records_by_id(context.track_records)
         self.conversation = Conversation(context.history, context.skills)
         self.skills = [frozenset(words_in(skill.skill)) for skill in context.skills]
-        self._known: dict[str, tuple[int, int]] = {}
+        self.known: dict[str, tuple[int, int]] = {}
         self._trust: dict[tuple[str, bool], int] = {}
         self._covered: dict[int, int] = {}
-        self._matches: dict[tuple[object, ...], Match] = {}
+        self._bounds: dict[tuple[object, ...], int] = {}
+        self._matches: dict[int, Match] = {}
+        self._overlaps: dict[tuple[str, ...], int] = {}
 
     def learn(self, keys: Collection[str]) -> None:
         """For each key that has links: a bit for each schema key, and the best sureness."""
-        names, known = self.view.names, self._known
+        names, known = self.view.names, self.known
         for key in names.that_may_be_linked(keys):
             if key not in known and (links := names.links(key)):
                 bits = sum(1 << link.at for link in links)
@@ -173,98 +187,57 @@ class _Scorer:
             found = self._covered[bits] = self.view.coverage(used)
         return found
 
-    def bounds(self, cards: Iterable[CapabilityCard]) -> dict[int, list[Card]]:
-        """Cards that share a key with the schema, by what their rank cannot pass."""
-        known, found = self._known, dict[int, list[Card]]()
-        linked = known.keys()
-        for card in cards:
-            keys = card.expects_context_keys
-            if card.inputs:
-                bits, sure, n_unmet, n = self._bound_of_inputs(card)
-            elif linked.isdisjoint(keys):
-                continue
-            else:
-                bits = sure = n_unmet = 0
-                if len(set(keys)) != len(keys):
-                    keys = tuple(dict.fromkeys(keys))
-                n = len(keys)
-                for key in keys:
-                    bit, sureness = known.get(key, _UNKNOWN)
-                    if bit:
-                        bits |= bit
-                        sure += sureness
-                    else:
-                        n_unmet += 1
-            if bits:
-                compatible = UNIT * sure // (100 * n)
-                bound = self._bound(card.id, card, bits, compatible, n_unmet)
-                found.setdefault(bound, []).append(card)
+    def bound(self, card_id: str, card: Card, bits: int, compatible: int, n_unmet: int) -> int:
+        """What the rank of a card cannot pass."""
+        record = card_id if card_id in self.records else None
+        key = (card.trust_tier, card.local, bits, compatible, n_unmet, record)
+        found = self._bounds.get(key)
+        if found is None:
+            trust = self.trust(card_id, card.trust_tier, card.local)
+            coverage = self.covered(bits)
+            total = self.total(coverage, compatible, trust)
+            is_viable = self.is_viable(coverage, total, n_unmet)
+            found = self._bounds[key] = total + (_VIABLE if is_viable else 0)
         return found
 
-    def _bound_of_inputs(self, card: CapabilityCard) -> tuple[int, int, int, int]:
-        """Bits, sureness in percent, unmet inputs and inputs, where the card describes some."""
-        known, bits, n_unmet = self._known, 0, 0
-        described: list[str] = []
-        for spec in card.inputs:
-            described.append(spec.key)
-            link = known.get(spec.key)
-            if link is not None:
-                bits |= link[0]
-            elif spec.required and spec.default is None:
-                n_unmet += 1
-        n = len(described)
-        if card.expects_context_keys and list(card.expects_context_keys) != described:
-            for key in set(card.expects_context_keys).difference(described):
-                bit = known.get(key, _UNKNOWN)[0]
-                bits |= bit
-                n_unmet += not bit
-                n += 1
-        return bits, 100 * (n - n_unmet), n_unmet, n
-
-    def _bound(self, card_id: str, card: Card, bits: int, compatible: int, n_unmet: int) -> int:
-        trust = self.trust(card_id, card.trust_tier, card.local)
-        coverage = self.covered(bits)
-        total = self.total(coverage, compatible, trust)
-        return total + (_VIABLE if self.is_viable(coverage, total, n_unmet) else 0)
-
-    def bound_agent(self, agent: AgentCard, found: dict[int, list[Card]]) -> None:
-        """Add an agent that shares a key or, where it names no keys, a skill."""
-        bits = 0
-        for key in agent.supported_context_keys:
-            bits |= self._known.get(key, _UNKNOWN)[0]
-        if not agent.supported_context_keys and self.skill_overlap(agent):
-            bits = (1 << len(self.view.params)) - 1
-        if bits:
-            bound = self._bound(agent.agent_id, agent, bits, UNIT, 0)
-            found.setdefault(bound, []).append(agent)
-
-    def best(self, bounded: dict[int, list[Card]]) -> list[tuple[Rank, Card, Match]]:
+    def best(self, shortlist: Shortlist) -> list[Ranked]:
         """The best few cards with their ranks, best first."""
-        n, kept = self.config.max_candidates, list[tuple[Rank, Card, Match]]()
-        for bound in sorted(bounded, reverse=True):
-            if len(kept) == n and _reached(kept[-1][0]) > bound:
+        n, kept = self.config.max_candidates, list[Ranked]()
+        for bound in shortlist.bounds():
+            if len(kept) == n and _reached(kept[-1].rank) > bound:
                 break
-            ranked = kept + [self.ranked(card) for card in bounded[bound]]
-            kept = heapq.nsmallest(n, ranked, key=lambda entry: entry[0])
+            entries = shortlist.foremost(
+                bound, n, conversation=self.conversation, apart=self.records
+            )
+            ranked = kept + [self.ranked(entry) for entry in entries]
+            kept = heapq.nsmallest(n, ranked, key=lambda one: one.rank)
         return kept
 
-    def match(self, card: Card) -> Match:
-        """The card's match; cards with the same inputs share one."""
-        if isinstance(card, CapabilityCard):
-            # 1 and true are equal in Python, and so would be two inputs with these defaults
-            kinds = tuple([type(spec.default) for spec in card.inputs])
-            shape = (card.expects_context_keys, card.inputs, kinds)
-            found = self._matches.get(shape)
-            if found is None:
-                found = self._matches[shape] = match_inputs(input_specs(card), self.view)
-            return found
-        overlap = self.skill_overlap(card)
-        if not card.supported_context_keys:
+    def match(self, entry: Shaped) -> Match:
+        """What weighs of a card's match; cards of one shape share it."""
+        found = self._matches.get(entry.shape)
+        if found is None:
+            found = self._matches[entry.shape] = self._match(entry.card, entry.n_unmet)
+        return found
+
+    def _match(self, card: Card, n_unmet: int) -> Match:
+        if isinstance(card, AgentCard):
+            return self._match_of_agent(card)
+        weighed = [
+            spec
+            for spec in input_specs(card)
+            if spec.key in self.known or (spec.required and spec.default is not None)
+        ]
+        return match_inputs(weighed, self.view, n_unmet=n_unmet)
+
+    def _match_of_agent(self, agent: AgentCard) -> Match:
+        overlap = self.skill_overlap(agent)
+        if not agent.supported_context_keys:
             return Match(
                 steps=(), coverage=self.covered(-1) if overlap else 0, compatibility=overlap // 2,
                 missing=(), optional=(), n_adapters=0, leaves_out=False,
             )  # fmt: skip
-        match = match_inputs(agent_inputs(card), self.view)
+        match = match_inputs(agent_inputs(agent), self.view)
         if not self.skills:
             return match
         mean = (match.compatibility + overlap) // 2
@@ -274,28 +247,30 @@ class _Scorer:
         """Share of the interaction's skills that an agent has, in 1e-9."""
         if not self.skills:
             return 0
-        has = [frozenset(words_in(skill)) for skill in agent.skills]
-        n = sum(any(skill <= words for words in has) for skill in self.skills)
-        return UNIT * n // len(self.skills)
+        found = self._overlaps.get(agent.skills)
+        if found is None:
+            has = [frozenset(words_in(skill)) for skill in agent.skills]
+            n = sum(any(skill <= words for words in has) for skill in self.skills)
+            found = self._overlaps[agent.skills] = UNIT * n // len(self.skills)
+        return found
 
-    def ranked(self, card: Card) -> tuple[Rank, Card, Match]:
+    def ranked(self, entry: Shaped) -> Ranked:
         """A card with its place in the total order: the smaller, the better."""
-        match = self.match(card)
-        is_agent = isinstance(card, AgentCard)
-        card_id = card.agent_id if isinstance(card, AgentCard) else card.id
+        card, match = entry.card, self.match(entry)
+        card_id = id_of(card)
         trust = self.trust(card_id, card.trust_tier, card.local)
         compatibility = self.compatibility(card_id, match)
         total = self.total(match.coverage, compatibility, trust)
-        is_viable = self.is_viable(match.coverage, total, len(match.missing))
+        is_viable = self.is_viable(match.coverage, total, match.n_missing)
         is_viable = is_viable and self.conversation.unasked_verb(card_id) is None
         ease = (match.n_adapters, -len(match.steps))
         if not self.context.preferences.optimize_for_speed:
             ease = (ease[1], ease[0])
         rank = (
-            0 if is_viable else 1, -total, -match.coverage, -compatibility, -trust,
-            *ease, -self.conversation.n_said(card_id), int(is_agent), card_id,
+            0 if is_viable else 1, -total, -match.coverage, -compatibility, -trust, *ease,
+            -self.conversation.n_said(card_id), int(isinstance(card, AgentCard)), card_id,
         )  # fmt: skip
-        return rank, card, match
+        return Ranked(rank, card, compatibility, trust, total)
 
     def compatibility(self, card_id: str, match: Match) -> int:
         """How well a candidate fits, in 1e-9; less for each reason why it may be off topic."""
@@ -304,27 +279,27 @@ class _Scorer:
             fit = fit * _OFF_TOPIC_PERCENT // 100
         return fit
 
-    def candidate(self, entry: tuple[Rank, Card, Match]) -> Candidate:
-        """A ranked card as it is told."""
-        rank, card, match = entry
+    def candidate(self, ranked: Ranked) -> Candidate:
+        """A ranked card as it is told, with all of its inputs."""
+        card, card_id = ranked.card, id_of(ranked.card)
+        if isinstance(card, AgentCard):
+            match, inputs = self._match_of_agent(card), agent_inputs(card)
+        else:
+            inputs = input_specs(card)
+            match = match_inputs(inputs, self.view)
         is_agent = isinstance(card, AgentCard)
-        card_id = card.agent_id if isinstance(card, AgentCard) else card.id
-        trust = self.trust(card_id, card.trust_tier, card.local)
-        compatibility = self.compatibility(card_id, match)
-        total = self.total(match.coverage, compatibility, trust)
         score = CandidateScore(
             id=card_id,
             kind="agent" if is_agent else "capability",
             coverage=match.coverage / UNIT,
-            compatibility=compatibility / UNIT,
-            trust_bias=trust / UNIT,
-            total=total / UNIT,
-            is_viable=rank[0] == 0,
+            compatibility=ranked.compatibility / UNIT,
+            trust_bias=ranked.trust / UNIT,
+            total=ranked.total / UNIT,
+            is_viable=ranked.rank[0] == 0,
             missing_inputs=match.missing,
             n_adapters=match.n_adapters,
-            why=self.reasons(card_id, card, match, total),
+            why=self.reasons(card_id, card, match, ranked.total),
         )
-        inputs = agent_inputs(card) if isinstance(card, AgentCard) else input_specs(card)
         return Candidate(
             score=score, match=match, inputs=inputs, effects=card.effects,
             takes_whole_context=is_agent and not inputs,

@@ -1,9 +1,10 @@
 """What ranking a registry and a whole synthesis cost: `python -m tests.bench.synthesis`.
 
 CPU time of `rank_candidates` and of `generate_planner_generic`, nothing kept from an earlier call;
-the median and the slowest of several runs. Five registries: keys from a small vocabulary, keys that
-are all different, the same with namespaces, cards that describe typed inputs, as MCP servers do, and
-cards that are all a perfect match.
+the median and the slowest of several runs. Registries: keys from a small vocabulary, keys that are
+all different, the same with namespaces, cards that describe typed inputs, as MCP servers do, cards
+that are all a perfect match; and, since ties are what costs, cards that are all of one tier and take
+the same inputs, and the same with an optional input of its own each.
 """
 
 import argparse
@@ -43,6 +44,7 @@ TURNS = (
     InteractionTurn(turn_index=2, prompt="How many issues at most?"),
 )
 VERBS = ("get", "list", "create", "send", "search", "update")
+KINDS = ("vocabulary", "distinct", "namespaced", "typed", "perfect", "alike", "alike+")
 TIERS = ("T0", "T1", "T2", "")
 
 
@@ -58,6 +60,16 @@ def _card(kind: str, i: int, rng: random.Random) -> CapabilityCard:
         keys = [f"{key}_{i}_{j}" for j, key in enumerate(keys)]
     if kind == "namespaced":
         keys = [f"ns.{i}/{key}_{i}_{j}" for j, key in enumerate(keys)]
+    if kind in ("alike", "alike+"):
+        told = (
+            InputSpec(key="repository"),
+            InputSpec(key="filter"),
+            InputSpec(key="n", type="int"),
+        )
+        own = (InputSpec(key=f"option_{i}", required=False),) if kind == "alike+" else ()
+        return CapabilityCard(
+            id=f"alike.{rng.choice(VERBS)}.{i}", inputs=told + own, trust_tier="T1"
+        )
     if kind == "perfect":
         keys = ["github_repository", "criteria", "limit"]
     inputs: tuple[InputSpec, ...] = ()
@@ -100,7 +112,7 @@ def main() -> None:
     print(f"CPU ms, median and slowest of {arguments.n_runs} runs")
     print(f"{'cards':>7} {'registry':<11}{'level':<11}{'ranking':>17}{'synthesis':>17}")
     for n in (10_000, 100_000):
-        for kind in ("vocabulary", "distinct", "namespaced", "typed", "perfect"):
+        for kind in KINDS:
             cards = registry(kind, n, seed=1)
             for is_controlled in (False, True):
                 context = context_of(cards, is_controlled=is_controlled)
