@@ -17,6 +17,9 @@ from planner_synthesis.types import ExtractedSkill, InteractionTurn
 from planner_synthesis.vocabulary import CHANGES, DESTRUCTIVE, STOPWORDS
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_NO_LETTERS: Final = {
+    code: " " for code in range(128) if not chr(code).isalpha() and chr(code) != "\n"
+}
 _MIN_STEM_LETTERS: Final = 3
 _VERBS: Final = frozenset(verb for verbs in DESTRUCTIVE for verb in verbs)
 
@@ -35,7 +38,8 @@ class Conversation:
         self._asked = {verb for verbs in DESTRUCTIVE if self._is_said(verbs) for verb in verbs}
         words = (self._said | named) - STOPWORDS | joined | self._asked
         self._told = frozenset(map(_stem, words))
-        self._weight: dict[str, tuple[str, int]] = {}  # by word of an id
+        self._weight: dict[str, tuple[int, int]] = {}  # by word of an id
+        self._bits: dict[str, int] = {}  # by stem that was said
         self._changes = {
             verb
             for verb, begun in CHANGES.items()
@@ -87,33 +91,44 @@ class Conversation:
         change = self.unasked_change(candidate_id)
         return unsaid if change is None else (*unsaid, f"nobody said to {change}")
 
-    def topics(self, candidate_ids: Sequence[str]) -> list[tuple[int, int]]:
+    def topics(self, candidate_ids: Sequence[str]) -> list[int]:
         """All that is weighed of each of many ids: equal ones are equally near to what was said."""
         if not self._said:
-            return [(0, 0)] * len(candidate_ids)
-        weight, found = self._weight, list[tuple[int, int]]()
-        for candidate_id in candidate_ids:
-            said, flags = set[str](), 0
-            for word in _WORD.findall(candidate_id):
+            return [0] * len(candidate_ids)
+        weight, found = self._weight, list[int]()
+        for words in _words_of_each(candidate_ids):
+            said, flags = 0, 0
+            for word in words:
                 known = weight.get(word)
                 if known is None:
                     known = weight[word] = self._weigh(word.lower())
-                if known[0]:
-                    said.add(known[0])
+                said |= known[0]
                 flags |= known[1]
-            found.append((len(said), flags))
+            found.append(4 * said.bit_count() + flags)
         return found
 
-    def _weigh(self, word: str) -> tuple[str, int]:
-        """Its stem where it was said, and 1 for an unasked change, 2 for an unasked end."""
+    def _weigh(self, word: str) -> tuple[int, int]:
+        """A bit for its stem where that was said; 1 for an unasked change, 2 for an unasked end."""
         stem = _stem(word)
         flags = int(word in CHANGES and word not in self._changes)
         flags += 2 * int(word in _VERBS and word not in self._asked)
-        return (stem if stem in self._told else ""), flags
+        bit = 1 << self._bits.setdefault(stem, len(self._bits)) if stem in self._told else 0
+        return bit, flags
 
     def _is_said(self, verbs: Iterable[str]) -> bool:
         stems = tuple(verb.removesuffix("e") for verb in verbs)
         return any(word.startswith(stems) for word in self._said)
+
+
+def _words_of_each(ids: Sequence[str]) -> Iterable[list[str]]:
+    """Words of many ids; those in small letters, which most are, in one pass."""
+    lines = "\n".join(ids).translate(_NO_LETTERS).split("\n")
+    if len(lines) != len(ids):  # an id has a line break
+        return map(_WORD.findall, ids)
+    return (
+        line.split() if line.islower() and line.isascii() else _WORD.findall(one)
+        for line, one in zip(lines, ids, strict=True)
+    )
 
 
 def _stem(word: str) -> str:

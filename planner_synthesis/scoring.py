@@ -85,7 +85,7 @@ def rank_candidates(
     scorer = _Scorer(context, view, config)
     for keys in _key_batches(allowed.capabilities, allowed.agents):
         scorer.learn(keys)
-    found = Shortlist(scorer.known, scorer.bound)
+    found = Shortlist(scorer.known, scorer.bound, scorer.records)
     found.add_capabilities(allowed.capabilities)
     for agent in allowed.agents:
         has_skill = scorer.skill_overlap(agent) > 0
@@ -206,9 +206,7 @@ class _Scorer:
         for bound in shortlist.bounds():
             if len(kept) == n and _reached(kept[-1].rank) > bound:
                 break
-            entries = shortlist.foremost(
-                bound, n, conversation=self.conversation, apart=self.records
-            )
+            entries = shortlist.foremost(bound, n, self.conversation)
             ranked = kept + [self.ranked(entry) for entry in entries]
             kept = heapq.nsmallest(n, ranked, key=lambda one: one.rank)
         return kept

@@ -4,13 +4,14 @@ Belongs here: one quick pass over every card, buckets of equal bounds, equal car
 Does not: the exact score and the order (``scoring``), which keys mean the same (``names``).
 Source: ADR 0020.
 
-A card's shape is all of its inputs that can weigh: which may be met, how many cannot. Cards of one
-shape have one match. A shape is kept as a number, since a hundred thousand small tuples would keep
-the garbage collector busy.
+A card's shape is all of it that can weigh but its id: inputs that may be met, how many cannot, its
+trust. Cards of one shape have one match. A shape is kept as a number, since a hundred thousand
+small tuples would keep the garbage collector busy.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from planner_synthesis.coercions import is_value_of
@@ -37,6 +38,7 @@ class _Bucket(NamedTuple):
     cards: list[Card]
     shapes: list[int]
     unmet: list[int]
+    ids: list[str]
 
 
 def id_of(card: Card) -> str:
@@ -51,10 +53,16 @@ class Shortlist:
         known: For each key that has links: a bit for each schema key, and the best sureness.
         bound_of: What the rank of a card cannot pass, of its id, the card, the bits it shares, its
             compatibility at best in 1e-9 and how many required inputs stay unmet.
+        apart: Ids whose trust is their own.
     """
 
-    def __init__(self, known: Mapping[str, tuple[int, int]], bound_of: BoundOf) -> None:
-        self._known, self._bound_of = known, bound_of
+    def __init__(
+        self,
+        known: Mapping[str, tuple[int, int]],
+        bound_of: BoundOf,
+        apart: Collection[str] = (),
+    ) -> None:
+        self._known, self._bound_of, self._apart = known, bound_of, apart
         self._buckets: dict[int, _Bucket] = {}
         self._shapes: dict[tuple[object, ...], int] = {}
 
@@ -134,34 +142,32 @@ class Shortlist:
     def _add(
         self, card: Card, bits: int, compatible: int, n_unmet: int, shape: tuple[object, ...]
     ) -> None:
-        bound = self._bound_of(id_of(card), card, bits, compatible, n_unmet)
+        card_id = id_of(card)
+        bound = self._bound_of(card_id, card, bits, compatible, n_unmet)
         bucket = self._buckets.get(bound)
         if bucket is None:
-            bucket = self._buckets[bound] = _Bucket([], [], [])
+            bucket = self._buckets[bound] = _Bucket([], [], [], [])
+        own = card_id if card_id in self._apart else None
+        kind = (shape, n_unmet, card.trust_tier, card.local, own)
         bucket.cards.append(card)
-        bucket.shapes.append(self._shapes.setdefault((shape, n_unmet), len(self._shapes)))
+        bucket.shapes.append(self._shapes.setdefault(kind, len(self._shapes)))
         bucket.unmet.append(n_unmet)
+        bucket.ids.append(card_id)
 
-    def foremost(
-        self, bound: int, n: int, *, conversation: Conversation, apart: Mapping[str, object]
-    ) -> list[Shaped]:
+    def foremost(self, bound: int, n: int, conversation: Conversation) -> list[Shaped]:
         """Cards of a bound that can be among the best ``n`` of it.
 
         Cards that differ in nothing that weighs but their ids come in the order of these.
-
-        Args:
-            apart: Ids whose trust is their own.
         """
         bucket = self._buckets[bound]
-        entries = list(map(Shaped, *bucket))
-        if len(entries) <= 2 * n:
-            return entries
-        ids = list(map(id_of, bucket.cards))
-        equals: dict[tuple[object, ...], list[tuple[str, int]]] = {}
-        for at, topic in enumerate(conversation.topics(ids)):
-            card, card_id = bucket.cards[at], ids[at]
-            own = card_id if card_id in apart else None
-            kind = (card.trust_tier, card.local, bucket.shapes[at], topic, own)
-            equals.setdefault(kind, []).append((card_id, at))
-        first = [heapq.nsmallest(n, alike) for alike in equals.values()]
-        return [entries[at] for alike in first for _, at in alike]
+        if len(bucket.cards) <= 2 * n:
+            return list(map(Shaped, bucket.cards, bucket.shapes, bucket.unmet))
+        equals = defaultdict[tuple[int, int], list[int]](list)
+        for at, kind in enumerate(zip(bucket.shapes, conversation.topics(bucket.ids), strict=True)):
+            equals[kind].append(at)
+        first = [heapq.nsmallest(n, alike, bucket.ids.__getitem__) for alike in equals.values()]
+        return [
+            Shaped(bucket.cards[at], bucket.shapes[at], bucket.unmet[at])
+            for alike in first
+            for at in alike
+        ]

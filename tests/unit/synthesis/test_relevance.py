@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from planner_synthesis import AgentRegistry, explain_synthesis, generate_planner_generic
 from planner_synthesis.config import DEFAULT_CONFIG
@@ -109,3 +111,15 @@ def test_a_proposal_deletes_nothing_unasked_either() -> None:
 def test_a_verb_is_a_whole_word_of_the_id(candidate_id: str, verb: str | None) -> None:
     assert Conversation(turns("Which user?")).unasked_verb(candidate_id) == verb
     assert Conversation(()).unasked_verb(candidate_id) is None
+
+
+@given(st.lists(st.text("aeilstUDé._-9\n", max_size=8) | st.sampled_from(
+    ["users.delete", "listUsers", "send_list", "users.list", "USERS.get", "a.send.b\nc"]), max_size=6))  # fmt: skip
+def test_ids_of_one_topic_are_weighed_alike(ids: list[str]) -> None:
+    said = Conversation(turns("Listing which users?", "Is it sent?"))
+    for candidate_id, topic in zip(ids, said.topics(ids), strict=True):
+        n_said, flags = divmod(topic, 4)
+        assert n_said == said.n_said(candidate_id)
+        assert (flags & 1 == 1) == (said.unasked_change(candidate_id) is not None)
+        assert (flags & 2 == 2) == (said.unasked_verb(candidate_id) is not None)
+    assert Conversation(()).topics(ids) == [0] * len(ids)
