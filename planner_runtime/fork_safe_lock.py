@@ -23,10 +23,6 @@ class ForkSafeLock:
         """Whether it was got within ``timeout`` seconds; -1 waits for it."""
         return bool(self._lock.acquire(timeout=timeout))
 
-    def locked(self) -> bool:
-        """Whether somebody has it; of a reentrant one nobody can say."""
-        return bool(self._lock.locked())
-
     def release(self) -> None:
         """Give it back."""
         self._lock.release()

@@ -103,8 +103,8 @@ def test_nobody_waits_longer_than_it_may_for_whoever_is_learning(bundle: Bundle)
     with index._lock:  # who learns has to wait for the index, and others for who learns
         learning = threading.Thread(target=served.learn, args=(bundle, index, LATER_MS))
         learning.start()
-        while not served._lock.locked():
-            pass
+        while served._lock.acquire(timeout=0):  # until it is being learned
+            served._lock.release()
         asking = threading.Thread(target=ask)
         asking.start()
         asking.join(timeout=30)
