@@ -10,7 +10,16 @@ from planner_synthesis import AgentDescriptor, AgentHost, AgentRegistry, RtfsExe
 from planner_synthesis.agent_registry import DamagedRecordError, agent_card
 from planner_synthesis.agents import choose_steps
 from planner_synthesis.config import DEFAULT_CONFIG, TrustRule
-from planner_synthesis.rtfs import HostFailure, SecurityViolation, StubHost, evaluate
+from planner_synthesis.rtfs import (
+    BudgetExceeded,
+    HostFailure,
+    Kw,
+    Limits,
+    Map,
+    SecurityViolation,
+    StubHost,
+    evaluate,
+)
 from planner_synthesis.scoring import rank_candidates
 from planner_synthesis.security import RegistryGate
 from planner_synthesis.trust import posterior_trust, records_by_id, tier_value, trust_units
@@ -142,6 +151,50 @@ def test_an_agent_that_calls_itself_ends() -> None:
     agents = {"a": an_agent("a", '(call "a" {:context context})')}
     with pytest.raises(HostFailure, match="8 agents"):
         evaluate('(call "a" {:context {}})', host=AgentHost(StubHost(), agents.get, GATE))
+
+
+def test_agents_that_call_agents_share_one_budget_with_the_program() -> None:
+    """Eight agents that each call the next four times would be 87,380 runs."""
+    n_runs: dict[str, int] = {}
+
+    def find(agent_id: str) -> AgentDescriptor | None:
+        n_runs[agent_id] = n_runs.get(agent_id, 0) + 1
+        called = f'(fn [x] (call "a{int(agent_id[1:]) + 1}" {{:context context}}))'
+        return an_agent(agent_id, f"(do (let [r (map {called} [1 2 3 4])] {{:result r}}))")
+
+    host = AgentHost(StubHost(), lambda i: find(i) if i < "a7" else None, GATE)
+    with pytest.raises(BudgetExceeded, match="steps"):
+        evaluate('(call "a0" {:context {}})', host=host, limits=Limits(steps=2_000))
+    assert sum(n_runs.values()) < 2_000
+    n_runs.clear()
+    with pytest.raises(BudgetExceeded, match="steps"):
+        host.call("a0", [Map(((Kw("context"), Map()),))])
+    assert sum(n_runs.values()) < 100_000
+
+
+def test_calls_of_an_agent_in_a_row_are_paid_by_the_program_that_calls() -> None:
+    agents = {"a": an_agent("a", "(do (let [r (map (fn [x] x) [1 2 3 4 5 6 7 8 9])] {:result r}))")}
+    host = AgentHost(StubHost(), agents.get, GATE)
+    calls = '(map (fn [x] (call "a" {:context {}})) [1 2 3 4 5 6 7 8])'
+    with pytest.raises(BudgetExceeded, match="steps"):
+        evaluate(calls, host=host, limits=Limits(steps=200))
+    assert len(evaluate(calls, host=host, limits=Limits(steps=1_000)).items) == 8
+
+
+@pytest.mark.parametrize(
+    "plan",
+    ["(do (try (call \"x\" {:context context}) (catch E e {:status \"completed\"})))",
+     "(call (:id context) {:context context})", "(do 1) (do 2)", "(do (let [a 1] b))", "(do"],
+)  # fmt: skip
+def test_a_plan_that_preflight_refuses_is_not_run_whoever_registered_it(
+    tmp_path: Path, plan: str
+) -> None:
+    registry = AgentRegistry(tmp_path)
+    registry.register(an_agent("a", plan))
+    inner = StubHost()
+    with pytest.raises(HostFailure, match="does not pass preflight"):
+        evaluate('(call "a" {:context {:id "x"}})', host=AgentHost(inner, registry.get, GATE))
+    assert inner.log == []
 
 
 def test_an_agent_is_not_run_without_leave_or_without_a_context() -> None:
