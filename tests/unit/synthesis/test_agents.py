@@ -218,13 +218,22 @@ def test_the_posterior_is_the_mean_within_bounds() -> None:
     rule = TrustRule(prior_strength=10, max_shift=200, floor=100)
     record = TrackRecord(id="x", n_success=1, n_failure=3)
     assert posterior_trust("T0", record, rule) == Fraction(7, 14)
-    assert posterior_trust("T0", TrackRecord(id="x", n_failure=999), rule) == Fraction(4, 10)
+    assert posterior_trust("T0", TrackRecord(id="x", n_success=999), rule) == Fraction(8, 10)
+    assert posterior_trust("T0", TrackRecord(id="x", n_failure=20), rule) == Fraction(6, 30)
     assert posterior_trust("T1", TrackRecord(id="x", n_success=999), rule) == Fraction(2015, 2018)
     assert posterior_trust("", TrackRecord(id="x", n_failure=999), rule) == 0
-    assert posterior_trust(
-        "T0", TrackRecord(id="x", n_failure=999), TrustRule(max_shift=1000)
-    ) == Fraction(1, 10)
+    strict = TrustRule(floor=500)
+    assert posterior_trust("T0", TrackRecord(id="x", n_failure=999), strict) == Fraction(1, 2)
     assert posterior_trust("T0", TrackRecord(id="x"), rule) == Fraction(6, 10)
+
+
+@pytest.mark.parametrize("tier", ["T0", "T1", "T2"])
+def test_the_floor_that_ships_is_where_failures_end_for_every_known_tier(tier: str) -> None:
+    rule = DEFAULT_CONFIG.trust
+    worst = posterior_trust(tier, TrackRecord(id="x", n_failure=10_000), rule)
+    assert worst == Fraction(rule.floor, 1000) < tier_value(tier)
+    forgiven = TrackRecord(id="x", n_failure=10_000, n_success=10_000)
+    assert posterior_trust(tier, forgiven, rule) > worst
 
 
 def test_trust_is_the_mean_of_what_is_preferred() -> None:
