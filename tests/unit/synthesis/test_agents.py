@@ -1,5 +1,6 @@
 """Agents: steps, files, feedback, the host that runs them, trust."""
 
+import json
 import multiprocessing
 from fractions import Fraction
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_a_damaged_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(DamagedRecordError) as refused:
         registry.agents()
+    assert refused.value.path == path
+
+
+@pytest.mark.parametrize("kind", ["agents", "records"])
+@pytest.mark.parametrize("change", ["left out", "another", "one more field"])
+def test_a_file_without_its_version_is_damage(tmp_path: Path, kind: str, change: str) -> None:
+    registry = AgentRegistry(tmp_path)
+    registry.register(an_agent("a"))
+    registry.record_feedback("a", is_success=True)
+    (path,) = (tmp_path / kind).glob("*.json")
+    document = json.loads(path.read_bytes())
+    if change == "left out":
+        del document["schema_version"]
+    elif change == "another":
+        document["schema_version"] = document["schema_version"].replace("v1", "v2")
+    else:
+        document["x"] = 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(DamagedRecordError, match=r"schema_version|unknown field") as refused:
+        registry.get("a")
     assert refused.value.path == path
 
 

@@ -155,6 +155,7 @@ def test_type_and_schema_take_and_refuse_the_same_documents(name: str, data: st.
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACTS))
+@settings(max_examples=30)
 @given(document=st.recursive(STRANGE | TEXT, lambda x: st.lists(x) | st.dictionaries(TEXT, x)))
 def test_what_is_no_document_at_all_is_refused_by_both(name: str, document: object) -> None:
     assert_both_sides_agree(name, document)
