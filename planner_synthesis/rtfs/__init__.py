@@ -34,8 +34,8 @@ from planner_synthesis.rtfs.reader import read_expression, read_program
 
 __all__ = [
     "BUILTINS", "MAX_DEPTH", "BudgetExceeded", "Extra", "Form", "Gate", "Host", "HostCall",
-    "HostFailure", "HostStep", "Kw", "Limits", "List", "Map", "Meter", "NestingHost",
-    "Position", "RtfsError", "RtfsSyntaxError", "SecurityViolation", "StubHost", "Sym", "UnprintableForm", "Vector",
-    "evaluate", "from_python", "is_keyword_name", "print_form", "print_program", "read_expression",
-    "read_program", "to_json",
+    "HostFailure", "HostStep", "Kw", "Limits", "List", "Map", "Meter", "NestingHost", "Position",
+    "RtfsError", "RtfsSyntaxError", "SecurityViolation", "StubHost", "Sym", "UnprintableForm",
+    "Vector", "evaluate", "from_python", "is_keyword_name", "print_form", "print_program",
+    "read_expression", "read_program", "to_json",
 ]  # fmt: skip
