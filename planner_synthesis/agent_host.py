@@ -64,12 +64,14 @@ class AgentHost:
         context = _context_of(args)
         if context is None:
             raise HostFailure(capability_id, "an agent takes {:context {...}}")
-        fault = plan_fault(agent.execution_mode.plan)
+        plan = agent.execution_mode.plan
+        fault = plan_fault(plan)
         if fault is not None:
             raise HostFailure(capability_id, f"its plan does not pass preflight: {fault}")
+        meter.spend_weight(len(plan))  # it is read anew for each run
         self._running.append(capability_id)
         try:
-            return evaluate(agent.execution_mode.plan, host=self, context=context, meter=meter)
+            return evaluate(plan, host=self, context=context, meter=meter)
         finally:
             self._running.pop()
 

@@ -202,6 +202,14 @@ def test_calls_of_an_agent_in_a_row_are_paid_by_the_program_that_calls() -> None
     assert len(evaluate(calls, host=host, limits=Limits(steps=1_000)).items) == 8
 
 
+def test_reading_a_long_plan_again_and_again_is_paid_for() -> None:
+    plan = "(do {:n 1}) ; " + "x" * 50_000
+    host = AgentHost(StubHost(), {"a": an_agent("a", plan)}.get, GATE)
+    calls = '(map (fn [x] (:n (call "a" {:context {}}))) [1 2 3 4 5 6 7 8])'
+    with pytest.raises(BudgetExceeded, match="steps"):
+        evaluate(calls, host=host, limits=Limits(steps=7_000))
+
+
 @pytest.mark.parametrize(
     "plan",
     ["(do (try (call \"x\" {:context context}) (catch E e {:status \"completed\"})))",
