@@ -7,6 +7,7 @@ describes; it knows nothing of the learned planner. Does not: anything else.
 from planner_synthesis.agent_host import AgentHost
 from planner_synthesis.agent_registry import AgentRegistry
 from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
+from planner_synthesis.documents import ContractError, read_contract
 from planner_synthesis.explain import explain_synthesis
 from planner_synthesis.generate import generate_planner_generic
 from planner_synthesis.preflight import PreflightReport, check_planner
@@ -53,6 +54,7 @@ __all__ = [
     "AgentRegistry",
     "CandidateScore",
     "CapabilityCard",
+    "ContractError",
     "ExtractedSkill",
     "FallbackInfo",
     "InputSpec",
@@ -85,6 +87,7 @@ __all__ = [
     "explain_synthesis",
     "extract_skills",
     "generate_planner_generic",
+    "read_contract",
     "schema_from_history",
     "score_candidates",
 ]

@@ -10,13 +10,14 @@ atomic rename; one that cannot be read is reported, never skipped in silence.
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from planner_synthesis.documents import ContractError, read_contract
 from planner_synthesis.types import AgentCard, AgentDescriptor, TrackRecord
 from planner_synthesis.whole_files import write_whole
 
@@ -35,8 +36,6 @@ class DamagedRecordError(Exception):
 
 
 Record = TypeVar("Record", AgentDescriptor, TrackRecord)
-_AGENT: Final = msgspec.json.Decoder(AgentDescriptor)
-_RECORD: Final = msgspec.json.Decoder(TrackRecord)
 
 
 class AgentRegistry:
@@ -119,12 +118,12 @@ class AgentRegistry:
         return tuple(sorted(records, key=lambda record: record.id))
 
     def _read_agent(self, path: Path) -> AgentDescriptor:
-        agent = _read(path, _AGENT.decode)
+        agent = _read(path, AgentDescriptor)
         self._check_place(path, "agents", agent.agent_id)
         return agent
 
     def _read_record(self, path: Path) -> TrackRecord:
-        record = _read(path, _RECORD.decode)
+        record = _read(path, TrackRecord)
         self._check_place(path, "records", record.id)
         return record
 
@@ -160,8 +159,8 @@ def agent_card(agent: AgentDescriptor) -> AgentCard:
     )
 
 
-def _read(path: Path, decode: Callable[[bytes], Record]) -> Record:
+def _read(path: Path, contract: type[Record]) -> Record:
     try:
-        return decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+        return read_contract(path.read_bytes(), contract)
+    except ContractError as error:
         raise DamagedRecordError(path, str(error)) from error

@@ -15,6 +15,7 @@ import msgspec
 from planner_synthesis.addresses import is_this_machine
 from planner_synthesis.arbiter import ArbiterContext, ArbiterFailed, Proposal
 from planner_synthesis.chat_answers import code_of
+from planner_synthesis.exchange_failures import ExchangeFailed
 from planner_synthesis.snapshot.redaction import redact
 
 
@@ -63,14 +64,14 @@ class HttpArbiter(msgspec.Struct, frozen=True, kw_only=True):
             ArbiterFailed: see its reasons; in time, whatever the endpoint does.
             MissingExtra: the extra ``arbiter`` (httpx) is not installed.
         """
-        from planner_synthesis.http_exchange import ExchangeFailed, exchange
+        from planner_synthesis.http_exchange import exchange
 
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         body = json.dumps(chat_request(context, model=self.model, max_tokens=self.max_tokens))
         try:
-            answer = exchange(
+            body_of_answer = exchange(
                 "POST",
                 chat_address(self.url),
                 headers=headers,
@@ -80,7 +81,7 @@ class HttpArbiter(msgspec.Struct, frozen=True, kw_only=True):
             )
         except ExchangeFailed as failure:
             raise ArbiterFailed(failure.reason, str(failure)) from None
-        return Proposal(rtfs=code_of(answer.body), by=redact(self.model))
+        return Proposal(rtfs=code_of(body_of_answer), by=redact(self.model))
 
 
 def chat_address(url: str) -> str:

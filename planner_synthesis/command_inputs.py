@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from planner_synthesis.documents import ContractError, read_contract
 from planner_synthesis.security import SecurityTextError, parse_runtime_context
 from planner_synthesis.snapshot.files import SnapshotFile
 from planner_synthesis.snapshot.mcp import McpServer
@@ -109,8 +110,8 @@ T = TypeVar("T")
 
 def _decoded(path: Path, data: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return read_contract(data, kind)
+    except ContractError as error:
         raise BadInput(f"{path}: {error}") from error
 
 

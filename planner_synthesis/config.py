@@ -34,8 +34,8 @@ class TrustRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         prior_strength: Outcomes that the tier itself is worth in the Beta posterior.
-        max_shift: How far feedback may move the tier's value either way.
-        floor: Below this feedback moves nothing, so that nobody is banished for ever.
+        max_shift: How far successes may raise the tier's value, so that nobody earns another tier.
+        floor: How far failures may lower it, so that nobody is banished for ever.
     """
 
     prior_strength: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10

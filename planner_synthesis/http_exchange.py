@@ -1,7 +1,7 @@
 """One HTTP request with a total deadline and a cap on the answer; the only import of httpx.
 
-Belongs here: the exchange and its typed failures. Does not: what is asked (``arbiter_http``,
-``snapshot.a2a``).
+Belongs here: the exchange. Does not: its failures (``exchange_failures``), what is asked
+(``arbiter_http``, ``snapshot.a2a``).
 Source: pyproject.toml, extra ``arbiter``.
 
 A read timeout starts anew with every byte, so a server that drips could hold a caller for ever. The
@@ -12,34 +12,18 @@ passes.
 import asyncio
 import threading
 from collections.abc import Mapping
-from typing import Any, Final, Literal
-
-import msgspec
+from typing import Any, Final
 
 from planner_synthesis.addresses import is_this_machine
-from planner_synthesis.extras import MissingExtra
+from planner_synthesis.exchange_failures import ExchangeFailed
+from planner_synthesis.extras import missing_extra
 
 try:
     import httpx
 except ImportError as error:
-    raise MissingExtra("arbiter") from error
+    raise missing_extra(error, "arbiter", libraries=("httpx",)) from error
 
 GRACE_S: Final = 0.5  # for the cancelled exchange to end by itself
-FailureReason = Literal["timeout", "unreachable", "too large", "redirect", "status"]
-
-
-class ExchangeFailed(Exception):
-    """No answer that can be used; ``status`` is that of HTTP, where there was one."""
-
-    def __init__(self, reason: FailureReason, message: str, *, status: int | None = None) -> None:
-        super().__init__(message)
-        self.reason, self.status = reason, status
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A response with status 200."""
-
-    body: bytes
 
 
 async def _exchange(
@@ -49,7 +33,7 @@ async def _exchange(
     body: bytes | None,
     timeout_s: float,
     max_bytes: int,
-) -> Answer:
+) -> bytes:
     # redirects are not followed: they could take the request, with its key, anywhere; so could the
     # proxy that the environment names, for what is meant to stay on this machine
     is_proxied = not is_this_machine(url)
@@ -72,7 +56,7 @@ async def _exchange(
             if n_bytes > max_bytes:
                 raise ExchangeFailed("too large", f"it answers with more than {max_bytes} bytes")
             chunks.append(chunk)
-        return Answer(b"".join(chunks))
+        return b"".join(chunks)
 
 
 def exchange(
@@ -83,8 +67,8 @@ def exchange(
     body: bytes | None = None,
     timeout_s: float,
     max_bytes: int,
-) -> Answer:
-    """Send one request and read the answer.
+) -> bytes:
+    """Send one request and read the body of the answer, which has status 200.
 
     Args:
         timeout_s: For everything: name, connection, every byte.
@@ -107,7 +91,7 @@ def exchange(
     thread.start()
     thread.join(timeout_s + GRACE_S)
     result = outcome[0] if outcome else TimeoutError()
-    if isinstance(result, Answer):
+    if isinstance(result, bytes):
         return result
     raise _typed(result, timeout_s) from None
 

@@ -19,19 +19,18 @@ from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 
+from planner_synthesis.documents import canonical_bytes
 from planner_synthesis.extras import MissingExtra
 from planner_synthesis.rtfs.errors import BadJson, HostFailure, SecurityViolation
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Vector
 from planner_synthesis.rtfs.json_values import from_python
 from planner_synthesis.snapshot.json_schema import inputs_of_json_schema
-from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools, tool_id
+from planner_synthesis.snapshot.mcp import McpServer, SessionReason, cards_of_tools, tool_id
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.types import CapabilityCard, RuntimeContext
 
 MAX_RESULT_BYTES: Final = 1024 * 1024
-CallReason = Literal[
-    "unknown", "timeout", "unreachable", "protocol", "tool", "arguments", "too large"
-]
+CallReason = Literal[SessionReason, "unknown", "tool", "arguments", "too large"]
 
 
 class McpCallFailed(HostFailure):
@@ -216,8 +215,7 @@ class McpHost:
 
 def _as_said(card: CapabilityCard) -> bytes:
     """What the server says of a tool; tier, place and effects are its reader's."""
-    said = msgspec.structs.replace(card, trust_tier="", local=False, effects=())
-    return msgspec.json.encode(said)
+    return canonical_bytes(msgspec.structs.replace(card, trust_tier="", local=False, effects=()))
 
 
 def arguments_of(
@@ -247,11 +245,8 @@ def json_of(capability_id: str, value: Any) -> Any:
     Raises:
         McpCallFailed: a function, a symbol, a number that JSON lacks, or two keys of one name.
     """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if value is None or isinstance(value, str) or is_number:
         return value
     if isinstance(value, Kw):
         return value.name

@@ -11,6 +11,7 @@ from typing import Final, cast, get_args
 
 import msgspec
 
+from planner_synthesis.documents import canonical_bytes
 from planner_synthesis.types import AgentCard, CapabilityCard, RuntimeContext, SecurityLevel
 
 LEVELS: Final = get_args(SecurityLevel)
@@ -91,8 +92,7 @@ def allowed_cards(
 
 
 def _say_the_same(one: CapabilityCard | AgentCard, other: CapabilityCard | AgentCard) -> bool:
-    """Equality that tells 1 from true, which Python's does not."""
-    return one is other or msgspec.json.encode(one) == msgspec.json.encode(other)
+    return one is other or canonical_bytes(one) == canonical_bytes(other)
 
 
 def _forbidden_ids(

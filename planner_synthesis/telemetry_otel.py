@@ -9,7 +9,7 @@ event in docs/registries.md. An extra: ``otel``.
 import time
 from typing import Final
 
-from planner_synthesis.extras import MissingExtra
+from planner_synthesis.extras import missing_extra
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.telemetry import PlannerGenerationEvent
 from planner_synthesis.types import AdapterStep, CandidateScore
@@ -18,7 +18,8 @@ try:
     from opentelemetry import trace
     from opentelemetry.util.types import AttributeValue
 except ImportError as error:
-    raise MissingExtra("otel") from error
+    names = ("opentelemetry", "opentelemetry.trace", "opentelemetry.util")
+    raise missing_extra(error, "otel", libraries=names) from error
 
 SPAN_NAME: Final = "planner_generation"
 PREFIX: Final = "cyntra.planner."

@@ -42,8 +42,8 @@ def tier_value(trust_tier: str) -> Fraction:
 def posterior_trust(trust_tier: str, record: TrackRecord | None, rule: TrustRule) -> Fraction:
     """The tier's value after feedback: the mean of a Beta posterior, within bounds.
 
-    The prior is worth ``prior_strength`` outcomes at the tier's value. The result is never further
-    than ``max_shift`` from that value, and failures never push it below ``floor``.
+    The prior is worth ``prior_strength`` outcomes at the tier's value. Successes raise it by
+    ``max_shift`` at most, failures lower it to ``floor`` at most; a tier below the floor stays.
     """
     tier = tier_value(trust_tier)
     if record is None or record.n_success + record.n_failure == 0:
@@ -51,7 +51,7 @@ def posterior_trust(trust_tier: str, record: TrackRecord | None, rule: TrustRule
     n = record.n_success + record.n_failure
     mean = (tier * rule.prior_strength + record.n_success) / (rule.prior_strength + n)
     shift, floor = Fraction(rule.max_shift, 1000), Fraction(rule.floor, 1000)
-    low, high = max(tier - shift, min(tier, floor)), min(tier + shift, Fraction(1))
+    low, high = min(tier, floor), min(tier + shift, Fraction(1))
     return min(max(mean, low), high)
 
 

@@ -7,7 +7,7 @@ Spec: planner-synthesis, "Core contracts"; what it leaves open is settled in doc
 Names of keys and ids are text from outside: they reach RTFS through the printer only.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -19,6 +19,9 @@ SecurityLevel = Literal["pure", "controlled", "full"]
 Scalar = str | int | float | bool | None
 Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+# of lists whose items have a key each: two with one key are refused here, two that are wholly the
+# same by the schema too
+UNIQUE: Final = msgspec.Meta(extra_json_schema={"uniqueItems": True})
 
 DEFAULT_EFFECT = ":compute"  # of a capability that declares none; rtfs.md 2.5
 
@@ -57,7 +60,7 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class ParamSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The parameters of a request; keys are unique."""
 
-    params: tuple[ParamSpec, ...] = ()
+    params: Annotated[tuple[ParamSpec, ...], UNIQUE] = ()
 
     def __post_init__(self) -> None:
         """Refuse a schema that names one key twice.
@@ -127,7 +130,7 @@ class CapabilityCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     trust_tier: str = ""
     local: bool = False
     doc: str | None = None
-    inputs: tuple[InputSpec, ...] = ()
+    inputs: Annotated[tuple[InputSpec, ...], UNIQUE] = ()
     effects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -228,7 +231,14 @@ class PlannerPreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     optimize_for_speed: bool = False
 
 
-class TrackRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrackRecord(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="schema_version",
+    tag="cyntra.track_record.v1",
+):
     """How often a capability or agent did what was asked of it."""
 
     id: str
@@ -341,7 +351,14 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     agent_steps: tuple[str, ...] = ()
 
 
-class RtfsExecution(msgspec.Struct, frozen=True, kw_only=True, tag_field="mode", tag="rtfs"):
+class RtfsExecution(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="mode",
+    tag="rtfs",
+):
     """An agent that is an RTFS plan: one form over ``context``."""
 
     plan: str

@@ -18,7 +18,7 @@ from planner_synthesis.rtfs.errors import (
     Unsupported,
 )
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, map_key, type_name, weight_of
-from planner_synthesis.rtfs.host import Host
+from planner_synthesis.rtfs.host import Host, NestingHost
 from planner_synthesis.rtfs.json_values import from_python
 from planner_synthesis.rtfs.machine import Answered
 from planner_synthesis.rtfs.patterns import bind_pattern
@@ -177,12 +177,17 @@ class Caller:
             case other:
                 raise RtfsTypeError("call", "string or keyword", type_name(other))
         try:
-            return from_python(self.host.call(capability_id, list(arguments[1:])))
+            return from_python(self._asked(capability_id, list(arguments[1:])))
         except RtfsError:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise HostFailure(capability_id, reason) from error
+
+    def _asked(self, capability_id: str, args: list[Form]) -> object:
+        if isinstance(self.host, NestingHost):
+            return self.host.call_within(capability_id, args, self.meter)
+        return self.host.call(capability_id, args)
 
 
 def _arity(function: Builtin) -> str:

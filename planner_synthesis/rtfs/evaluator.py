@@ -11,7 +11,7 @@ budget bounds its steps, its depth and the size of its values.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from planner_synthesis.rtfs.budget import Limits, Meter
@@ -78,6 +78,7 @@ def evaluate(
     host: Host | None = None,
     context: object = None,
     limits: Limits | None = None,
+    meter: Meter | None = None,
 ) -> Form:
     """The value of a program, or of one expression.
 
@@ -91,11 +92,18 @@ def evaluate(
         context: What the symbol ``context`` stands for, as a value or as plain data (see
             ``json_values.from_python``); without it the symbol is undefined.
         limits: The budget.
+        meter: Of the run that this one is part of, which then pays for it, within its limits.
 
     Raises:
+        TypeError: bytes or a mapping, which are neither text nor forms.
+        ValueError: there is no such mode.
         RtfsSyntaxError: the text is not RTFS.
-        RtfsError: one of its kinds for whatever the program does wrong; nothing else is raised.
+        RtfsError: one of its kinds for whatever the program does wrong.
     """
+    if mode not in ("program", "expression"):
+        raise ValueError(f"mode is program or expression, not {mode!r}")
+    if isinstance(text_or_forms, bytes | bytearray | memoryview | Mapping):
+        raise TypeError(f"expected text or forms, not {type(text_or_forms).__name__}")
     if isinstance(text_or_forms, str):
         is_program = mode == "program"
         forms = read_program(text_or_forms) if is_program else (read_expression(text_or_forms),)
@@ -103,7 +111,7 @@ def evaluate(
         forms = tuple(text_or_forms) if mode == "program" else tuple(text_or_forms)[:1]
     else:
         forms = (text_or_forms,)
-    evaluator = Evaluator(StubHost() if host is None else host, Meter(limits or Limits()))
+    evaluator = Evaluator(StubHost() if host is None else host, meter or Meter(limits or Limits()))
     environment = Environment(parent=Environment(names={**BUILTINS, "call": evaluator.call}))
     if context is not None:
         environment.names["context"] = evaluator.meter.admit(from_python(context))

@@ -6,10 +6,11 @@ Source: rtfs.md 2.5 (the gate runs in the host, before the call); data/rtfs/READ
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from planner_synthesis.rtfs.budget import Meter
 from planner_synthesis.rtfs.errors import HostFailure, SecurityViolation
 from planner_synthesis.rtfs.forms import Form, Kw, Map
 from planner_synthesis.rtfs.json_values import to_json
@@ -35,6 +36,14 @@ class Host(Protocol):
 
     def step(self, name: str) -> None:
         """A step of this name begins."""
+
+
+@runtime_checkable
+class NestingHost(Host, Protocol):
+    """A host that runs programs itself: what they do is paid by the run that calls it."""
+
+    def call_within(self, capability_id: str, args: list[Form], meter: Meter) -> object:
+        """As ``Host.call``; ``meter`` is that of the run that calls."""
 
 
 class HostCall(msgspec.Struct, frozen=True, tag="call"):

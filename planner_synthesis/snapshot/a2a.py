@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from planner_synthesis.exchange_failures import ExchangeFailed
 from planner_synthesis.snapshot.reading import (
     CardRefused,
     QuarantineRow,
@@ -102,14 +103,14 @@ class A2aCards(msgspec.Struct, frozen=True, kw_only=True):
         return RegistryReading(quarantine=(row,))
 
     def _fetched(self) -> bytes:
-        from planner_synthesis.http_exchange import ExchangeFailed, exchange
+        from planner_synthesis.http_exchange import exchange
 
         failure: ExchangeFailed | None = None
         for url in _addresses(self.location):
             try:
                 return exchange(
                     "GET", url, headers=self.headers, timeout_s=self.timeout_s, max_bytes=MAX_BYTES
-                ).body
+                )
             except ExchangeFailed as error:
                 failure = failure or error
                 if error.status != 404:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from planner_synthesis.documents import ContractError, canonical_bytes, read_contract
 from planner_synthesis.snapshot.reading import (
     CardRefused,
     EntryKind,
@@ -72,7 +73,7 @@ def snapshot_sha256(snapshot: RegistrySnapshot) -> str:
 
 def _sha256(canonical: RegistrySnapshot) -> str:
     blank = msgspec.structs.replace(canonical, sha256="")
-    return hashlib.sha256(msgspec.json.encode(blank, order="deterministic")).hexdigest()
+    return hashlib.sha256(canonical_bytes(blank)).hexdigest()
 
 
 def write_snapshot(path: Path, snapshot: RegistrySnapshot) -> str:
@@ -88,7 +89,7 @@ def write_snapshot(path: Path, snapshot: RegistrySnapshot) -> str:
     canonical = canonical_snapshot(snapshot)
     digest = _sha256(canonical)
     document = msgspec.structs.replace(canonical, sha256=digest)
-    text = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1)
+    text = msgspec.json.format(canonical_bytes(document), indent=1)
     write_whole(path, text + b"\n")
     return digest
 
@@ -133,14 +134,14 @@ def _read_entries(entries: _Entries, source: str) -> RegistryReading:
     rows: list[QuarantineRow] = []
     for at, raw in enumerate(entries.capabilities):
         try:
-            card = msgspec.json.decode(raw, type=CapabilityCard)
+            card = read_contract(raw, CapabilityCard)
             capabilities.append(checked_capability(card))
-        except (msgspec.DecodeError, CardRefused, RecursionError) as error:
+        except (ContractError, CardRefused) as error:
             rows.append(_entry_row(source, f"capabilities[{at}]", error, "capability"))
     for at, raw in enumerate(entries.agents):
         try:
-            agents.append(checked_agent(msgspec.json.decode(raw, type=AgentCard)))
-        except (msgspec.DecodeError, CardRefused, RecursionError) as error:
+            agents.append(checked_agent(read_contract(raw, AgentCard)))
+        except (ContractError, CardRefused) as error:
             rows.append(_entry_row(source, f"agents[{at}]", error, "agent"))
     reading = RegistryReading(
         capabilities=tuple(capabilities), agents=tuple(agents), quarantine=tuple(rows)
@@ -149,7 +150,7 @@ def _read_entries(entries: _Entries, source: str) -> RegistryReading:
 
 
 def _entry_row(source: str, position: str, error: Exception, kind: EntryKind) -> QuarantineRow:
-    reason = "nested too deeply" if isinstance(error, RecursionError) else redact(str(error))[:300]
+    reason = redact(str(error))[:300]
     return QuarantineRow(source=source, position=position, reason=reason, kind=kind)
 
 

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,6 +36,8 @@ from planner_synthesis.snapshot.redaction import (
 )
 from planner_synthesis.types import CapabilityCard
 
+# why a conversation with a server ended
+SessionReason = Literal["timeout", "unreachable", "protocol"]
 _SERVER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 

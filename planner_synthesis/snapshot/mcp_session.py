@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from planner_synthesis.addresses import is_this_machine
-from planner_synthesis.extras import MissingExtra
-from planner_synthesis.snapshot.mcp import McpServer, cards_of_tools
+from planner_synthesis.extras import missing_extra
+from planner_synthesis.snapshot.mcp import McpServer, SessionReason, cards_of_tools
 from planner_synthesis.snapshot.reading import QuarantineRow, RegistryReading
 from planner_synthesis.snapshot.redaction import redact
 
@@ -29,7 +29,7 @@ try:
     from mcp import Client, MCPError, StdioServerParameters, stdio_client
     from mcp.client.streamable_http import streamable_http_client
 except ImportError as error:
-    raise MissingExtra("mcp") from error
+    raise missing_extra(error, "mcp", libraries=("anyio", "httpx2", "mcp")) from error
 
 MAX_PAGES: Final = 1_000
 MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024  # of one HTTP response
@@ -37,13 +37,12 @@ SHUTDOWN_S: Final = 15.0  # the SDK itself gives a server about six seconds to e
 REQUEST_TIMEOUT: Final = -32001  # JSON-RPC code of a request that was not answered in time
 FORBIDDEN: Final = (401, 403)  # HTTP statuses
 CONNECTION_CLOSED: Final = -32000  # as the SDK says it; servers have other messages for this code
-FailureReason = Literal["timeout", "unreachable", "protocol"]
 
 
 class McpFailure(Exception):
     """A server could not be talked to; ``reason`` is for code, ``message`` for people."""
 
-    def __init__(self, reason: FailureReason, message: str) -> None:
+    def __init__(self, reason: SessionReason, message: str) -> None:
         super().__init__(message)
         self.reason, self.message = reason, message
 

@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from planner_synthesis.documents import canonical_bytes
 from planner_synthesis.snapshot.redaction import NO_SECRETS, KnownSecrets, holds_secret, redact
 from planner_synthesis.types import (
     AgentCard,
@@ -198,9 +199,8 @@ def _names(names: tuple[str, ...], what: str, known: KnownSecrets) -> tuple[str,
 def merged_readings(readings: Iterable[RegistryReading]) -> RegistryReading:
     """Readings as one, in canonical order; a card that is there twice, unchanged, is kept once."""
     readings = list(readings)
-    # by their bytes, since Python takes 1 and true for one value
-    capabilities = {_bytes_of(card): card for each in readings for card in each.capabilities}
-    agents = {_bytes_of(card): card for each in readings for card in each.agents}
+    capabilities = {canonical_bytes(card): card for each in readings for card in each.capabilities}
+    agents = {canonical_bytes(card): card for each in readings for card in each.agents}
     return RegistryReading(
         capabilities=tuple(
             card for _, card in sorted(capabilities.items(), key=lambda item: (item[1].id, item[0]))
@@ -210,10 +210,6 @@ def merged_readings(readings: Iterable[RegistryReading]) -> RegistryReading:
         ),
         quarantine=tuple(row for each in readings for row in each.quarantine),
     )
-
-
-def _bytes_of(card: msgspec.Struct) -> bytes:
-    return msgspec.json.encode(card, order="deterministic")
 
 
 def read_registries(sources: Iterable[RegistrySource]) -> RegistryReading:

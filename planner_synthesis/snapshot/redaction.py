@@ -21,7 +21,7 @@ MIN_NAME_CHARS: Final = 8  # below this a name may hold such a value by chance
 
 _SECRET_NAME = re.compile(
     r"auth[-_]?(token|key|header)|^auth$|authori[sz]ation|api[-_]?key|access[-_]?key|"
-    r"private[-_]?key|signing[-_]?key|secret|passw(or)?d|passphrase|^pwd$|credential|cookie|bearer|"
+    r"private[-_]?key|signing[-_]?key|secret|passw(or)?d|passphrase|(^|[-_./])pwd$|credential|cookie|bearer|"
     r"(^|[-_./])token$|(access|refresh|id|session|api|bot|bearer)[-_]?token|^sig(nature)?$|^jwt$",
     re.IGNORECASE,
 )
@@ -34,9 +34,11 @@ _SECRET_SHAPE = re.compile(
     r"|\bhf_[A-Za-z0-9]{16,}|\bnpm_[A-Za-z0-9]{16,}|\bya29\.[A-Za-z0-9_-]{8,}",
     re.DOTALL,
 )
+_HEADERS = re.compile(r"headers$", re.IGNORECASE)  # the name of what holds headers of a request
 _ASSIGNED = re.compile(
-    r"(?P<name>\b(?:authorization|(?:api|access)[-_ ]?key|(?:auth|access|api|refresh)[-_ ]?token"
-    r"|token|password|passwd|secret|credentials?)\b['\"]?\s*(?:=|:|\bis\b(?=\s+\S*\d))\s*)"
+    r"(?P<name>(?:(?<![A-Za-z0-9])(?:authorization|(?:api|access)[-_ ]?key"
+    r"|(?:(?:auth|access|api|refresh)[-_ ]?)?token|credentials?|pwd|secret)"
+    r"|password|passwd|(?<=[a-z0-9])(?-i:Pwd|Secret|Token))\b['\"]?\s*(?:=|:|\bis\b(?=\s+\S*\d))\s*)"
     r"(?P<value>(?:(?:bearer|basic|token)\s+)?(?!\[redacted)['\"]?[^\s'\",;)\]}]{4,})",
     re.IGNORECASE,
 )
@@ -106,20 +108,27 @@ def secrets_in(document: Any, *, is_secret: bool = False) -> frozenset[str]:
     while stack:
         node, secret = stack.pop()
         if isinstance(node, Mapping):
-            stack += [(value, secret or is_secret_name(str(key))) for key, value in node.items()]
+            stack += [(value, secret or _holds_secrets(str(key))) for key, value in node.items()]
         elif isinstance(node, list | tuple):
             stack += [(item, secret) for item in node]
         elif isinstance(node, str):
             found.update(_secrets_of_text(node, is_secret=secret))
         elif secret and isinstance(node, int | float) and not isinstance(node, bool):
             found.add(str(node))
-    return frozenset(found)
+    return frozenset(found - {""})
+
+
+def _holds_secrets(name: str) -> bool:
+    """Whether all that stands under this name is secret: any header may be one."""
+    return is_secret_name(name) or _HEADERS.search(name.strip()) is not None
 
 
 def _secrets_of_text(text: str, *, is_secret: bool) -> Iterator[str]:
     if is_secret:
         yield text
-        yield from text.split()
+        for part in re.split(r"[\s;]+", text):  # of a cookie, ``name=value``
+            yield part
+            yield part.partition("=")[2].strip("\"'")
     for url in _URL.findall(text):
         yield from _secrets_of_url(url)
     for match in _ASSIGNED.finditer(text):

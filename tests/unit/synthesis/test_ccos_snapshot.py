@@ -232,6 +232,24 @@ def test_a_file_that_is_no_export_is_a_row(text: bytes, tmp_path: Path) -> None:
     assert [row.kind for row in CcosExport(path=tmp_path / "gone").read().quarantine] == ["source"]
 
 
+def test_what_stands_in_headers_and_connection_strings_reaches_no_card() -> None:
+    headers = {"X-Auth": "qazwsx123", "Cookie": "sid=plmokn99; a=b"}
+    reading = cards(
+        a_manifest(
+            id="a",
+            description="as zxcv9876",
+            metadata={"connection-string": "Server=x;Pwd=zxcv9876"},
+        ),
+        a_manifest(id="b", description="send qazwsx123", provider={"Http": {"headers": headers}}),
+        a_manifest(id="c", metadata={"context/keys": "x,plmokn99"}),
+    )
+    assert [card.id for card in reading.capabilities] == ["a", "b"]
+    assert [row.reason for row in reading.quarantine] == [
+        "a context key holds what looks like a secret"
+    ]
+    assert not [one for one in ("zxcv9876", "qazwsx123", "plmokn99") if one in repr(reading)]
+
+
 def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths to every scalar and to every key of a JSON document."""
     if isinstance(node, dict):

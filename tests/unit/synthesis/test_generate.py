@@ -257,7 +257,7 @@ def test_feedback_moves_the_score_and_is_explained() -> None:
     bad = (TrackRecord(id="triage.exact", n_failure=20),)
     after = score_candidates(request(EXACT, rival, records=bad))
     assert [s.id for s in after] == ["triage.rival", "triage.exact"]
-    assert after[1].why == ("trust 0.850 -> 0.650 after 0 successes and 20 failures",)
+    assert after[1].why == ("trust 0.850 -> 0.283 after 0 successes and 20 failures",)
 
 
 def test_preferences_decide_what_trust_means() -> None:

@@ -48,7 +48,7 @@ def test_what_is_no_secret_is_left_alone(text: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["auth_token", "apiKey", "X-Api-Key", ":password", "client_secret", "Authorization", "cookie",
-     "access_key_id", "refresh-token", "token", "github.token", "private_key", "sig", "bearer"],
+     "db_pwd", "access_key_id", "refresh-token", "token", "github.token", "private_key", "sig", "bearer"],
 )  # fmt: skip
 def test_a_name_says_that_its_value_is_secret(name: str) -> None:
     assert is_secret_name(name)
@@ -72,6 +72,37 @@ def test_a_value_is_secret_by_where_it_stands() -> None:
         "hunter22", "query-value", "frag-value", "plain-words", "12345", "letmein9", "abcdefgh12", "abc12345",
     } <= secrets_in(document)  # fmt: skip
     assert "harmless" not in secrets_in(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "secret"),
+    [
+        ({"headers": {"X-Auth": "qazwsx123"}}, "qazwsx123"),
+        ({"extraHeaders": {"X-Team": ["Key qazwsx123", 77123]}}, "qazwsx123"),
+        ({"extraHeaders": {"X-Team": ["Key qazwsx123", 77123]}}, "77123"),
+        ({"http": {"headers": [{"name": "X-Auth", "value": "qazwsx123"}]}}, "qazwsx123"),
+        ({"headers": {"Cookie": "sid=plmokn99; theme=dark; Secure"}}, "plmokn99"),
+        ({"cookie": "sid=plmokn99;a=b"}, "plmokn99"),
+        ({"set-cookie": 'sid="plmokn99"; Path=/'}, "plmokn99"),
+        ({"connection-string": "Server=x;Pwd=zxcv9876"}, "zxcv9876"),
+        ({"dsn": "host=x db_pwd=zxcv9876 DbPwd=other"}, "zxcv9876"),
+        ({"dsn": "client_secret: 'zxcv9876'"}, "zxcv9876"),
+        ({"dsn": "Server=x;UserPassword=zxcv9876"}, "zxcv9876"),
+    ],
+)  # fmt: skip
+def test_headers_cookies_and_connection_strings_hold_secrets(document: object, secret: str) -> None:
+    known = secrets_in(document)
+    assert secret in known
+    assert not known & {"sid", "theme", "Server", "X-Team", "db_pwd", ""}
+    assert redact(f"use {secret} here", known=KnownSecrets(known)) == "use [redacted] here"
+
+
+def test_an_assignment_is_redacted_whatever_stands_before_its_name() -> None:
+    assert redact("Server=x;Pwd=zxcv9876;Port=1") == "Server=x;Pwd=[redacted];Port=1"
+    assert redact("my_password=hunter22") == "my_password=[redacted]"
+    assert redact("tokenizer: sentencepiece, and pwded: abcdef") == (
+        "tokenizer: sentencepiece, and pwded: abcdef"
+    )
 
 
 def test_a_known_value_is_taken_out_wherever_it_stands() -> None:

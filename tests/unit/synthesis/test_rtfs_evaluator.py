@@ -156,6 +156,18 @@ def test_an_expression_is_the_first_form_and_no_declaration() -> None:
     assert evaluate([List((Kw("a"), Map(((Kw("a"), 7),)))), 8], mode="expression") == 7
 
 
+@pytest.mark.parametrize("given", [b"1", bytearray(b"1"), memoryview(b"1"), {"a": 1}])
+def test_what_is_neither_text_nor_forms_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="text or forms"):
+        evaluate(given)
+
+
+@pytest.mark.parametrize("mode", ["expr", "", None])
+def test_a_mode_that_is_none_is_refused(mode: Any) -> None:
+    with pytest.raises(ValueError, match="program or expression"):
+        evaluate("1", mode=mode)
+
+
 def test_the_context_is_bound_as_given() -> None:
     assert run("(:trip/dates context)", context={"trip/dates": [1]}) == [1]
     assert run('(get context "no key")', context={"no key": True}) is True
