@@ -61,6 +61,15 @@ class NameLink(NamedTuple):
     reason: str
 
 
+def words_of_name(name: str) -> list[str]:
+    """Words of a key or an id in lower case; a capital letter begins one.
+
+    >>> words_of_name("github.listIssues_v2"), words_of_name("HTTPPort")
+    (['github', 'list', 'issues', 'v'], ['http', 'port'])
+    """
+    return [word.lower() for word in _WORD.findall(name)]
+
+
 def compact(key: str) -> str:
     """A key without case, blanks and separators.
 
@@ -205,7 +214,7 @@ def _ends_of(key: str) -> str:
     >>> _ends_of("originCity"), _ends_of("trip/to"), _ends_of("from_to"), _ends_of("total")
     ('from', 'to', '', '')
     """
-    words = {word.lower() for word in _WORD.findall(key)}
+    words = set(words_of_name(key))
     is_from, is_to = not words.isdisjoint(FROM_ENDS), not words.isdisjoint(TO_ENDS)
     return "" if is_from == is_to else "from" if is_from else "to"
 

@@ -10,46 +10,55 @@ description is prose of whoever registered the candidate, and could say anything
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
+from planner_synthesis.names import words_of_name
 from planner_synthesis.questions import words_in
 from planner_synthesis.types import ExtractedSkill, InteractionTurn
-from planner_synthesis.vocabulary import CHANGES, DESTRUCTIVE, STOPWORDS
+from planner_synthesis.vocabulary import CHANGES, DESTRUCTIVE, NOUNS_TOO, STOPWORDS
 
-_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_PART: Final = re.compile(r"[^./:\s]+")
 _NO_LETTERS: Final = {
     code: " " for code in range(128) if not chr(code).isalpha() and chr(code) != "\n"
 }
 _MIN_STEM_LETTERS: Final = 3
-_VERBS: Final = frozenset(verb for verbs in DESTRUCTIVE for verb in verbs)
+_VERBS: Final = frozenset(verb for verbs, _ in DESTRUCTIVE for verb in verbs)
+
+
+class _Said(NamedTuple):
+    """What was said of one id."""
+
+    n_said: int
+    unasked_verb: str | None
+    unasked_change: str | None
 
 
 class Conversation:
-    """What was said, ready to be compared with many ids."""
+    """What was said, ready to be compared with many ids; each id is read once."""
 
     def __init__(
         self, turns: Iterable[InteractionTurn], skills: Iterable[ExtractedSkill] = ()
     ) -> None:
         """Take the words of prompts, answers and skills."""
         told = [words_in(f"{turn.prompt} {turn.answer or ''}") for turn in turns]
-        self._said = frozenset(word for words in told for word in words)
+        said = {word for words in told for word in words}
         joined = {a + b for words in told for a, b in pairwise(words)}  # "look up" is `lookup`
         named = {word for skill in skills for word in words_in(skill.skill)}
-        self._asked = {verb for verbs in DESTRUCTIVE if self._is_said(verbs) for verb in verbs}
-        words = (self._said | named) - STOPWORDS | joined | self._asked
+        spoken = said | joined
+        asked = [verbs for verbs, asking in _ASKING if not asking.isdisjoint(spoken)]
+        self._asked = frozenset(verb for verbs in asked for verb in verbs)
+        words = (said | named) - STOPWORDS | joined | self._asked
         self._told = frozenset(map(_stem, words))
+        self._changes = {v for v, asking in _ASKING_CHANGES.items() if not asking.isdisjoint(said)}
+        self._is_silent = not said
+        self._read: dict[str, _Said] = {}
+        self._stems: dict[str, str] = {}
         self._weight: dict[str, tuple[int, int]] = {}  # by word of an id
         self._bits: dict[str, int] = {}  # by stem that was said
-        self._changes = {
-            verb
-            for verb, begun in CHANGES.items()
-            if any(word.startswith(begun) for word in self._said)
-        }
 
     def n_said(self, candidate_id: str) -> int:
         """How many different words of an id were said, in whatever form."""
-        words = {_stem(word.lower()) for word in _WORD.findall(candidate_id)}
-        return len(words & self._told)
+        return self._of(candidate_id).n_said
 
     def unasked_verb(self, candidate_id: str) -> str | None:
         """A verb of an id that cannot be taken back and that nobody said, in any form of it.
@@ -61,13 +70,7 @@ class Conversation:
         >>> Conversation([asked]).unasked_verb("users.archiveAll")
         'archive'
         """
-        if not self._said:
-            return None
-        for word in _WORD.findall(candidate_id):
-            verb = str(word).lower()
-            if verb in _VERBS and verb not in self._asked:
-                return verb
-        return None
+        return self._of(candidate_id).unasked_verb
 
     def unasked_change(self, candidate_id: str) -> str | None:
         """The first verb of an id that changes something and that nobody asked for.
@@ -78,57 +81,112 @@ class Conversation:
         >>> Conversation([asked]).unasked_change("files.edit_block")
         'edit'
         """
-        if not self._said:
-            return None
-        verbs = (str(word).lower() for word in _WORD.findall(candidate_id))
-        return next((v for v in verbs if v in CHANGES and v not in self._changes), None)
+        return self._of(candidate_id).unasked_change
 
     def off_topic(self, candidate_id: str) -> tuple[str, ...]:
         """Why a candidate may not be what was meant; nothing where nothing was said at all."""
-        if not self._said:
+        if self._is_silent:
             return ()
-        unsaid = () if self.n_said(candidate_id) else ("no word of its id was said",)
-        change = self.unasked_change(candidate_id)
+        said = self._of(candidate_id)
+        unsaid = () if said.n_said else ("no word of its id was said",)
+        change = said.unasked_change
         return unsaid if change is None else (*unsaid, f"nobody said to {change}")
 
     def topics(self, candidate_ids: Sequence[str]) -> list[int]:
-        """All that is weighed of each of many ids: equal ones are equally near to what was said."""
-        if not self._said:
-            return [0] * len(candidate_ids)
+        """All that is weighed of each of many ids: equal ones are equally near to what was said.
+
+        Four times the number of words that were said, and 1 for an unasked change, 2 for an
+        unasked verb of what cannot be taken back.
+        """
         weight, found = self._weight, list[int]()
-        for words in _words_of_each(candidate_ids):
+        for candidate_id, words in zip(candidate_ids, _words_of_each(candidate_ids), strict=True):
             said, flags = 0, 0
             for word in words:
                 known = weight.get(word)
                 if known is None:
-                    known = weight[word] = self._weigh(word.lower())
+                    known = weight[word] = self._weigh(word)
                 said |= known[0]
                 flags |= known[1]
+            if flags & 2 and self._of(candidate_id).unasked_verb is None:
+                flags -= 2
             found.append(4 * said.bit_count() + flags)
         return found
 
     def _weigh(self, word: str) -> tuple[int, int]:
-        """A bit for its stem where that was said; 1 for an unasked change, 2 for an unasked end."""
-        stem = _stem(word)
-        flags = int(word in CHANGES and word not in self._changes)
-        flags += 2 * int(word in _VERBS and word not in self._asked)
+        """A bit for its stem where that was said; 1 for an unasked change, 2 for a likely verb."""
+        stem = self._stem_of(word)
         bit = 1 << self._bits.setdefault(stem, len(self._bits)) if stem in self._told else 0
-        return bit, flags
+        if self._is_silent:
+            return bit, 0
+        is_likely = any(verb.startswith(word) for verb in _VERBS)  # "shut" may begin "shut_down"
+        return bit, int(word in CHANGES and word not in self._changes) + 2 * is_likely
 
-    def _is_said(self, verbs: Iterable[str]) -> bool:
-        stems = tuple(verb.removesuffix("e") for verb in verbs)
-        return any(word.startswith(stems) for word in self._said)
+    def _of(self, candidate_id: str) -> _Said:
+        found = self._read.get(candidate_id)
+        if found is None:
+            found = self._read[candidate_id] = self._said_of(candidate_id)
+        return found
+
+    def _said_of(self, candidate_id: str) -> _Said:
+        words = words_of_name(candidate_id)
+        n_said = len({self._stem_of(word) for word in words} & self._told)
+        if self._is_silent:
+            return _Said(n_said, None, None)
+        changes = (word for word in words if word in CHANGES and word not in self._changes)
+        verb = None
+        if not (_VERBS.isdisjoint(words) and _VERBS.isdisjoint(map("".join, pairwise(words)))):
+            verb = next((v for v in _verbs_of(candidate_id) if v not in self._asked), None)
+        return _Said(n_said, verb, next(changes, None))
+
+    def _stem_of(self, word: str) -> str:
+        found = self._stems.get(word)
+        if found is None:
+            found = self._stems[word] = _stem(word)
+        return found
 
 
 def _words_of_each(ids: Sequence[str]) -> Iterable[list[str]]:
     """Words of many ids; those in small letters, which most are, in one pass."""
     lines = "\n".join(ids).translate(_NO_LETTERS).split("\n")
     if len(lines) != len(ids):  # an id has a line break
-        return map(_WORD.findall, ids)
+        return map(words_of_name, ids)
     return (
-        line.split() if line.islower() and line.isascii() else _WORD.findall(one)
+        line.split() if line.islower() and line.isascii() else words_of_name(one)
         for line, one in zip(lines, ids, strict=True)
     )
+
+
+def _verbs_of(candidate_id: str) -> Iterable[str]:
+    """Verbs of an id that cannot be taken back: "shut_down" is one, the block of "blockquote" none.
+
+    What may be a noun is a verb only where it begins a part of the id.
+    """
+    for part in _PART.findall(candidate_id):
+        words = words_of_name(part)
+        for at, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+            if word in _VERBS and (at == 0 or word not in NOUNS_TOO):
+                yield word
+            elif following and word + following in _VERBS:
+                yield word + following
+
+
+def _forms(*lists: Iterable[str]) -> frozenset[str]:
+    """Verbs in all their regular forms; a bank is not banned and an address adds nothing.
+
+    >>> sorted(_forms(["ban"]) & {"bans", "banned", "banning", "bank"})
+    ['banned', 'banning', 'bans']
+    """
+    return frozenset(form for words in lists for word in words for form in _forms_of(word))
+
+
+def _forms_of(word: str) -> Iterable[str]:
+    yield from (word, word + "s", word + "es", word + "ed", word + "ing", word + "ation")
+    if word.endswith("e"):
+        yield from (word + "d", *(word[:-1] + ending for ending in ("ing", "ion", "al", "ation")))
+    elif word.endswith("y"):
+        yield from (word[:-1] + "ies", word[:-1] + "ied")
+    else:
+        yield from (word + word[-1] + "ed", word + word[-1] + "ing")
 
 
 def _stem(word: str) -> str:
@@ -137,3 +195,7 @@ def _stem(word: str) -> str:
         if word.endswith(ending) and len(word) >= len(ending) + _MIN_STEM_LETTERS:
             return word[: -len(ending)]
     return word
+
+
+_ASKING: Final = tuple((verbs, _forms(verbs, others)) for verbs, others in DESTRUCTIVE)
+_ASKING_CHANGES: Final = {verb: _forms(asking) for verb, asking in CHANGES.items()}

@@ -151,46 +151,63 @@ DISTINCT_WORDS: Final = frozenset(
     " times contact contract country county trial trail status stats casual causal angle angel"
     " desert dessert plane planet server sever severe later latter new news".split()
 )
-# verbs of what cannot be taken back; one of a group says what the others say
-DESTRUCTIVE: Final = (
-    (
-        "delete",
-        "remove",
-        "erase",
-        "purge",
-        "destroy",
-        "drop",
-        "wipe",
-        "truncate",
-        "trash",
-        "unlink",
-    ),
-    ("kill", "terminate", "shutdown"),
-    ("cancel",),
-    ("archive",),
-    ("revoke",),
-    ("uninstall",),
+# verbs of what cannot be taken back, or locks somebody out, each group with other words that ask
+# for it; a verb of a group asks for all of it, in any form
+DESTRUCTIVE: Final = tuple(
+    (tuple(verbs.split()), tuple(others.split()))
+    for verbs, others in (
+        (
+            "delete remove erase purge destroy drop wipe truncate trash unlink shred expunge "
+            "discard prune eradicate obliterate scrap nuke dispose del rm rmdir",
+            "ridof throwaway erasure destruction disposal cleanup",
+        ),
+        ("clear flush evict", "purge wipe erase cleanup"),
+        ("empty", "clear purge wipe"),
+        ("kill terminate shutdown abort halt poweroff", "turnoff switchoff termination"),
+        ("stop", "halt kill terminate shutdown"),
+        ("reboot restart powercycle", "reload"),
+        ("cancel void", "cancellation calloff"),
+        ("archive", ""),
+        ("revoke rescind invalidate expire", "revocation withdraw"),
+        ("uninstall decommission deprovision deregister unregister dismantle", "retire"),
+        ("disable deactivate suspend freeze", "turnoff switchoff suspension"),
+        ("ban block blacklist blocklist kick expel banish", "lockout expulsion"),
+        ("lock", "lockout"),
+        ("reset reinitialize reinitialise", "startover"),
+        ("format reformat", ""),
+        ("overwrite clobber", "overwritten overwrote replace"),
+        ("revert rollback restore", "rollingback rolledback undo restoration"),
+        ("unpublish retract takedown", "retraction withdraw"),
+        ("forcepush", ""),
+    )
 )
-# verbs of what changes something, each with the beginnings of words that ask for it
+# of these verbs, those that are as often a noun or an adjective: only what begins a part of an id
+# is the verb, as in `users.block` and `stop_server`, but not in `edit_block` and `bus_stop`
+NOUNS_TOO: Final = frozenset("block stop empty void lock scrap".split())
+# verbs of what changes something, each with words that ask for it, in any form
 CHANGES: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys("create add insert".split(), ("creat", "add", "insert", "mak", "made", "new")),
-    **dict.fromkeys(
-        "edit modify update patch rename set".split(),
-        ("edit", "modif", "updat", "patch", "renam", "set", "chang"),
-    ),
-    **dict.fromkeys("write save".split(), ("writ", "wrote", "sav", "stor")),
-    **dict.fromkeys(
-        "send post publish notify reply submit".split(),
-        ("send", "sent", "post", "publish", "notif", "repl", "submit", "tell"),
-    ),
-    **dict.fromkeys(
-        "pay charge transfer buy purchase refund".split(),
-        ("pay", "paid", "charg", "transfer", "buy", "bought", "purchas", "refund"),
-    ),
-    **dict.fromkeys(
-        "move upload deploy install execute".split(),
-        ("mov", "upload", "deploy", "install", "execut", "run"),
-    ),
+    verb: tuple(asking.split())
+    for verbs, asking in (
+        ("create add insert", "create add insert make made new addition insertion"),
+        (
+            "edit modify update patch rename set replace",
+            "edit modify modification update patch rename set change replace",
+        ),
+        ("write save", "write wrote written save store storage"),
+        (
+            "send post publish notify reply submit",
+            "send sent post publish publication notify notification reply submit submission tell",
+        ),
+        (
+            "pay charge transfer buy purchase refund",
+            "pay paid payment charge transfer buy bought purchase refund",
+        ),
+        (
+            "move upload deploy install execute",
+            "move upload deploy deployment install installation execute run",
+        ),
+    )
+    for verb in verbs.split()
 }
 SKILL_WORDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "travel-planning": (

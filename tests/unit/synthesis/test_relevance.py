@@ -81,6 +81,47 @@ def test_nothing_is_deleted_that_nobody_asked_to_delete() -> None:
     assert "nobody asked to delete anything" in explain_synthesis(synthesis)
 
 
+UNASKED = (
+    "deactivate reset format disable reboot ban overwrite flush suspend shred clear abort restart void expire"
+    " decommission freeze kick lock revert restore unpublish"
+)
+
+
+@pytest.mark.parametrize("verb", UNASKED.split())
+def test_looking_somebody_up_does_what_cannot_be_taken_back_to_nobody(verb: str) -> None:
+    harmful = card(f"users.{verb}", "username")
+    refused = generate_planner_generic(asked(("Which username should I look up?",), harmful))
+    assert refused.required_capabilities == ()
+    assert f"nobody asked to {verb} anything" in explain_synthesis(refused)
+    wanted = generate_planner_generic(asked((f"Which username should I {verb}?",), harmful))
+    assert wanted.required_capabilities == (harmful.id,)
+
+
+@pytest.mark.parametrize(("prompt", "candidate_id", "verb"), [
+    ("Which user is to be banned?", "users.ban", None), ("Banning whom?", "users.block", None),
+    ("Which bank holds the account?", "users.ban", "ban"), ("Which end date?", "tasks.kill", "kill"),
+    ("Which user should be turned off? Turn off who?", "users.deactivate", None), ("Suspension of whom?", "users.disable", None),
+    ("Which server should I stop?", "servers.terminate", "terminate"), ("Which server should I stop?", "servers.stop", None),
+    ("Which disk needs formatting?", "disk.format", None), ("Which information?", "disk.format", "format"),
+    ("Which order needs a cancellation?", "order.cancel", None), ("Roll back which release?", "release.rollback", None),
+    ("Get rid of which file?", "files.delete", None), ("Which key's revocation?", "keys.revoke", None),
+    ("Which dropdown?", "tables.drop", "drop"), ("Removal of which file?", "files.erase", None),
+])  # fmt: skip
+def test_what_asks_for_a_verb_is_a_form_of_it_or_of_one_that_means_the_same(
+    prompt: str, candidate_id: str, verb: str | None
+) -> None:
+    assert Conversation(turns(prompt)).unasked_verb(candidate_id) == verb
+
+
+@pytest.mark.parametrize(("prompt", "change"), [
+    ("Which email address?", "add"), ("Adding which email?", None), ("Which settings page?", "add"),
+])  # fmt: skip
+def test_a_word_that_only_begins_like_a_verb_asks_for_no_change(
+    prompt: str, change: str | None
+) -> None:
+    assert Conversation(turns(prompt)).unasked_change("mail.add") == change
+
+
 def test_no_step_of_an_agent_deletes_for_the_sake_of_a_key(tmp_path: Path) -> None:
     cards = (card("hotels.search", "city", "budget"), USERS[0])
     prompts = ("Which city?", "What budget?", "Which username then?")
@@ -107,6 +148,9 @@ def test_a_proposal_deletes_nothing_unasked_either() -> None:
 @pytest.mark.parametrize(("candidate_id", "verb"), [
     ("users.delete", "delete"), ("deleteUser", "delete"), ("mcp.db.drop_table", "drop"), ("order-cancel", "cancel"),
     ("deleted_items.list", None), ("undelete", None), ("dropbox.list", None), ("users.get", None), ("", None),
+    ("server.shut_down", "shutdown"), ("git.forcePush", "forcepush"), ("RESET_ALL", "reset"), ("disk-format", "format"),
+    ("users.block", "block"), ("stop_server", "stop"), ("files.edit_block", None), ("bus_stop.find", None),
+    ("is_empty", None), ("cart.empty", "empty"), ("bank.find", None), ("banner.show", None), ("web.scrape", None),
 ])  # fmt: skip
 def test_a_verb_is_a_whole_word_of_the_id(candidate_id: str, verb: str | None) -> None:
     assert Conversation(turns("Which user?")).unasked_verb(candidate_id) == verb
@@ -114,7 +158,7 @@ def test_a_verb_is_a_whole_word_of_the_id(candidate_id: str, verb: str | None) -
 
 
 @given(st.lists(st.text("aeilstUDé._-9\n", max_size=8) | st.sampled_from(
-    ["users.delete", "listUsers", "send_list", "users.list", "USERS.get", "a.send.b\nc"]), max_size=6))  # fmt: skip
+    ["users.delete", "shut_down.x", "blocks.list", "deletes", "listUsers", "send_list", "users.list", "USERS.get", "a.send.b\nc"]), max_size=6))  # fmt: skip
 def test_ids_of_one_topic_are_weighed_alike(ids: list[str]) -> None:
     said = Conversation(turns("Listing which users?", "Is it sent?"))
     for candidate_id, topic in zip(ids, said.topics(ids), strict=True):
@@ -122,4 +166,4 @@ def test_ids_of_one_topic_are_weighed_alike(ids: list[str]) -> None:
         assert n_said == said.n_said(candidate_id)
         assert (flags & 1 == 1) == (said.unasked_change(candidate_id) is not None)
         assert (flags & 2 == 2) == (said.unasked_verb(candidate_id) is not None)
-    assert Conversation(()).topics(ids) == [0] * len(ids)
+    assert [topic % 4 for topic in Conversation(()).topics(ids)] == [0] * len(ids)
