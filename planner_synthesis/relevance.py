@@ -107,19 +107,24 @@ class Conversation:
                     known = weight[word] = self._weigh(word)
                 said |= known[0]
                 flags |= known[1]
-            if flags & 2 and self._of(candidate_id).unasked_verb is None:
-                flags -= 2
+            if flags > 1:
+                is_likely = flags & 2 or not _VERBS.isdisjoint(map("".join, pairwise(words)))
+                is_unasked = is_likely and self._of(candidate_id).unasked_verb is not None
+                flags = flags % 2 + 2 * bool(is_unasked)
             found.append(4 * said.bit_count() + flags)
         return found
 
     def _weigh(self, word: str) -> tuple[int, int]:
-        """A bit for its stem where that was said; 1 for an unasked change, 2 for a likely verb."""
+        """A bit for its stem where that was said; 1 for an unasked change, 2 for a verb of what
+        cannot be taken back, 4 for what may begin one, as in "shut_down".
+        """
         stem = self._stem_of(word)
         bit = 1 << self._bits.setdefault(stem, len(self._bits)) if stem in self._told else 0
         if self._is_silent:
             return bit, 0
-        is_likely = any(verb.startswith(word) for verb in _VERBS)  # "shut" may begin "shut_down"
-        return bit, int(word in CHANGES and word not in self._changes) + 2 * is_likely
+        is_change = word in CHANGES and word not in self._changes
+        begins = any(verb.startswith(word) for verb in _VERBS)
+        return bit, is_change + 2 * (word in _VERBS) + 4 * begins
 
     def _of(self, candidate_id: str) -> _Said:
         found = self._read.get(candidate_id)
