@@ -29,7 +29,7 @@ class PreflightReport:
         text: The program as the printer writes it; empty when it cannot.
         capability_ids: Ids that it calls, sorted.
         context_keys: Context keys that it reads itself, sorted.
-        hands_context_on: It hands the whole context to someone who may read more.
+        hands_context_on: It hands the whole context to a capability, which may read more.
         body: The planner's body; None when the text could not be read.
     """
 
