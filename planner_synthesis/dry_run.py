@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from planner_synthesis.matching import OWN_DEFAULT
 from planner_synthesis.rtfs.errors import RtfsError
 from planner_synthesis.rtfs.evaluator import evaluate
 from planner_synthesis.rtfs.forms import Form, Kw, Map
@@ -106,7 +105,7 @@ def trial_contexts(
     examples = {param.key: _example(param) for param in schema.params}
     # of two inputs that read one key, the one that must be met decides what it looks like
     for step, spec in sorted(filled, key=lambda pair: pair[1].required):
-        if step.reason != OWN_DEFAULT and step.coercion is not None:
+        if not step.is_own_default and step.coercion is not None:
             examples[step.from_] = _coerced_example(step, schema, spec.enum_values)
     return examples, context_from_schema(schema), {}
 

@@ -103,9 +103,9 @@ def _ahead(winner: CandidateScore, second: CandidateScore) -> str:
 
 
 def _step(step: AdapterStep) -> str:
-    source = _shown(step.from_) if step.from_ else "(default)"
+    source = "(default)" if step.is_own_default else _shown(step.from_)
     coercion = f", {step.coercion}" if step.coercion else ""
-    default = ", default where absent" if step.default_used and step.from_ else ""
+    default = ", default where absent" if step.default_used and not step.is_own_default else ""
     return f"  {_shown(step.to)} <- {source}: {_shown(step.reason)}{coercion}{default}"
 
 
