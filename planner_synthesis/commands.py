@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -80,7 +81,9 @@ def generate(args: argparse.Namespace) -> int:
         print(without_controls(page), end="")
     else:
         print_json(synthesis)
-    return 0
+    for note in synthesis.decision_trace.notes:
+        print(f"error: {without_controls(note)}", file=sys.stderr)
+    return 2 if synthesis.decision_trace.notes else 0
 
 
 def _agents(args: argparse.Namespace) -> AgentRegistry | None:
@@ -102,6 +105,7 @@ def _proposer(args: argparse.Namespace) -> ArbiterProposer | None:
         return None
     if not args.model:
         raise BadInput("--arbiter needs --model")
+    import_module("planner_synthesis.http_exchange")  # without its extra, say so before all else
     try:
         arbiter = HttpArbiter(
             url=args.arbiter,

@@ -26,7 +26,8 @@ class Proposer(Protocol):
             ranked: The best candidates as synthesis ranked them, best first.
 
         Raises:
-            ProposalError: there is none.
+            ProposalError: there is none. Whatever else is raised, or is no text, is a proposal
+                that was not had, too; its message is told redacted.
         """
         ...
 

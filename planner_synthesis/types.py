@@ -329,6 +329,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         unused_keys: Schema keys that the planner does not read, sorted; when it calls something.
         template: Which template was emitted.
         agent_steps: Ids that a synthesized agent calls, in the order of its plan.
+        notes: What went wrong beside the decision, such as an event that its sink did not take.
     """
 
     candidates: tuple[CandidateScore, ...] = ()
@@ -343,6 +344,7 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     template: Template = "requires-agent"
     complexity: tuple[str, ...] = ()
     agent_steps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RtfsExecution(msgspec.Struct, frozen=True, kw_only=True, tag_field="mode", tag="rtfs"):

@@ -133,7 +133,12 @@ def test_a_question_of_nothing_but_little_words_does_not_vanish() -> None:
 def test_a_secret_in_a_question_reaches_no_key(secret: str) -> None:
     (key,) = keys(f"Which repository should {secret} open?")
     assert "repository" in key
-    assert not set(key.split("_")) & {"sk", "ghp", "hunter2hunter2", secret.rsplit("_", maxsplit=1)[-1]}
+    assert not set(key.split("_")) & {
+        "sk",
+        "ghp",
+        "hunter2hunter2",
+        secret.rsplit("_", maxsplit=1)[-1],
+    }
 
 
 def test_a_filename_is_nobodys_name() -> None:
