@@ -16,7 +16,7 @@ from planner_synthesis.rtfs.forms import Form, Kw, Map
 from planner_synthesis.rtfs.host import HostCall, StubHost
 from planner_synthesis.schema import context_from_schema
 from planner_synthesis.security import RegistryGate
-from planner_synthesis.statuses import REQUIRES_AGENT, upstream_status
+from planner_synthesis.statuses import upstream_status
 from planner_synthesis.templates import context_form
 from planner_synthesis.types import (
     AdapterStep,
@@ -90,8 +90,7 @@ def _status_of(value: Form) -> str | None:
     if not isinstance(value, Map):
         return None
     status = value.index.get(("keyword", "status"))
-    known = isinstance(status, str) and (status == REQUIRES_AGENT or upstream_status(status))
-    return str(status) if known else None
+    return status if isinstance(status, str) and upstream_status(status) else None
 
 
 def trial_contexts(

@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         code: size, depth, syntax, one-form, shape, unbound, head, context, computed-id,
-            unknown-id, not-allowed, required or expects.
+            unknown-id, not-allowed, required, expects or status.
     """
 
     code: str

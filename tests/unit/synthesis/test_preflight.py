@@ -23,7 +23,8 @@ def codes(text: str, security: RuntimeContext = FULL, **more: object) -> list[st
     '(call "x" {:context context})',
     '(step "one" (call :x {:q (:q context)}))',
     "(let [{:keys [a]} context [b c] [1 2] f (fn [x] (+ x a))] (f b))",
-    "(let [first 1] first)", "((fn [x] x) 1)", "(:a {:a 1})", "(reduce + 0 [1 2])", "nil",
+    "(let [first 1] first)", "((fn [x] x) 1)", "(:a {:a 1})", "(reduce + 0 [1 2])",
+    '(if (:a context) {:status "completed"})', "(let [r (call :x {})] {:status (:status r)})", "(do context)",
     '(capability "p" :expects {:context/keys [:q]} :implementation (fn [context] (get context :q)))',
 ])  # fmt: skip
 def test_a_planner_passes(text: str) -> None:
@@ -112,6 +113,15 @@ def test_keys_that_are_written_out_are_what_is_read(text: str, keys: list[str]) 
 
 
 @pytest.mark.parametrize("text", [
+    "nil", "1", '"x"', "[{}]", "{}", '{:status "great"}', "{:status 1}", '{"status" "completed"}', "(do)", "(fn [x] x)",
+    "(do (call :x {}) nil)", "(let [r (call :x {})] {:result r})", '(step "s" (call :x {}) :q)', '(if true nil {:status "x"})',
+    '(capability "p" :expects {:context/keys []} :implementation (fn [context] {:context context}))',
+])  # fmt: skip
+def test_a_body_that_cannot_give_a_status_is_no_planner(text: str) -> None:
+    assert codes(text) == ["status"]
+
+
+@pytest.mark.parametrize("text", [
     "{:context context}", "(do (call :x 1) {:context context})", "(let [c context] {:r {:context c}})",
     '(if true (step "s" {:context context}) (let [a 1] {:context context}))', "(if true context {:a context})",
 ])  # fmt: skip
@@ -121,7 +131,7 @@ def test_a_context_in_the_result_is_handed_to_nobody(text: str) -> None:
 
 def test_size_and_depth_are_bounded() -> None:
     small = ProgramLimits(max_bytes=20, max_nodes=4, max_depth=3)
-    assert codes("[1 1]", limits=small) == []
+    assert codes("(+ 1 1)", limits=small) == []
     assert codes("[" * 4 + "]" * 4, limits=small) == ["depth"]
     assert codes("[1 2 3 4]", limits=small) == ["size"]
     assert codes('"' + "x" * 20 + '"', limits=small) == ["size"]
