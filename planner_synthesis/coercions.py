@@ -236,3 +236,4 @@ _FORMS: Final[dict[str, Callable[[Sym], Form]]] = {
     "string->bool": _truth,
     "parse-date": _date,
 }
+COERCION_NAMES: Final = frozenset(_FORMS) | {"string->enum", "enum->enum"}

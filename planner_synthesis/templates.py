@@ -13,7 +13,7 @@ tree, so none of them can become code.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from planner_synthesis.coercions import coercion_form
+from planner_synthesis.coercions import COERCION_NAMES, coercion_form
 from planner_synthesis.matching import is_plain
 from planner_synthesis.rtfs.building import list_form, map_form
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, Vector
@@ -26,6 +26,19 @@ _ADAPTED: Final = Sym("context-adapted")
 _MISSING: Final = Sym("missing")
 _RESULT: Final = Sym("result")
 _SOURCE: Final = Sym("c")
+
+
+class AdapterStepError(ValueError):
+    """A step of an adapter cannot be written.
+
+    Attributes:
+        step: The step.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, step: AdapterStep, why: str) -> None:
+        super().__init__(f"the step that fills {step.to!r}: {why}")
+        self.step, self.why = step, why
 
 
 def key_form(key: str) -> Kw | str:
@@ -69,6 +82,11 @@ def emit_planner_rtfs_adapter(
         steps: One for each input that is sent.
         inputs: What is known of the inputs; one that is not there is required.
         defaults: By context key, for steps that use a default.
+
+    Raises:
+        AdapterStepError: a step cannot be written: another one fills the same input, no coercion
+            has its name, or the default that it uses is not given.
+        UnprintableForm: an id, a key or a default has no text, e.g. a default that is no number.
     """
     form = adapter_form(candidate_id, steps=steps, inputs=inputs, defaults=defaults or {})
     return print_form(form)
@@ -135,12 +153,34 @@ def adapted_form(
     inputs: Iterable[InputSpec],
     defaults: Mapping[str, Scalar],
 ) -> tuple[Form, tuple[str, ...]]:
-    """The map of inputs over ``context``, and the inputs that must not be nil in it."""
+    """The map of inputs over ``context``, and the inputs that must not be nil in it.
+
+    Raises:
+        AdapterStepError: as ``emit_planner_rtfs_adapter``.
+    """
     specs = {spec.key: spec for spec in inputs}
+    _check_steps(steps, specs, defaults)
     ordered = sorted(steps, key=lambda step: step.to)
     optional = [s.to for s in ordered if s.to in specs and not specs[s.to].required]
     required = tuple(s.to for s in ordered if s.to not in optional)
     return _without_nil(_adapted_context(ordered, specs, defaults), optional), required
+
+
+def _check_steps(
+    steps: Iterable[AdapterStep], specs: Mapping[str, InputSpec], defaults: Mapping[str, Scalar]
+) -> None:
+    filled: set[str] = set()
+    for step in steps:
+        if step.to in filled:
+            raise AdapterStepError(step, "another step fills the same input")
+        filled.add(step.to)
+        if step.is_own_default:
+            if step.to not in specs or specs[step.to].default is None:
+                raise AdapterStepError(step, "the input is not known to have a default")
+        elif step.default_used and step.from_ not in defaults:
+            raise AdapterStepError(step, f"no default of {step.from_!r} is given")
+        if step.coercion is not None and step.coercion not in COERCION_NAMES:
+            raise AdapterStepError(step, f"no coercion is called {step.coercion!r}")
 
 
 def missing_form(adapted: Sym, required: Sequence[str]) -> Form:

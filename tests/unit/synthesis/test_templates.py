@@ -10,6 +10,7 @@ from planner_synthesis.preflight import check_planner
 from planner_synthesis.rtfs.forms import Kw, List, Map, Sym
 from planner_synthesis.rtfs.reader import read_program
 from planner_synthesis.templates import (
+    AdapterStepError,
     capability_form,
     direct_form,
     emit_planner_rtfs_adapter,
@@ -84,6 +85,32 @@ def test_preflight_accepts_what_is_emitted_and_sees_its_calls_and_keys(
                            required_capabilities=calls, expects=expects)  # fmt: skip
     assert report.findings == ()
     assert report.capability_ids == tuple(calls)
+
+
+@pytest.mark.parametrize(("steps", "inputs", "why"), [
+    ([step("a", "x", default_used=True)], [], "no default of 'a' is given"),
+    ([step("a", "x", "string->moon")], [], "no coercion is called 'string->moon'"),
+    ([step("a", "x", "")], [], "no coercion is called ''"),
+    ([AdapterStep(from_="", to="x", default_used=True, is_own_default=True)], [], "not known to have a default"),
+    ([AdapterStep(from_="", to="x", default_used=True, is_own_default=True)], [InputSpec(key="x")], "not known to have"),
+    ([step("a", "b"), step("c", "b")], [], "another step fills the same input"),
+])  # fmt: skip
+def test_a_step_that_cannot_be_written_is_an_error_with_the_step(
+    steps: list[AdapterStep], inputs: list[InputSpec], why: str
+) -> None:
+    with pytest.raises(AdapterStepError, match=why) as refused:
+        emit_planner_rtfs_adapter("x", steps=steps, inputs=inputs)
+    assert refused.value.step == steps[-1]
+
+
+def test_a_sentence_about_a_step_steers_nothing() -> None:
+    said = AdapterStep(from_="a", to="x", reason="the candidate's default")
+    assert "(get c :a)" in emit_planner_rtfs_adapter("x", steps=[said])
+    own = AdapterStep(from_="", to="x", default_used=True, is_own_default=True, reason="so I say")
+    text = emit_planner_rtfs_adapter("x", steps=[own], inputs=[InputSpec(key="x", default="d")])
+    assert '{:x "d"}' in text
+    empty = AdapterStep(from_="", to="x", default_used=True)
+    assert '(get c "")' in emit_planner_rtfs_adapter("x", steps=[empty], defaults={"": 1})
 
 
 def test_an_id_is_a_keyword_only_where_the_whole_of_it_is_one() -> None:
