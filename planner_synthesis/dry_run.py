@@ -6,6 +6,7 @@ Spec: planner-synthesis, "Planner never executes during synthesis": nothing real
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -68,9 +69,7 @@ def dry_run(
     problems: list[str] = []
     statuses: list[str] = []
     for n, values in enumerate(contexts):
-        # an answer of its own, because the stub makes ids that begin with `fail.` fail
-        answers = {i: (lambda args, i=i: Map(((Kw("stub"), i),))) for i in registry}
-        host = StubHost(RegistryGate(security, registry), answers)
+        host = _stub_host(security, registry)
         try:
             value = evaluate(text, host=host, context=context_form(values))
         except RtfsError as error:
@@ -84,6 +83,26 @@ def dry_run(
         if n == 0 and must_call is not None and called != set(must_call):
             problems.append(f"run 1: called {sorted(called)}, not {sorted(must_call)}")
     return DryRunReport(problems=tuple(problems), statuses=tuple(statuses))
+
+
+def calls_of_run(
+    text: str,
+    values: Mapping[str, Scalar],
+    *,
+    security: RuntimeContext,
+    registry: Mapping[str, tuple[str, ...]],
+) -> tuple[HostCall, ...]:
+    """The calls of one run against stubs, in order; of a run that fails, those before."""
+    host = _stub_host(security, registry)
+    with suppress(RtfsError):
+        evaluate(text, host=host, context=context_form(values))
+    return tuple(entry for entry in host.log if isinstance(entry, HostCall))
+
+
+def _stub_host(security: RuntimeContext, registry: Mapping[str, tuple[str, ...]]) -> StubHost:
+    # an answer of its own, because the stub makes ids that begin with `fail.` fail
+    answers = {i: (lambda args, i=i: Map(((Kw("stub"), i),))) for i in registry}
+    return StubHost(RegistryGate(security, registry), answers)
 
 
 def _status_of(value: Form) -> str | None:
