@@ -30,6 +30,8 @@ def explain_synthesis(synthesis: PlannerSynthesis) -> str:
         lines += ["", f"not used: {_list(trace.unused_keys)}"]
     if trace.rejected:
         lines += ["", "refused:", *(f"  {_shown(text, 200)}" for text in trace.rejected)]
+    if trace.notes:
+        lines += ["", *(f"note: {_shown(text, 200)}" for text in trace.notes)]
     if trace.complexity:
         lines += ["", f"complex because of {'; '.join(map(_shown, trace.complexity))}"]
     if synthesis.agent is not None:

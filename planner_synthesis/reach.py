@@ -49,7 +49,7 @@ class Trials:
         self.calls = [self._run(values) for values in self.contexts]
 
     def unreached(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """Those of the keys that reach no call, sorted; also one that there is no trial left for."""
+        """Those of the keys that reach no call, sorted; so does one without a trial left."""
         left = sorted(set(keys))
         for values, calls in zip(self.contexts, self.calls, strict=True):
             if any(_is_sent_whole(call, values) for call in calls):

@@ -20,6 +20,7 @@ from planner_synthesis import (
     PlannerSynthesis,
     RuntimeContext,
     SynthesisConfig,
+    explain_synthesis,
     extract_skills,
     generate_planner_generic,
 )
@@ -185,6 +186,7 @@ def test_a_sink_that_fails_loses_its_event_and_not_the_planner(error: Exception)
     synthesis = generate_planner_generic(context, sink=Raises(error))
     (note,) = synthesis.decision_trace.notes
     assert note.startswith(f"the sink did not take the event: {type(error).__name__}: ")
+    assert "\nnote: the sink did not take the event: " in explain_synthesis(synthesis)
     quiet = msgspec.structs.replace(synthesis.decision_trace, notes=())
     assert msgspec.structs.replace(synthesis, decision_trace=quiet) == generate_planner_generic(
         context
