@@ -1,7 +1,8 @@
 """Agents that were synthesized, kept in files, and what came of them.
 
-Belongs here: the registry, feedback, running a registered agent.
-Does not: building agents (``agents``), what feedback means for trust (``trust``).
+Belongs here: the registry, feedback.
+Does not: building agents (``agents``), running them (``agent_host``), what feedback means for trust
+(``trust``).
 Spec: planner-synthesis, "Create and register an AgentDescriptor" and "Feedback loop"; ADR 0023.
 
 One file an agent, named by a hash of its id, so that no id can name a path. A file appears by an

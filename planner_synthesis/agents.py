@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from planner_synthesis.config import SynthesisConfig
-from planner_synthesis.matching import OWN_DEFAULT
-from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, Vector
+from planner_synthesis.rtfs.building import list_form, map_form
+from planner_synthesis.rtfs.forms import Form, Sym, Vector
 from planner_synthesis.rtfs.printer import print_form
 from planner_synthesis.scoring import Candidate
 from planner_synthesis.statuses import COMPLETED, REQUIRES_AGENT
@@ -66,7 +66,7 @@ def choose_steps(usable: Sequence[Candidate], schema: ParamSchema) -> tuple[Cand
 
 def used_keys(candidate: Candidate) -> set[str]:
     """Context keys that a candidate's inputs get their values from."""
-    return {step.from_ for step in candidate.match.steps if step.reason != OWN_DEFAULT}
+    return {step.from_ for step in candidate.match.steps if not step.is_own_default}
 
 
 def _first_turn(candidate: Candidate, schema: ParamSchema) -> int:
@@ -109,27 +109,23 @@ def plan_form(steps: Sequence[Candidate], defaults: Mapping[str, Scalar]) -> For
         inputs, required = adapted_form(step.match.steps, inputs=step.inputs, defaults=defaults)
         bindings += [name, inputs]
         missing.append(missing_form(name, required))
-    bindings += [Sym("missing"), List((Sym("concat"), *missing))]
-    refused = _map(status=REQUIRES_AGENT, missing=Sym("missing"), context=CONTEXT)
-    is_complete = List((Sym("empty?"), Sym("missing")))
-    answer = List((Sym("if"), is_complete, _run_form(steps), refused))
-    return List((Sym("do"), List((Sym("let"), Vector(tuple(bindings)), answer))))
+    bindings += [Sym("missing"), list_form("concat", *missing)]
+    refused = map_form(status=REQUIRES_AGENT, missing=Sym("missing"), context=CONTEXT)
+    is_complete = list_form("empty?", Sym("missing"))
+    answer = list_form("if", is_complete, _run_form(steps), refused)
+    return list_form("do", list_form("let", Vector(tuple(bindings)), answer))
 
 
 def _run_form(steps: Sequence[Candidate]) -> Form:
     bindings: list[Form] = []
     results: list[Form] = []
     for n, step in enumerate(steps, start=1):
-        sent = _map(context=Sym(f"context-{n}"))
-        call = List((Sym("call"), id_form(step.score.id), sent))
+        sent = map_form(context=Sym(f"context-{n}"))
+        call = list_form("call", id_form(step.score.id), sent)
         result = Sym(f"result-{n}")
-        bindings += [result, List((Sym("step"), f"{n}. {step.score.id}", call))]
+        bindings += [result, list_form("step", f"{n}. {step.score.id}", call)]
         results.append(result)
-    report = _map(
+    report = map_form(
         status=COMPLETED, result=results[-1], results=Vector(tuple(results)), context=CONTEXT
     )
-    return List((Sym("let"), Vector(tuple(bindings)), report))
-
-
-def _map(**entries: Form) -> Map:
-    return Map(tuple((Kw(name), entries[name]) for name in sorted(entries)))
+    return list_form("let", Vector(tuple(bindings)), report)

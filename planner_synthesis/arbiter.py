@@ -25,6 +25,8 @@ RULES: Final = (
     "Answer with exactly one RTFS form and nothing else: no comment, no prose, no second form.",
     "The form is a (do ...) or (let [...] ...); its only free name is context, a map.",
     'Call a capability as (call "its id" {:context m}) with an id listed under candidates.',
+    "Read the context by keys that are written out, such as (get context :key); hand it on as a"
+    " whole only as {:context context}, the argument of a call; use it as no other value.",
     'End in a map such as {:status "processing" :result result :context context}, or in'
     ' {:status "requires-agent" :missing [:key ...] :context context} when nothing fits.',
     "A let may not bind a name to a bare keyword. There are no commas, sets or quotes.",

@@ -2,7 +2,7 @@
 
 Belongs here: the request, typed failures.
 Does not: HTTP itself (``http_exchange``), taking the code out of the answer (``chat_answers``),
-checking what was proposed (``arbiter``).
+checking what was proposed (``proposals``).
 Source: the chat completions API, `POST /v1/chat/completions`; planner-synthesis, "v0.3".
 """
 

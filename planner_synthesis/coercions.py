@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from planner_synthesis.rtfs.building import list_form as _call
 from planner_synthesis.rtfs.forms import Form, List, Map, Sym, Vector
 from planner_synthesis.schema import typed_value
 from planner_synthesis.types import InputSpec, ParamSpec, ParamType
@@ -119,10 +120,6 @@ def coercion_form(name: str, value: Sym, enum_values: tuple[str, ...]) -> Form:
     if name in ("string->enum", "enum->enum"):
         return _enum_form(value, enum_values)
     return _FORMS[name](value)
-
-
-def _call(head: str, *items: Form) -> List:
-    return List((Sym(head), *items))
 
 
 def _if(test: Form, then: Form, otherwise: Form = None) -> List:
@@ -239,3 +236,4 @@ _FORMS: Final[dict[str, Callable[[Sym], Form]]] = {
     "string->bool": _truth,
     "parse-date": _date,
 }
+COERCION_NAMES: Final = frozenset(_FORMS) | {"string->enum", "enum->enum"}

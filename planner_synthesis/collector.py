@@ -5,12 +5,13 @@ Does not: what the answers mean (``schema``).
 Source: rtfs.md 2.8 (the two-turn demo: `:ccos.user.ask`, a conversation as the result).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from planner_synthesis.rtfs.building import list_form, map_form
 from planner_synthesis.rtfs.errors import HostFailure, SecurityViolation
 from planner_synthesis.rtfs.evaluator import evaluate
-from planner_synthesis.rtfs.forms import Form, Key, Kw, List, Map, Sym, Vector
+from planner_synthesis.rtfs.forms import Form, Kw, Map, Sym, Vector
 from planner_synthesis.rtfs.printer import print_form
 from planner_synthesis.types import InteractionTurn
 
@@ -58,20 +59,15 @@ def collector_form(prompts: Sequence[str]) -> Form:
     names = [Sym(f"answer-{number}") for number in range(1, len(prompts) + 1)]
     bindings: list[Form] = []
     for name, prompt in zip(names, prompts, strict=True):
-        bindings += [name, List((Sym("call"), Kw(ASK), prompt))]
+        bindings += [name, list_form("call", Kw(ASK), prompt)]
     conversation = Vector(
         tuple(
-            _map({"prompt": prompt, "answer": name})
+            map_form(prompt=prompt, answer=name)
             for name, prompt in zip(names, prompts, strict=True)
         )
     )
-    result = _map({"status": "completed", "conversation": conversation})
-    return List((Sym("do"), List((Sym("let"), Vector(tuple(bindings)), result))))
-
-
-def _map(entries: Mapping[str, Form]) -> Map:
-    pairs: tuple[tuple[Key, Form], ...] = tuple((Kw(name), one) for name, one in entries.items())
-    return Map(pairs)
+    result = map_form(status="completed", conversation=conversation)
+    return list_form("do", list_form("let", Vector(tuple(bindings)), result))
 
 
 def collect_turns(

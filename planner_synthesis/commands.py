@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
 from planner_synthesis.explain import explain_synthesis
 from planner_synthesis.generate import generate_planner_generic
 from planner_synthesis.mcp_host import McpHost
-from planner_synthesis.preflight import callable_effects, check_planner
+from planner_synthesis.preflight import PreflightReport, callable_effects, check_planner
 from planner_synthesis.rtfs.errors import RtfsError
 from planner_synthesis.rtfs.evaluator import evaluate
 from planner_synthesis.rtfs.host import Host, HostCall, StubHost
@@ -46,7 +47,7 @@ from planner_synthesis.skills import extract_skills
 from planner_synthesis.snapshot.reading import RegistryReading
 from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.telemetry import JsonLinesSink
-from planner_synthesis.types import PlannerGenContext
+from planner_synthesis.types import PlannerGenContext, RuntimeContext
 
 
 def generate(args: argparse.Namespace) -> int:
@@ -80,7 +81,9 @@ def generate(args: argparse.Namespace) -> int:
         print(without_controls(page), end="")
     else:
         print_json(synthesis)
-    return 0
+    for note in synthesis.decision_trace.notes:
+        print(f"error: {without_controls(note)}", file=sys.stderr)
+    return 2 if synthesis.decision_trace.notes else 0
 
 
 def _agents(args: argparse.Namespace) -> AgentRegistry | None:
@@ -102,6 +105,7 @@ def _proposer(args: argparse.Namespace) -> ArbiterProposer | None:
         return None
     if not args.model:
         raise BadInput("--arbiter needs --model")
+    import_module("planner_synthesis.http_exchange")  # without its extra, say so before all else
     try:
         arbiter = HttpArbiter(
             url=args.arbiter,
@@ -131,11 +135,11 @@ def check(args: argparse.Namespace) -> int:
     security = runtime_context(args)
     registry, agents = read_registry(args.registry), _agents(args)
     text = read_text(args.file)
-    named: tuple[str, ...] = ()
-    if not args.registry:  # what it calls cannot be looked up anywhere: all else is checked
-        named = check_planner(text, security=security, registry={}).capability_ids
-    effects = _effects(registry, agents, named)
-    report = check_planner(text, security=security, registry=effects)
+    if args.registry:
+        report = check_planner(text, security=security, registry=_effects(registry, agents, ()))
+    else:  # what it calls cannot be looked up anywhere: all else is checked
+        report = _check_all_but_ids(text, security, registry, agents)
+        print("note: no --registry: ids were not looked up", file=sys.stderr)
     print_json(
         {
             "is_ok": report.is_ok,
@@ -147,8 +151,19 @@ def check(args: argparse.Namespace) -> int:
     return 0 if report.is_ok else 1
 
 
+def _check_all_but_ids(
+    text: str, security: RuntimeContext, registry: RegistryReading, agents: AgentRegistry | None
+) -> PreflightReport:
+    """Preflight as if there were whatever the text calls."""
+    named = check_planner(text, security=security, registry={}).capability_ids
+    return check_planner(text, security=security, registry=_effects(registry, agents, named))
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails."""
+    """Run a planner against stubs, or check it and run it against MCP servers; 1 when it fails.
+
+    Against stubs what preflight finds is told and hinders nothing: nothing real can happen.
+    """
     text, context = read_text(args.file), _context(args)
     registry, agents = read_registry(args.registry), _agents(args)
     security = runtime_context(args, unless_given="full" if args.stub else "pure")
@@ -167,6 +182,12 @@ def run(args: argparse.Namespace) -> int:
     if servers and not report.is_ok:
         print_json({"error": "preflight", "findings": report.findings, "log": []})
         return 1
+    if args.stub:
+        if not args.registry:
+            report = _check_all_but_ids(text, security, registry, agents)
+        for finding in report.findings:
+            note = without_controls(f"{finding.code}: {finding.message}")
+            print(f"note: preflight: {redact(' '.join(note.split()))}", file=sys.stderr)
     with ExitStack() as stack:
         host: Host
         stub, tools = StubHost(RegistryGate(security, effects)), None

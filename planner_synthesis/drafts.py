@@ -1,13 +1,14 @@
 """Drafts: a body with what must be true of it, its checks, and what it becomes when it passed.
 
-Belongs here: `Draft`, preflight and dry run of one, the result and the fallback.
-Does not: which drafts are tried, and in what order (``generate``).
+Belongs here: `Draft`, preflight and dry run of one, the result.
+Does not: which drafts are tried, and in what order (``generate``), what is returned where none
+passed (``fallback``).
 Spec: planner-synthesis, "Core contracts" (PlannerSynthesis) and the three templates; nothing that
 failed preflight or the dry run is ever returned.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,7 +16,7 @@ from planner_synthesis.agents import used_keys
 from planner_synthesis.config import SynthesisConfig
 from planner_synthesis.dry_run import dry_run, trial_contexts
 from planner_synthesis.preflight import callable_effects, check_planner
-from planner_synthesis.rtfs.errors import UnprintableForm
+from planner_synthesis.rtfs.errors import FormTooDeep, UnprintableForm
 from planner_synthesis.rtfs.forms import Form
 from planner_synthesis.rtfs.printer import print_form
 from planner_synthesis.scoring import Candidate
@@ -23,21 +24,20 @@ from planner_synthesis.templates import (
     adapter_form,
     capability_form,
     direct_form,
-    emit_stub_capability,
-    requires_agent_form,
 )
 from planner_synthesis.types import (
     AdapterStep,
     AgentDescriptor,
     CandidateScore,
-    FallbackInfo,
     InputSpec,
     PlannerDecisionTrace,
     PlannerGenContext,
     PlannerSynthesis,
+    Scalar,
+    Template,
 )
 
-Template = Literal["direct", "adapter", "requires-agent", "proposal"]
+MAX_SAID_CHARS: Final = 400
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,34 +98,39 @@ def check_draft(
     config: SynthesisConfig,
     *,
     extra: Mapping[str, tuple[str, ...]] | None = None,
+    contexts: Sequence[Mapping[str, Scalar]] | None = None,
 ) -> tuple[str, ...]:
-    """Why a draft is not returned: findings of preflight, else problems of the dry run.
+    """Why a draft is not returned: findings on its two texts, else problems of the dry run.
+
+    Both texts are read back by preflight: the body, and the capability around it.
 
     Args:
         extra: Effects of ids that no card has yet, such as an agent's that was just built.
+        contexts: Of the dry run; None takes those that the schema gives.
     """
-    try:
-        text = print_form(draft.body)
-    except UnprintableForm as error:  # an id or an option of a card that no file can hold
-        return (f"unprintable: {error}",)
     called = frozenset(draft.calls)
     registry = callable_effects(
         (card for card in context.registry_caps if card.id in called),
         (agent for agent in context.registry_agents if agent.agent_id in called),
     ) | dict(extra or {})
-    report = check_planner(
-        text,
-        security=context.security,
-        registry=registry,
-        required_capabilities=draft.calls,
-        expects=draft.expects,
-        limits=config.limits,
-    )
-    if not report.is_ok:
-        return tuple(f"{finding.code}: {finding.message}" for finding in report.findings)
+    try:
+        texts = (print_form(draft.body), _capability_text(draft, context, config))
+    except (UnprintableForm, FormTooDeep) as error:  # e.g. an id that no file can hold
+        return (f"unprintable: {error}",)
+    for text in texts:
+        report = check_planner(
+            text,
+            security=context.security,
+            registry=registry,
+            required_capabilities=draft.calls,
+            expects=draft.expects,
+            limits=config.limits,
+        )
+        if not report.is_ok:
+            return tuple(f"{finding.code}: {finding.message}" for finding in report.findings)
     return dry_run(
-        report.text,
-        contexts=trial_contexts(context.schema, draft.filled),
+        texts[0],
+        contexts=trial_contexts(context.schema, draft.filled) if contexts is None else contexts,
         security=context.security,
         registry=registry,
         must_call=draft.calls if draft.must_call_all else None,
@@ -140,18 +145,13 @@ def finish(
     *,
     agent: AgentDescriptor | None = None,
 ) -> PlannerSynthesis:
-    """A draft that passed, as what synthesis returns."""
-    planner_id = f"{config.domain}.planner.v1"
-    description = f"Synthesized planner for {', '.join(context.schema.keys())}"
+    """A draft that passed ``check_draft``, as what synthesis returns."""
     unused = set(context.schema.keys()).difference(draft.expects) if draft.calls else ()
-    wrapped = capability_form(
-        planner_id, body=draft.body, expects=draft.expects, description=description
-    )
     return PlannerSynthesis(
         rtfs=print_form(draft.body),
         required_capabilities=tuple(sorted(draft.calls)),
         expects=draft.expects,
-        capability=print_form(wrapped),
+        capability=_capability_text(draft, context, config),
         agent=agent,
         decision_trace=msgspec.structs.replace(
             trace,
@@ -163,32 +163,21 @@ def finish(
     )
 
 
-def fall_back(
-    context: PlannerGenContext,
-    config: SynthesisConfig,
-    trace: PlannerDecisionTrace,
-    *,
-    reason: str,
-    stub_id: str | None = None,
-    missing: Iterable[str] | None = None,
-    agent: AgentDescriptor | None = None,
-) -> PlannerSynthesis:
-    """A planner that calls nothing and says what is needed.
+def _capability_text(draft: Draft, context: PlannerGenContext, config: SynthesisConfig) -> str:
+    description = said(f"Synthesized planner for {', '.join(context.schema.keys())}")
+    planner_id = f"{config.domain}.planner.v1"
+    form = capability_form(
+        planner_id, body=draft.body, expects=draft.expects, description=description
+    )
+    return print_form(form)
 
-    Args:
-        stub_id: What is needed; the domain's stub when None.
-        missing: Keys that whoever is needed must take; the required keys when None.
-    """
-    reason = reason.encode("utf-8", "backslashreplace").decode()
-    stub_id = stub_id or f"{config.domain}.agent.stub"
-    keys = tuple(sorted(set(context.schema.required_keys() if missing is None else missing)))
-    draft = Draft(
-        body=requires_agent_form(stub_id=stub_id, missing=keys), template="requires-agent"
-    )
-    synthesis = finish(draft, context, config, trace, agent=agent)
-    info = FallbackInfo(stub_id=stub_id, missing_required=keys, reason=reason)
-    return msgspec.structs.replace(
-        synthesis,
-        stub=emit_stub_capability(stub_id, expects=keys, description=f"Needed: {reason}"),
-        decision_trace=msgspec.structs.replace(synthesis.decision_trace, fallback=info),
-    )
+
+def writable(text: str) -> str:
+    """A text that a file can hold: half a surrogate pair is written ``\\ud800``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def said(text: str) -> str:
+    """A sentence inside a program: writable, and cut where it is long."""
+    text = writable(text)
+    return text if len(text) <= MAX_SAID_CHARS else text[: MAX_SAID_CHARS - 3] + "..."

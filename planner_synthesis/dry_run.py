@@ -6,18 +6,18 @@ Spec: planner-synthesis, "Planner never executes during synthesis": nothing real
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from planner_synthesis.matching import OWN_DEFAULT
 from planner_synthesis.rtfs.errors import RtfsError
 from planner_synthesis.rtfs.evaluator import evaluate
 from planner_synthesis.rtfs.forms import Form, Kw, Map
 from planner_synthesis.rtfs.host import HostCall, StubHost
 from planner_synthesis.schema import context_from_schema
 from planner_synthesis.security import RegistryGate
-from planner_synthesis.statuses import REQUIRES_AGENT, upstream_status
+from planner_synthesis.statuses import upstream_status
 from planner_synthesis.templates import context_form
 from planner_synthesis.types import (
     AdapterStep,
@@ -69,9 +69,7 @@ def dry_run(
     problems: list[str] = []
     statuses: list[str] = []
     for n, values in enumerate(contexts):
-        # an answer of its own, because the stub makes ids that begin with `fail.` fail
-        answers = {i: (lambda args, i=i: Map(((Kw("stub"), i),))) for i in registry}
-        host = StubHost(RegistryGate(security, registry), answers)
+        host = _stub_host(security, registry)
         try:
             value = evaluate(text, host=host, context=context_form(values))
         except RtfsError as error:
@@ -87,12 +85,31 @@ def dry_run(
     return DryRunReport(problems=tuple(problems), statuses=tuple(statuses))
 
 
+def calls_of_run(
+    text: str,
+    values: Mapping[str, Scalar],
+    *,
+    security: RuntimeContext,
+    registry: Mapping[str, tuple[str, ...]],
+) -> tuple[HostCall, ...]:
+    """The calls of one run against stubs, in order; of a run that fails, those before."""
+    host = _stub_host(security, registry)
+    with suppress(RtfsError):
+        evaluate(text, host=host, context=context_form(values))
+    return tuple(entry for entry in host.log if isinstance(entry, HostCall))
+
+
+def _stub_host(security: RuntimeContext, registry: Mapping[str, tuple[str, ...]]) -> StubHost:
+    # an answer of its own, because the stub makes ids that begin with `fail.` fail
+    answers = {i: (lambda args, i=i: Map(((Kw("stub"), i),))) for i in registry}
+    return StubHost(RegistryGate(security, registry), answers)
+
+
 def _status_of(value: Form) -> str | None:
     if not isinstance(value, Map):
         return None
     status = value.index.get(("keyword", "status"))
-    known = isinstance(status, str) and (status == REQUIRES_AGENT or upstream_status(status))
-    return str(status) if known else None
+    return status if isinstance(status, str) and upstream_status(status) else None
 
 
 def trial_contexts(
@@ -106,7 +123,7 @@ def trial_contexts(
     examples = {param.key: _example(param) for param in schema.params}
     # of two inputs that read one key, the one that must be met decides what it looks like
     for step, spec in sorted(filled, key=lambda pair: pair[1].required):
-        if step.reason != OWN_DEFAULT and step.coercion is not None:
+        if not step.is_own_default and step.coercion is not None:
             examples[step.from_] = _coerced_example(step, schema, spec.enum_values)
     return examples, context_from_schema(schema), {}
 

@@ -30,6 +30,8 @@ def explain_synthesis(synthesis: PlannerSynthesis) -> str:
         lines += ["", f"not used: {_list(trace.unused_keys)}"]
     if trace.rejected:
         lines += ["", "refused:", *(f"  {_shown(text, 200)}" for text in trace.rejected)]
+    if trace.notes:
+        lines += ["", *(f"note: {_shown(text, 200)}" for text in trace.notes)]
     if trace.complexity:
         lines += ["", f"complex because of {'; '.join(map(_shown, trace.complexity))}"]
     if synthesis.agent is not None:
@@ -103,9 +105,9 @@ def _ahead(winner: CandidateScore, second: CandidateScore) -> str:
 
 
 def _step(step: AdapterStep) -> str:
-    source = _shown(step.from_) if step.from_ else "(default)"
+    source = "(default)" if step.is_own_default else _shown(step.from_)
     coercion = f", {step.coercion}" if step.coercion else ""
-    default = ", default where absent" if step.default_used and step.from_ else ""
+    default = ", default where absent" if step.default_used and not step.is_own_default else ""
     return f"  {_shown(step.to)} <- {source}: {_shown(step.reason)}{coercion}{default}"
 
 

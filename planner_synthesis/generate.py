@@ -9,7 +9,7 @@ Nothing real is called, and nothing is registered unless a registry of agents is
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,11 +17,13 @@ from planner_synthesis.agent_registry import AgentRegistry, agent_card
 from planner_synthesis.agents import AgentPlan, build_agent, choose_steps
 from planner_synthesis.complexity import complexity_reasons
 from planner_synthesis.config import DEFAULT_CONFIG, SynthesisConfig
-from planner_synthesis.drafts import Draft, check_draft, draft_for, fall_back, filled_by, finish
+from planner_synthesis.drafts import Draft, check_draft, draft_for, filled_by, finish, writable
+from planner_synthesis.fallback import fall_back
 from planner_synthesis.proposals import ProposalError, Proposer, draft_of_proposal
 from planner_synthesis.rtfs.errors import UnprintableForm
 from planner_synthesis.scoring import Candidate, Ranking, rank_candidates
 from planner_synthesis.security import permits
+from planner_synthesis.snapshot.redaction import redact
 from planner_synthesis.telemetry import Sink, build_event
 from planner_synthesis.templates import direct_form
 from planner_synthesis.types import (
@@ -33,6 +35,7 @@ from planner_synthesis.types import (
 )
 
 MAX_AGENT_CANDIDATES: Final = 64  # the best this many may become steps of an agent
+MAX_TOLD_CHARS: Final = 300  # of what a proposer or a sink failed with
 
 
 class Stopwatch:
@@ -71,24 +74,62 @@ def generate_planner_generic(
     Args:
         context: All that is known.
         config: Weights, thresholds, limits.
-        sink: Gets the `planner_generation` event.
+        sink: Gets the `planner_generation` event. One that raises loses the event and not the
+            planner: ``decision_trace.notes`` says so.
         agent_registry: Where a synthesized agent is registered. Without one an agent is only
             suggested: the planner asks for it and does not call it.
-        proposer: Asked at most once, when the settings say; nobody by default.
+        proposer: Asked at most once, when the settings say; nobody by default. One that raises,
+            whatever it is, has no proposal: ``decision_trace.rejected`` says so.
         clock_ns: For the durations in the event; nothing else depends on it.
 
     Raises:
         OSError: the registry of agents cannot be written.
+        NoRoomError: the limits of the settings are too narrow even for saying that nothing fits.
     """
+    config = msgspec.structs.replace(config, domain=writable(config.domain))
     watch = Stopwatch(clock_ns)
     ranking = rank_candidates(context, config=config)
     watch.lap("rank")
-    synthesis = _Synthesis(context, config, ranking, agent_registry, proposer).run()
+    synthesis = _writable(_Synthesis(context, config, ranking, agent_registry, proposer).run())
     watch.lap("synthesize")
-    if sink is not None:
-        event = build_event(synthesis, schema=context.schema, durations_ms=watch.durations_ms)
+    if sink is None:
+        return synthesis
+    event = build_event(synthesis, schema=context.schema, durations_ms=watch.durations_ms)
+    try:
         sink.emit(event)
+    except Exception as error:  # anybody's code; the planner is finished
+        return _noted(synthesis, f"the sink did not take the event: {_told(error)}")
     return synthesis
+
+
+def _noted(synthesis: PlannerSynthesis, note: str) -> PlannerSynthesis:
+    trace = synthesis.decision_trace
+    trace = msgspec.structs.replace(trace, notes=(*trace.notes, note))
+    return msgspec.structs.replace(synthesis, decision_trace=trace)
+
+
+def _told(error: Exception) -> str:
+    """What somebody else's code failed with, on one line and without secrets."""
+    return writable(redact(" ".join(f"{type(error).__name__}: {error}".split()))[:MAX_TOLD_CHARS])
+
+
+def _writable(synthesis: PlannerSynthesis) -> PlannerSynthesis:
+    """A synthesis that a file can hold; its texts are checked, its trace names what was given."""
+    try:
+        msgspec.json.encode(synthesis.decision_trace)
+    except UnicodeEncodeError:
+        plain = _writable_data(msgspec.to_builtins(synthesis.decision_trace))
+        trace = msgspec.convert(plain, PlannerDecisionTrace)
+        return msgspec.structs.replace(synthesis, decision_trace=trace)
+    return synthesis
+
+
+def _writable_data(data: Any) -> Any:
+    if isinstance(data, str):
+        return writable(data)
+    if isinstance(data, dict):
+        return {name: _writable_data(value) for name, value in data.items()}
+    return [*map(_writable_data, data)] if isinstance(data, list | tuple) else data
 
 
 class _Synthesis:
@@ -165,9 +206,15 @@ class _Synthesis:
             return None
         try:
             ranked = tuple(candidate.score for candidate in self.ranking.best)
-            text = self.proposer.propose(self.context, ranked=ranked)
+            text: object = self.proposer.propose(self.context, ranked=ranked)
         except ProposalError as error:
             self.reject("proposal", (error.reason,))
+            return None
+        except Exception as error:  # anybody's code; the registry's planner is as good as ever
+            self.reject("proposal", (f"the proposer failed: {_told(error)}",))
+            return None
+        if not isinstance(text, str):
+            self.reject("proposal", (f"no text but {type(text).__name__}",))
             return None
         draft, problems = draft_of_proposal(text, self.context, config=self.config)
         self.reject("proposal", problems)
@@ -186,7 +233,8 @@ class _Synthesis:
             return None
         try:
             plan = build_agent(steps, self.context, config=self.config)
-        except UnprintableForm as error:
+            msgspec.json.encode(plan.descriptor)  # a registry keeps it in a file
+        except (UnprintableForm, UnicodeEncodeError) as error:
             self.reject("agent", (f"unprintable: {error}",))
             return None
         draft = Draft(

@@ -18,8 +18,6 @@ from planner_synthesis.types import AdapterStep, CapabilityCard, InputSpec, Para
 
 OWN_DEFAULT_WORTH: Final = 60  # percent: the candidate's own default is nobody's answer
 
-OWN_DEFAULT: Final = "the candidate's default"  # the reason of a step without a context key
-
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate's inputs, met or not.
@@ -175,4 +173,5 @@ def _step(
 
 
 def _own_default(spec: InputSpec) -> AdapterStep:
-    return AdapterStep(from_="", to=spec.key, default_used=True, reason=OWN_DEFAULT)
+    why = "the candidate's default"
+    return AdapterStep(from_="", to=spec.key, default_used=True, reason=why, is_own_default=True)

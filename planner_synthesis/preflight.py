@@ -17,6 +17,7 @@ from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, Vector
 from planner_synthesis.rtfs.printer import print_form
 from planner_synthesis.rtfs.reader import read_program
 from planner_synthesis.security import permits
+from planner_synthesis.statuses import upstream_status
 from planner_synthesis.types import AgentCard, CapabilityCard, RuntimeContext
 
 
@@ -29,7 +30,7 @@ class PreflightReport:
         text: The program as the printer writes it; empty when it cannot.
         capability_ids: Ids that it calls, sorted.
         context_keys: Context keys that it reads itself, sorted.
-        hands_context_on: It hands the whole context to someone who may read more.
+        hands_context_on: It hands the whole context to a capability, which may read more.
         body: The planner's body; None when the text could not be read.
     """
 
@@ -111,6 +112,8 @@ def _check_form(
     except (UnprintableForm, FormTooDeep) as error:
         printed = ""
         findings.append(Finding(code="shape", message=str(error)))
+    if not findings and not _may_give_a_status(body):
+        findings.append(Finding(code="status", message="its result has no status that is known"))
     findings += _check_ids(facts, security, registry, required_capabilities)
     declared = [set(keys) for keys in (expects, own_expects) if keys is not None]
     for keys in declared:
@@ -160,6 +163,26 @@ def _body_of(form: Form) -> tuple[Form, set[str] | None, list[Finding]]:
             Finding(code="expects", message=":expects must be {:context/keys [key ...]}")
         )
     return body, keys, findings
+
+
+def _may_give_a_status(form: Form) -> bool:
+    """Whether a body's value may be a map with a status; only a run knows of what is computed."""
+    match form:
+        case Map():
+            status = form.index.get(("keyword", "status"))
+            if isinstance(status, str):
+                return upstream_status(status) is not None
+            return isinstance(status, Sym | List)
+        case List((Sym("if"), _, *branches)):
+            return any(map(_may_give_a_status, branches))
+        case List((Sym("do" | "let" | "step"), *_, last)):
+            return _may_give_a_status(last)
+        case List((Sym("do" | "fn"), *_)):
+            return False
+        case Sym() | List():
+            return True
+        case _:
+            return False
 
 
 def _is_data(form: Form) -> bool:

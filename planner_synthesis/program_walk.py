@@ -6,10 +6,13 @@ Source: rtfs.md 1.2-1.5 and 6 (Validate).
 
 The language of planners is small: do, let, if, fn, call, step, keyword look-up and pure builtins.
 Whatever is not listed is refused, so a new form of the language is no new hole.
+
+The context is read by keys that are written out, or handed to a call as a whole; as any other value
+it could be read by keys that no text shows, so it is none.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -34,8 +37,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One reason why a program may not run.
 
     Attributes:
-        code: size, depth, syntax, one-form, shape, unbound, head, computed-id, unknown-id,
-            not-allowed, required or expects.
+        code: size, depth, syntax, one-form, shape, unbound, head, context, computed-id,
+            unknown-id, not-allowed, required, expects or status.
     """
 
     code: str
@@ -46,8 +49,8 @@ class ProgramFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a body does, as far as a text can tell.
 
     Attributes:
-        hands_context_on: The whole context goes somewhere as a value, so that what is read of it
-            is not for this program to say.
+        hands_context_on: A call is given the whole context as its ``:context``, so that what is
+            read of it is not for this program to say.
     """
 
     findings: list[Finding]
@@ -98,14 +101,14 @@ class _Walker:
             case None | bool() | int() | float() | str() | Kw():
                 return
             case Sym(name):
-                self.symbol(name, scope)
+                self.symbol(name, scope, is_result=is_result)
             case Vector(items):
                 self.all(items, scope, depth)
             case Map(entries):
-                for value in self.entries(entries, scope, is_result=is_result):
+                for _, value in entries:
                     self.expression(value, scope, depth + 1, is_result=is_result)
             case List((Sym(head), *arguments)) if head in SPECIAL_FORMS:
-                getattr(self, f"form_{head}")(arguments, scope, depth, is_result)
+                _SPECIAL[head](self, arguments, scope, depth, is_result)
             case List((Sym(head), *arguments)):
                 self.headed(head, arguments, scope, depth)
             case List((Kw() as key, *arguments)):
@@ -125,23 +128,15 @@ class _Walker:
         for last in forms[-1:]:
             self.expression(last, scope, depth + 1, is_result=is_result)
 
-    def entries(
-        self, entries: Sequence[tuple[object, Form]], scope: Scope, *, is_result: bool
-    ) -> list[Form]:
-        """Values of a map but for the context itself in a result, which hands it to nobody."""
-        values = [value for _, value in entries]
-        if not is_result:
-            return values
-        return [v for v in values if not (isinstance(v, Sym) and scope.get(v.name) == "context")]
-
-    def symbol(self, name: str, scope: Scope) -> None:
+    def symbol(self, name: str, scope: Scope, *, is_result: bool) -> None:
         if scope.get(name) == "context":
-            self.hands_on = True
+            if not is_result:  # in the result it goes back to whoever had it
+                self.refuse("context", f"{name!r} is the whole context and is used as a value")
         elif name not in scope and name not in BUILTINS:
             self.refuse("unbound", f"{name!r} is bound by nothing")
 
     def headed(self, head: str, arguments: Sequence[Form], scope: Scope, depth: int) -> None:
-        if head in ("get", "contains?") and head not in scope:
+        if head in ("get", "get-in", "contains?") and head not in scope:
             self.look_up(arguments, head, scope, depth)
         elif head in scope or head in BUILTINS:
             self.all(arguments, scope, depth)
@@ -154,12 +149,19 @@ class _Walker:
         if not arguments or len(arguments) > 3:
             self.refuse("shape", f"{head} takes a map, a key and a default")
             return
-        match arguments:
-            case [Sym(name), Kw(key) | str(key), *default] if scope.get(name) == "context":
+        if not _is_context(arguments[0], scope):
+            self.all(arguments, scope, depth)
+            return
+        match arguments[1:]:
+            case [Kw(key) | str(key), *rest] if head != "get-in":
                 self.keys.add(key)
-                self.all(default, scope, depth)
+                self.all(rest, scope, depth)
+            case [Vector((Kw(key) | str(key), *path)), *rest] if head == "get-in":
+                self.keys.add(key)
+                self.all([*path, *rest], scope, depth)
             case _:
-                self.all(arguments, scope, depth)
+                self.refuse("context", f"{head} reads a key of the context that is not written out")
+                self.all(arguments[1:], scope, depth)
 
     def form_do(self, arguments: Sequence[Form], scope: Scope, depth: int, is_result: bool) -> None:
         self.body(arguments, scope, depth, is_result)
@@ -182,8 +184,8 @@ class _Walker:
                 return
         inner = dict(scope)
         for pattern, value in zip(bindings[::2], bindings[1::2], strict=True):
-            is_alias = isinstance(value, Sym) and inner.get(value.name) == "context"
-            if not (is_alias and isinstance(pattern, Sym | Map)):
+            is_alias = _is_context(value, inner) and isinstance(pattern, Sym | Map)
+            if not is_alias:
                 self.expression(value, inner, depth + 1)
             self.bind(pattern, inner, "context" if is_alias else "value")
         self.body(arguments[1:], inner, depth, is_result)
@@ -201,10 +203,22 @@ class _Walker:
         match arguments:
             case [Kw(capability_id) | str(capability_id), *rest]:
                 self.ids.add(capability_id)
-                self.all(rest, scope, depth)
+                for argument in rest:
+                    self.argument(argument, scope, depth + 1)
             case _:
                 self.refuse("computed-id", "call takes an id that is written out")
                 self.all(arguments, scope, depth)
+
+    def argument(self, form: Form, scope: Scope, depth: int) -> None:
+        """Check what a call is given: here alone the whole context may go, as ``:context``."""
+        match form:
+            case Map(entries) if _is_context(form.index.get(("keyword", "context")), scope):
+                self.hands_on = True
+                others = [value for key, value in entries if key != Kw("context")]
+                self.expression(Map(), scope, depth)
+                self.all(others, scope, depth)
+            case _:
+                self.expression(form, scope, depth)
 
     def form_step(
         self, arguments: Sequence[Form], scope: Scope, depth: int, is_result: bool
@@ -233,3 +247,14 @@ class _Walker:
                     self.bind(item, scope, "value")
             case _:
                 self.refuse("shape", "a pattern outside of the planner subset")
+
+
+def _is_context(form: Form, scope: Scope) -> bool:
+    return isinstance(form, Sym) and scope.get(form.name) == "context"
+
+
+_Check: TypeAlias = Callable[[_Walker, Sequence[Form], Scope, int, bool], None]
+_SPECIAL: Final[Mapping[str, _Check]] = {
+    "do": _Walker.form_do, "let": _Walker.form_let, "if": _Walker.form_if, "fn": _Walker.form_fn,
+    "call": _Walker.form_call, "step": _Walker.form_step,
+}  # fmt: skip

@@ -1,6 +1,6 @@
 """Statuses that a planner's result may have.
 
-Belongs here: the vocabulary, the two spellings of one status, which statuses end a matter.
+Belongs here: the vocabulary, the two spellings of one status.
 Does not: emitting (``templates``).
 Source: rtfs.md 2.1 (upstream's ``status.rs``); ADR 0021 settles the spelling.
 """
@@ -15,7 +15,6 @@ UPSTREAM_STATUSES: Final = frozenset(
     "collecting_info ready_for_execution requires_agent agent_unavailable_retry processing"
     " completed refinement_exhausted".split()
 )
-TERMINAL_STATUSES: Final = frozenset({"completed", "refinement_exhausted"})
 
 
 def upstream_status(status: str) -> str | None:
@@ -26,8 +25,3 @@ def upstream_status(status: str) -> str | None:
     """
     spelled = "requires_agent" if status == REQUIRES_AGENT else status
     return spelled if spelled in UPSTREAM_STATUSES else None
-
-
-def is_terminal(status: str) -> bool:
-    """Whether nothing more is to come."""
-    return status in TERMINAL_STATUSES

@@ -1,7 +1,7 @@
 """The programs that synthesis writes, as trees that are printed once.
 
 Belongs here: the three planner templates, the `(capability ...)` around one, the stub capability.
-Does not: which one is written (``generate``), coercions (``coercions``), whether it may be
+Does not: which one is written (``drafts``), coercions (``coercions``), whether it may be
 (``preflight``).
 Spec: planner-synthesis, "Planner RTFS templates"; rtfs.md 6 (emit rules), 1.3 (capability).
 
@@ -13,8 +13,9 @@ tree, so none of them can become code.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from planner_synthesis.coercions import coercion_form
-from planner_synthesis.matching import OWN_DEFAULT, is_plain
+from planner_synthesis.coercions import COERCION_NAMES, coercion_form
+from planner_synthesis.matching import is_plain
+from planner_synthesis.rtfs.building import list_form, map_form
 from planner_synthesis.rtfs.forms import Form, Kw, List, Map, Sym, Vector
 from planner_synthesis.rtfs.printer import is_keyword_name, print_form
 from planner_synthesis.statuses import PROCESSING, REQUIRES_AGENT
@@ -25,6 +26,19 @@ _ADAPTED: Final = Sym("context-adapted")
 _MISSING: Final = Sym("missing")
 _RESULT: Final = Sym("result")
 _SOURCE: Final = Sym("c")
+
+
+class AdapterStepError(ValueError):
+    """A step of an adapter cannot be written.
+
+    Attributes:
+        step: The step.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, step: AdapterStep, why: str) -> None:
+        super().__init__(f"the step that fills {step.to!r}: {why}")
+        self.step, self.why = step, why
 
 
 def key_form(key: str) -> Kw | str:
@@ -68,6 +82,11 @@ def emit_planner_rtfs_adapter(
         steps: One for each input that is sent.
         inputs: What is known of the inputs; one that is not there is required.
         defaults: By context key, for steps that use a default.
+
+    Raises:
+        AdapterStepError: a step cannot be written: another one fills the same input, no coercion
+            has its name, or the default that it uses is not given.
+        UnprintableForm: an id, a key or a default has no text, e.g. a default that is no number.
     """
     form = adapter_form(candidate_id, steps=steps, inputs=inputs, defaults=defaults or {})
     return print_form(form)
@@ -79,24 +98,33 @@ def emit_planner_rtfs_requires_agent(*, stub_id: str, missing: Iterable[str]) ->
 
 
 def emit_stub_capability(stub_id: str, *, expects: Iterable[str], description: str) -> str:
-    """A capability that says that it is not there yet, for a registry."""
-    body = requires_agent_form(stub_id=stub_id, missing=expects)
-    form = capability_form(stub_id, body=body, expects=expects, description=description)
-    return print_form(form)
+    """A capability that says that it is not there yet, for a registry.
+
+    It gives back the keys that it expects, which are what the work will need.
+    """
+    return print_form(stub_form(stub_id, expects=expects, description=description))
 
 
 def direct_form(candidate_id: str) -> Form:
     """As ``emit_planner_rtfs_direct``, as a tree."""
-    return _call("do", _call_and_report(candidate_id, CONTEXT))
+    return list_form("do", _call_and_report(candidate_id, CONTEXT))
 
 
-def requires_agent_form(*, stub_id: str, missing: Iterable[str]) -> Form:
+def requires_agent_form(*, stub_id: str, missing: Iterable[str], context: Form = CONTEXT) -> Form:
     """As ``emit_planner_rtfs_requires_agent``, as a tree."""
-    keys = Vector(tuple(key_form(key) for key in sorted(set(missing))))
-    return _call(
+    keys = _keys(sorted(set(missing)))
+    return list_form(
         "do",
-        _map(status=REQUIRES_AGENT, required_capability=stub_id, missing=keys, context=CONTEXT),
+        map_form(status=REQUIRES_AGENT, required_capability=stub_id, missing=keys, context=context),
     )
+
+
+def stub_form(stub_id: str, *, expects: Iterable[str], description: str) -> Form:
+    """As ``emit_stub_capability``, as a tree."""
+    keys = sorted(set(expects))
+    given = Map(tuple((key_form(key), list_form("get", CONTEXT, key_form(key))) for key in keys))
+    body = requires_agent_form(stub_id=stub_id, missing=keys, context=given)
+    return capability_form(stub_id, body=body, expects=keys, description=description)
 
 
 def adapter_form(
@@ -111,12 +139,12 @@ def adapter_form(
     A required input that is nil is reported missing; an optional one that is nil is left out.
     """
     adapted, required = adapted_form(steps, inputs=inputs, defaults=defaults)
-    refused = _map(status=REQUIRES_AGENT, missing=_MISSING, context=CONTEXT)
-    answer = _call(
-        "if", _call("empty?", _MISSING), _call_and_report(candidate_id, _ADAPTED), refused
+    refused = map_form(status=REQUIRES_AGENT, missing=_MISSING, context=CONTEXT)
+    answer = list_form(
+        "if", list_form("empty?", _MISSING), _call_and_report(candidate_id, _ADAPTED), refused
     )
     bindings = Vector((_ADAPTED, adapted, _MISSING, missing_form(_ADAPTED, required)))
-    return _call("do", _call("let", bindings, answer))
+    return list_form("do", list_form("let", bindings, answer))
 
 
 def adapted_form(
@@ -125,19 +153,41 @@ def adapted_form(
     inputs: Iterable[InputSpec],
     defaults: Mapping[str, Scalar],
 ) -> tuple[Form, tuple[str, ...]]:
-    """The map of inputs over ``context``, and the inputs that must not be nil in it."""
+    """The map of inputs over ``context``, and the inputs that must not be nil in it.
+
+    Raises:
+        AdapterStepError: as ``emit_planner_rtfs_adapter``.
+    """
     specs = {spec.key: spec for spec in inputs}
+    _check_steps(steps, specs, defaults)
     ordered = sorted(steps, key=lambda step: step.to)
     optional = [s.to for s in ordered if s.to in specs and not specs[s.to].required]
     required = tuple(s.to for s in ordered if s.to not in optional)
     return _without_nil(_adapted_context(ordered, specs, defaults), optional), required
 
 
+def _check_steps(
+    steps: Iterable[AdapterStep], specs: Mapping[str, InputSpec], defaults: Mapping[str, Scalar]
+) -> None:
+    filled: set[str] = set()
+    for step in steps:
+        if step.to in filled:
+            raise AdapterStepError(step, "another step fills the same input")
+        filled.add(step.to)
+        if step.is_own_default:
+            if step.to not in specs or specs[step.to].default is None:
+                raise AdapterStepError(step, "the input is not known to have a default")
+        elif step.default_used and step.from_ not in defaults:
+            raise AdapterStepError(step, f"no default of {step.from_!r} is given")
+        if step.coercion is not None and step.coercion not in COERCION_NAMES:
+            raise AdapterStepError(step, f"no coercion is called {step.coercion!r}")
+
+
 def missing_form(adapted: Sym, required: Sequence[str]) -> Form:
     """Those of the required inputs that are nil."""
     k = Sym("k")
-    is_missing = _call("fn", Vector((k,)), _call("nil?", _call("get", adapted, k)))
-    return _call("filter", is_missing, _keys(required))
+    is_missing = list_form("fn", Vector((k,)), list_form("nil?", list_form("get", adapted, k)))
+    return list_form("filter", is_missing, _keys(required))
 
 
 def capability_form(
@@ -151,17 +201,9 @@ def capability_form(
             Kw("description"), description,
             Kw("parameters"), Map(((Kw("context"), "map"),)),
             Kw("expects"), Map(((Kw("context/keys"), keys),)),
-            Kw("implementation"), _call("fn", Vector((CONTEXT,)), body),
+            Kw("implementation"), list_form("fn", Vector((CONTEXT,)), body),
         )
     )  # fmt: skip
-
-
-def _call(head: str, *items: Form) -> List:
-    return List((Sym(head), *items))
-
-
-def _map(**entries: Form) -> Map:
-    return Map(tuple((Kw(name), entries[name]) for name in sorted(entries)))
 
 
 def _keys(keys: Iterable[str]) -> Vector:
@@ -170,9 +212,9 @@ def _keys(keys: Iterable[str]) -> Vector:
 
 def _call_and_report(candidate_id: str, sent: Sym) -> List:
     """Call with a context, and report the result with the context that was sent."""
-    call = _call("call", id_form(candidate_id), _map(context=sent))
-    report = _map(status=PROCESSING, result=_RESULT, context=sent)
-    return _call("let", Vector((_RESULT, call)), report)
+    call = list_form("call", id_form(candidate_id), map_form(context=sent))
+    report = map_form(status=PROCESSING, result=_RESULT, context=sent)
+    return list_form("let", Vector((_RESULT, call)), report)
 
 
 def _adapted_context(
@@ -182,8 +224,8 @@ def _adapted_context(
     bindings: list[Form] = [_SOURCE, CONTEXT]
     entries: list[tuple[Kw | str, Form]] = []
     for step in steps:
-        value: Form = _call("get", _SOURCE, key_form(step.from_))
-        if step.reason == OWN_DEFAULT:
+        value: Form = list_form("get", _SOURCE, key_form(step.from_))
+        if step.is_own_default:
             value = specs[step.to].default
         elif not is_plain(step) and (step.coercion or step.default_used):
             name = Sym(f"value-{len(bindings) // 2}")
@@ -191,12 +233,15 @@ def _adapted_context(
             if step.default_used:
                 name_or_default = Sym(f"value-{len(bindings) // 2}")
                 default = defaults[step.from_]
-                bindings += [name_or_default, _call("if", _call("nil?", name), default, name)]
+                bindings += [
+                    name_or_default,
+                    list_form("if", list_form("nil?", name), default, name),
+                ]
                 name = name_or_default
             options = specs[step.to].enum_values if step.to in specs else ()
             value = coercion_form(step.coercion, name, options) if step.coercion else name
         entries.append((key_form(step.to), value))
-    return _call("let", Vector(tuple(bindings)), Map(tuple(entries)))
+    return list_form("let", Vector(tuple(bindings)), Map(tuple(entries)))
 
 
 def _without_nil(adapted: Form, optional: Sequence[str]) -> Form:
@@ -204,5 +249,7 @@ def _without_nil(adapted: Form, optional: Sequence[str]) -> Form:
     if not optional:
         return adapted
     kept, k = Sym("kept"), Sym("k")
-    drop = _call("if", _call("nil?", _call("get", kept, k)), _call("dissoc", kept, k), kept)
-    return _call("reduce", _call("fn", Vector((kept, k)), drop), adapted, _keys(optional))
+    drop = list_form(
+        "if", list_form("nil?", list_form("get", kept, k)), list_form("dissoc", kept, k), kept
+    )
+    return list_form("reduce", list_form("fn", Vector((kept, k)), drop), adapted, _keys(optional))

@@ -1,7 +1,7 @@
 """How far a candidate is trusted: its tier, what feedback says, whether it is local.
 
 Belongs here: tiers, the Beta posterior, its bounds and floor, the trust part of a score.
-Does not: the other parts (``scoring``), keeping records (``agents``).
+Does not: the other parts (``scoring``), keeping records (``agent_registry``).
 Spec: planner-synthesis, "trust_bias (0.20): local + trusted preferred" and "Feedback loop";
 ADR 0022. Tier values are upstream's factors (rtfs.md 2.4).
 

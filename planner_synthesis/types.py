@@ -16,6 +16,7 @@ ParamType = Literal["string", "int", "float", "bool", "date", "enum"]
 InputKind = Literal["string", "int", "float", "bool", "date", "enum", "any", "other"]
 CandidateKind = Literal["capability", "agent"]
 SecurityLevel = Literal["pure", "controlled", "full"]
+Template = Literal["direct", "adapter", "requires-agent", "proposal"]
 Scalar = str | int | float | bool | None
 Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -301,11 +302,12 @@ class AdapterStep(
     """How one input of the call gets its value.
 
     Attributes:
-        from_: Context key (``from`` in JSON); empty where the candidate's own default is sent.
+        from_: Context key (``from`` in JSON); empty where there is none.
         to: The candidate's key.
         coercion: E.g. ``string->int``, ``parse-date``; None when the value passes as it is.
         default_used: A default stands in where the context has no value.
-        reason: Why these two keys are taken for one, e.g. ``same name``, ``synonym``.
+        reason: Why these two keys are taken for one, e.g. ``same name``, ``synonym``; for people.
+        is_own_default: No context key is read: the candidate's own default is sent.
     """
 
     from_: str
@@ -313,6 +315,7 @@ class AdapterStep(
     coercion: str | None = None
     default_used: bool = False
     reason: str = "same name"
+    is_own_default: bool = False
 
 
 class FallbackInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -331,10 +334,12 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         n_considered: Cards that the runtime context allows and that share a key or skill.
         n_not_allowed: Cards left out by level or effects; their ids are not told.
         n_conflicting: Cards left out because another card has the same id and says otherwise.
-        rejected: One sentence for each selection that preflight or the dry run refused.
+        rejected: One sentence for each selection that preflight or the dry run refused, and for a
+            proposer that failed.
         unused_keys: Schema keys that the planner does not read, sorted; when it calls something.
         template: Which template was emitted.
         agent_steps: Ids that a synthesized agent calls, in the order of its plan.
+        notes: What went wrong beside the decision, such as an event that its sink did not take.
     """
 
     candidates: tuple[CandidateScore, ...] = ()
@@ -346,9 +351,10 @@ class PlannerDecisionTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     n_conflicting: Count = 0
     rejected: tuple[str, ...] = ()
     unused_keys: tuple[str, ...] = ()
-    template: Literal["direct", "adapter", "requires-agent", "proposal"] = "requires-agent"
+    template: Template = "requires-agent"
     complexity: tuple[str, ...] = ()
     agent_steps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RtfsExecution(

@@ -32,9 +32,9 @@ FULL = RuntimeContext(level="full")
 REGISTRY = {"x": (), "y": (), "a:b": ()}
 ATOMS = st.sampled_from([
     None, True, 1, 2.5, "x", "z", "a:b", Kw("x"), Kw("q"), Kw("z"), Sym("context"), Sym("a"), Sym("b"), Sym("f"),
-    Sym("get"), Sym("map"), Sym("str"), Sym("first"), Sym("nobody"), Sym("call")])  # fmt: skip
+    Sym("get"), Sym("get-in"), Vector((Kw("r"),)), Sym("map"), Sym("str"), Sym("first"), Sym("nobody"), Sym("call")])  # fmt: skip
 HEADS = st.sampled_from([
-    "do", "let", "if", "fn", "call", "step", "get", "map", "filter", "reduce", "str", "assoc", "merge", "contains?", "f", "a",
+    "do", "let", "if", "fn", "call", "step", "get", "get-in", "vals", "map", "filter", "reduce", "str", "assoc", "merge", "contains?", "f", "a",
     "def", "defn", "match", "try", "eval", "llm-execute", "http-fetch", "and", "concat", "keys", "first"]).map(Sym)  # fmt: skip
 
 
@@ -84,6 +84,37 @@ def test_what_preflight_accepts_calls_nothing_else_and_knows_every_name(
         pass  # types can only be known at run time
     called = {entry.capability for entry in host.log if isinstance(entry, HostCall)}
     assert called <= set(report.capability_ids) <= REGISTRY.keys()
+
+
+def called_with(text: str, context: dict) -> list[object]:
+    """The calls of a run, and how it ended where that was no value."""
+    host = StubHost()
+    try:
+        evaluate(text, host=host, context=context, limits=Limits(steps=5_000))
+    except RtfsError as error:
+        return [*host.log_as_json(), error.kind]
+    return list(host.log_as_json())
+
+
+@settings(max_examples=600, deadline=None)
+@given(PROGRAMS, st.integers(0, 1), st.none() | st.integers(0, 1))
+def test_a_key_that_is_not_among_those_read_changes_no_call(
+    form: object, q: int, r: int | None
+) -> None:
+    """``:expects`` is true: unless the whole context is handed on, no other key is seen by anyone."""
+    call = List((Sym("call"), "x", Map(((Kw("q"), form),))))
+    try:
+        text = print_form(call)
+    except (UnprintableForm, FormTooDeep):
+        return
+    report = check(text)
+    if not report.is_ok or report.hands_context_on:
+        return
+    plain = {"q": q, "r": r, "z": 1}
+    for key in plain.keys() - set(report.context_keys):
+        other = {**plain, key: [7]}
+        gone = {name: value for name, value in plain.items() if name != key}
+        assert called_with(text, plain) == called_with(text, other) == called_with(text, gone)
 
 
 @settings(max_examples=300, deadline=None)

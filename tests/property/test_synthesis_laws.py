@@ -85,6 +85,8 @@ def check_it(synthesis: PlannerSynthesis, context: PlannerGenContext) -> None:
         report = check_planner(text, security=context.security, registry=effects, expects=expects,
                                required_capabilities=synthesis.required_capabilities)  # fmt: skip
         assert report.is_ok, report.findings
+    if synthesis.stub is not None:
+        assert check_planner(synthesis.stub, security=context.security, registry={}).findings == ()
     for values in (context_from_schema(context.schema), {}):
         host = StubHost(
             RegistryGate(context.security, effects), {i: lambda args: None for i in effects}

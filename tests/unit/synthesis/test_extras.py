@@ -31,6 +31,10 @@ def bare(folder: Path, *argv: str) -> "subprocess.CompletedProcess[bytes]":
         (("snapshot", "mcp", "--stdio", "x"), b"mcp"),
         (("snapshot", "mcp", "--http", "http://127.0.0.1:9"), b"mcp"),
         (("snapshot", "a2a", "http://127.0.0.1:9"), b"arbiter"),
+        (
+            ("generate", "--history", "h.json", "--arbiter", "http://127.0.0.1:9", "--model", "m"),
+            b"arbiter",
+        ),
         (("run", "p.rtfs", "--context", "c.json", "--mcp", "a=x", "--security", "full"), b"mcp"),
     ],
 )
@@ -39,6 +43,7 @@ def test_what_needs_an_extra_says_which(
 ) -> None:
     (tmp_path / "p.rtfs").write_text('(do {:status "processing"})')
     (tmp_path / "c.json").write_text("{}")
+    (tmp_path / "h.json").write_text("[]")
     done = bare(tmp_path, *argv)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert b"pip install 'cyntra-planner[" + extra + b"]'" in done.stderr

@@ -23,7 +23,8 @@ def codes(text: str, security: RuntimeContext = FULL, **more: object) -> list[st
     '(call "x" {:context context})',
     '(step "one" (call :x {:q (:q context)}))',
     "(let [{:keys [a]} context [b c] [1 2] f (fn [x] (+ x a))] (f b))",
-    "(let [first 1] first)", "((fn [x] x) 1)", "(:a {:a 1})", "(reduce + 0 [1 2])", "nil",
+    "(let [first 1] first)", "((fn [x] x) 1)", "(:a {:a 1})", "(reduce + 0 [1 2])",
+    '(if (:a context) {:status "completed"})', "(let [r (call :x {})] {:status (:status r)})", "(do context)",
     '(capability "p" :expects {:context/keys [:q]} :implementation (fn [context] (get context :q)))',
 ])  # fmt: skip
 def test_a_planner_passes(text: str) -> None:
@@ -86,14 +87,43 @@ def test_ids_and_keys_must_be_those_that_were_announced() -> None:
     "(let [f (fn [] {:c context})] (call :x (f)))", "(let [m {:c context}] {:s (get-in m [:c :secret])})",
     "(call :x (get {:a context} :a))", "(let [m (if true {:c context} nil)] (call :x m))",
     '(let [m (step "s" {:c context})] (call :x m))', "(let [c context [d] [c]] (call :x d))",
+    "(call :x context)", "(call :x {:q context})", "(call :x {:context {:context context}})", "(call :x {:context [context]})",
+    "(call :x {:q (map (fn [k] (get context k)) [:secret])})", "(let [g get] (call :x {:q (g context :secret)}))",
+    "(let [[c] [{:c context}]] (call :x {:q (get (:c c) :secret)}))", "(call :x {:q ((fn [m] (:secret m)) context)})",
+    "(let [get (fn [m k] (:secret m))] (call :x {:q (get context :q)}))", "(call :x {:q (get-in context [])})",
+    "(call :x {:q (get-in context (conj [] :secret))})", "(call :x {:q (get-in context [(do :secret)])})",
+    "(call :x {:q (get context (do :secret))})", "(call :x {:q (str context)})", "(call :x {:q (vals context)})",
+    "(let [c context m (dissoc c :q)] (call :x m))", "(if (= context {}) (call :x 1))", "(do {:context context} (call :x 1))",
 ])  # fmt: skip
-def test_a_context_that_is_wrapped_before_it_goes_somewhere_is_handed_on(text: str) -> None:
-    assert check_planner(text, security=FULL, registry=REGISTRY).hands_context_on
+def test_a_context_as_a_value_could_be_read_by_keys_that_no_text_shows(text: str) -> None:
+    assert "context" in codes(text)
+
+
+@pytest.mark.parametrize(("text", "keys"), [
+    ("(call :x {:q (get-in context [:a :b] (:c context))})", ["a", "c"]), ('(call :x {:q (get context "a b" 1)})', ["a b"]),
+    ("(call :x {:q (contains? context :a)})", ["a"]), ("(let [c context d c] (call :x {:q (:a d)}))", ["a"]),
+    ("(let [{:keys [a b]} context] (call :x {:q a}))", ["a", "b"]), ("(call :x {:context {:q (:a context)}})", ["a"]),
+    ("(let [c context] (call :x {:q (map (fn [n] (+ n (:a c))) [1])}))", ["a"]),
+    ("(call :x {:context context :q (:a context)})", ["a"]), ("(let [c context c {:a 1}] (call :x {:q (:a c)}))", []),
+])  # fmt: skip
+def test_keys_that_are_written_out_are_what_is_read(text: str, keys: list[str]) -> None:
+    report = check_planner(text, security=FULL, registry=REGISTRY)
+    assert (report.findings, report.context_keys) == ((), tuple(keys))
+    assert report.hands_context_on == ("{:context context" in text)
+
+
+@pytest.mark.parametrize("text", [
+    "nil", "1", '"x"', "[{}]", "{}", '{:status "great"}', "{:status 1}", '{"status" "completed"}', "(do)", "(fn [x] x)",
+    "(do (call :x {}) nil)", "(let [r (call :x {})] {:result r})", '(step "s" (call :x {}) :q)', '(if true nil {:status "x"})',
+    '(capability "p" :expects {:context/keys []} :implementation (fn [context] {:context context}))',
+])  # fmt: skip
+def test_a_body_that_cannot_give_a_status_is_no_planner(text: str) -> None:
+    assert codes(text) == ["status"]
 
 
 @pytest.mark.parametrize("text", [
     "{:context context}", "(do (call :x 1) {:context context})", "(let [c context] {:r {:context c}})",
-    '(if true (step "s" {:context context}) (let [a 1] {:context context}))',
+    '(if true (step "s" {:context context}) (let [a 1] {:context context}))', "(if true context {:a context})",
 ])  # fmt: skip
 def test_a_context_in_the_result_is_handed_to_nobody(text: str) -> None:
     assert not check_planner(text, security=FULL, registry=REGISTRY).hands_context_on
@@ -101,7 +131,7 @@ def test_a_context_in_the_result_is_handed_to_nobody(text: str) -> None:
 
 def test_size_and_depth_are_bounded() -> None:
     small = ProgramLimits(max_bytes=20, max_nodes=4, max_depth=3)
-    assert codes("[1 1]", limits=small) == []
+    assert codes("(+ 1 1)", limits=small) == []
     assert codes("[" * 4 + "]" * 4, limits=small) == ["depth"]
     assert codes("[1 2 3 4]", limits=small) == ["size"]
     assert codes('"' + "x" * 20 + '"', limits=small) == ["size"]

@@ -10,6 +10,7 @@ from planner_synthesis.preflight import check_planner
 from planner_synthesis.rtfs.forms import Kw, List, Map, Sym
 from planner_synthesis.rtfs.reader import read_program
 from planner_synthesis.templates import (
+    AdapterStepError,
     capability_form,
     direct_form,
     emit_planner_rtfs_adapter,
@@ -74,7 +75,7 @@ def test_an_emitted_program_is_one_form_without_comma_or_placeholder(name: str) 
     ("adapter_rename", ["github.search"], ["criteria", "github_repository"]),
     ("adapter_coercions", ["a.b"], ["s", "s2", "s3", "i", "e", "day"]),
     ("adapter_default_and_optional", ["a.b"], ["limit", "not a keyword"]),
-    ("requires_agent", [], []), ("stub", [], None), ("capability", ["a.b"], None),
+    ("requires_agent", [], []), ("stub", [], ["trip/budget"]), ("capability", ["a.b"], None),
 ])  # fmt: skip
 def test_preflight_accepts_what_is_emitted_and_sees_its_calls_and_keys(
     name: str, calls: list[str], expects: list[str] | None
@@ -82,11 +83,34 @@ def test_preflight_accepts_what_is_emitted_and_sees_its_calls_and_keys(
     registry = dict.fromkeys(calls, ())
     report = check_planner(EMITTED[name](), security=FULL, registry=registry,
                            required_capabilities=calls, expects=expects)  # fmt: skip
-    if name == "stub":  # it names keys that the work will need, and reads none
-        assert [f.code for f in report.findings] == ["expects"]
-    else:
-        assert report.findings == ()
+    assert report.findings == ()
     assert report.capability_ids == tuple(calls)
+
+
+@pytest.mark.parametrize(("steps", "inputs", "why"), [
+    ([step("a", "x", default_used=True)], [], "no default of 'a' is given"),
+    ([step("a", "x", "string->moon")], [], "no coercion is called 'string->moon'"),
+    ([step("a", "x", "")], [], "no coercion is called ''"),
+    ([AdapterStep(from_="", to="x", default_used=True, is_own_default=True)], [], "not known to have a default"),
+    ([AdapterStep(from_="", to="x", default_used=True, is_own_default=True)], [InputSpec(key="x")], "not known to have"),
+    ([step("a", "b"), step("c", "b")], [], "another step fills the same input"),
+])  # fmt: skip
+def test_a_step_that_cannot_be_written_is_an_error_with_the_step(
+    steps: list[AdapterStep], inputs: list[InputSpec], why: str
+) -> None:
+    with pytest.raises(AdapterStepError, match=why) as refused:
+        emit_planner_rtfs_adapter("x", steps=steps, inputs=inputs)
+    assert refused.value.step == steps[-1]
+
+
+def test_a_sentence_about_a_step_steers_nothing() -> None:
+    said = AdapterStep(from_="a", to="x", reason="the candidate's default")
+    assert "(get c :a)" in emit_planner_rtfs_adapter("x", steps=[said])
+    own = AdapterStep(from_="", to="x", default_used=True, is_own_default=True, reason="so I say")
+    text = emit_planner_rtfs_adapter("x", steps=[own], inputs=[InputSpec(key="x", default="d")])
+    assert '{:x "d"}' in text
+    empty = AdapterStep(from_="", to="x", default_used=True)
+    assert '(get c "")' in emit_planner_rtfs_adapter("x", steps=[empty], defaults={"": 1})
 
 
 def test_an_id_is_a_keyword_only_where_the_whole_of_it_is_one() -> None:
