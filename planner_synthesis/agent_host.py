@@ -84,7 +84,8 @@ class AgentHost:
 def plan_fault(plan: str) -> str | None:
     """What preflight first finds wrong with a plan itself, None for nothing; ids are not asked."""
     report = check_planner(plan, security=RuntimeContext(level="full"), registry={})
-    return next((f.message for f in report.findings if f.code != "unknown-id"), None)
+    passed_over = ("unknown-id", "status")  # an agent answers what it likes
+    return next((f.message for f in report.findings if f.code not in passed_over), None)
 
 
 def _context_of(args: list[Form]) -> Map | None:

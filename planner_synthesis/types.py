@@ -64,11 +64,7 @@ class ParamSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     params: Annotated[tuple[ParamSpec, ...], UNIQUE] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a schema that names one key twice.
-
-        Raises:
-            ValueError: a key is there twice.
-        """
+        """Refuse a schema that names one key twice, by a ValueError."""
         if len({param.key for param in self.params}) != len(self.params):
             raise ValueError("a key of a ParamSchema is there twice")
 
@@ -135,11 +131,7 @@ class CapabilityCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     effects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a card that describes one input twice.
-
-        Raises:
-            ValueError: an input's key is there twice.
-        """
+        """Refuse a card that describes one input twice, by a ValueError."""
         if self.inputs and len({spec.key for spec in self.inputs}) != len(self.inputs):
             raise ValueError("an input of a CapabilityCard is described twice")
 
