@@ -36,15 +36,23 @@ _DEFAULT: Final = re.compile(
     r"(?P<link>\s+(?:to|is|are)\b:?|\s?[:=])\s*(?P<value>\S.*)",
     _I,
 )
+_DESCRIBING: Final = words_of.DETERMINERS | words_of.PREPOSITIONS
 _QUOTED: Final = re.compile(r"(?P<mark>[\"'`])[^\"'`\ufffd]+(?P=mark)\.?")
 _NUMBER: Final = re.compile(r"[+-]?[\d.,]*\d")
 _BARE: Final = re.compile(r"default\s+(?P<value>\S.*)", _I)
+_ASSIGNED: Final = re.compile(r"\bdefault[:=]\S", _I)
+_MARKED: Final = re.compile(
+    r"(?<![^\s,;()\[\]])(?P<value>[^\s,;()\[\]]+)\s*[(\[](?:the\s+)?default[)\]]", _I
+)
 _NUMBER_AT_END: Final = re.compile(r"\bdefault\s+(?P<value>[+-]?\d[\d.]*)$", _I)
 _BY_DEFAULT: Final = re.compile(
     r"by default:?\s+(?:(?:it|this|that)(?:['\u2019]s|\s+is)\s+)?(?P<value>\S.*)", _I
 )
 _THE_DEFAULT: Final = re.compile(
-    r"(?:or\s+)?(?P<value>\S+)\s+(?:by default|(?:is|as)\s+(?:the\s+)?default|(?<=\d )default)", _I
+    r"(?:or\s+|it(?:['\u2019]s|\s+is)\s+)?(?P<value>\S+)\s+"
+    r"(?:by default|(?P<is>(?:is|as)\s+(?:the\s+)?default|is\s+used\s+by\s+default)"
+    r"|(?<=\d )default)",
+    _I,
 )
 _LEAD: Final = re.compile(
     r"(?:(?:please\s+)?(?:choose|pick|select)(?:\s+(?:from|between|one))?(?:\s+of)?(?!\w)|one\s+of|"
@@ -54,16 +62,19 @@ _LEAD: Final = re.compile(
     _I,
 )
 _SEPARATOR: Final = re.compile(
-    r":(?=\s)|\s(?P<dash>[-\u2013\u2014])\s|(?P<end>[?.])\s|(?P<comma>,)\s"
+    r":(?=\s)|(?P<dash>\s[-\u2013\u2014]|;)\s|(?P<end>[?.])\s|(?P<comma>,)\s"
 )
 _ENUMERATOR: Final = re.compile(r"(?:^|[\s,;(])(?:\(?(?:\d{1,2}|[A-Za-z])[.)]|[-*\u2022])\s+")
+_BRACKETED_NUMBER: Final = re.compile(r"\((\d{1,2}|[A-Za-z])\)(?=\s)")
 _BY: Final = re.compile(
     r"^(?P<head>.*[^\W_]\s+(?P<by>by|as|in|on|to|via|with))\s+(?P<tail>\S.*)", _I
 )
+_INNER_COLON: Final = re.compile(r":(?!\d)")  # "label:bug", but not "10:30"
 _SENTENCE_END: Final = re.compile(r"[.?!]\s+(?=\S)")
 _OR: Final = re.compile(r"\bor\b", _I)
-_AND_OR: Final = re.compile(r"\b(?:or|and)\b", _I)
-_COMMA_OR: Final = re.compile(r"[,;]|\b(?:or|and)\b", _I)
+_AND_OR: Final = re.compile(r"\b(?:or|and|vs|versus)\b", _I)
+_COMMA_OR: Final = re.compile(r"[,;]|\b(?:or|and|vs|versus)\b", _I)
+_NOUNS: Final = (["type"], ["state"])  # heads that are no requests: "Type: bug or chore"
 _CONJUNCTION: Final = re.compile(r"^(?:(?:or|and|by)\s+)+", _I)
 _BETWEEN: Final = re.compile(
     r"\b(?:between|prefer|one of|either)\s+(?P<options>[^?.]+\b(?:or|and)\b[^?.]+)", _I
@@ -120,6 +131,10 @@ def read_offer(prompt: str) -> Offer:
     False
     """
     plain = _EXAMPLES.sub(" ", prompt.replace(REDACTED, _GONE))
+    marked = _MARKED.search(plain)
+    plain = _MARKED.sub(r"\g<value>", plain)
+    if len(_BRACKETED_NUMBER.findall(plain)) > 1:
+        plain = _BRACKETED_NUMBER.sub(r"\1)", plain)
     default, start, end = _default_in(plain)
     rest = f"{plain[:start]} {plain[end:]}" if end else plain
     if end and not _words(rest):  # "Default: yes" asks for it
@@ -130,6 +145,8 @@ def read_offer(prompt: str) -> Offer:
     bracketed = _bracketed_list(rest, outside)
     if bracketed.options or (bracketed.listed and not found.options):
         found = bracketed._replace(head=found.head, kept=found.kept)
+    if default is None and marked and marked["value"] in found.options + found.listed:
+        default = marked["value"]  # "fast (default) or slow"
     return Offer(
         asked=found.head, telling=f"{found.head} {found.kept}",
         options=found.options, listed=found.listed,
@@ -160,7 +177,8 @@ def _default_in(text: str) -> tuple[str | None, int, int]:
         return None, 0, 0
     clauses, unclear = list(_clauses(text)), (0, 0)
     for at, clause in enumerate(clauses):
-        if "default" not in clause.text.lower():
+        is_alone = len(clause.text.split()) < 2 and not _ASSIGNED.search(clause.text)
+        if is_alone or "default" not in clause.text.lower():
             continue
         others = clauses[:at] + clauses[at + 1 :]
         asked = {w for c in others[:MAX_SEPARATORS] for w in _words(c.text)}
@@ -190,11 +208,13 @@ def _offered(clause: _Clause, asked: set[str], *, is_first: bool) -> tuple[str, 
         if after is not None and not _words(after["value"]) & words_of.AUXILIARIES:
             return after["value"], 0
         before = _THE_DEFAULT.fullmatch(text)
-        is_told = clause.is_bracketed or clause.opened_by in "?.!"
+        is_told = clause.is_bracketed or clause.opened_by in "?.!" or (before and before["is"])
         if before is not None and (is_told or before["value"][0].isdigit()):
             return (before["value"], 0) if _is_value(before["value"], clause) else None
     number = _NUMBER_AT_END.search(text)
-    return (number["value"], number.start()) if number else None
+    if number is None or set(text[: number.start()].lower().split()[-1:]) & words_of.DETERMINERS:
+        return None
+    return number["value"], number.start()
 
 
 def _is_offer(linked: re.Match[str], asked: set[str]) -> bool:
@@ -234,7 +254,7 @@ def _plain_value(value: str, asked: set[str]) -> str:
         return ""
     if _NUMBER.fullmatch(parts[0]) and len(parts) > 1:
         return parts[0] if words[-1] in asked else text if len(parts) == 2 else ""
-    is_described = len(words) > 1 and words[0] in words_of.DETERMINERS | words_of.PREPOSITIONS
+    is_described = len(parts) > 1 and parts[0].lower() in _DESCRIBING
     return "" if is_described or len(parts) > MAX_DEFAULT_WORDS else text
 
 
@@ -270,14 +290,17 @@ def _list_at(head: str, tail: str, mark: re.Match[str]) -> _List | None:
     """The list after a mark; None where the head asks nothing or the tail is no list."""
     said = _WORD.findall(head.lower())
     is_question = not words_of.INTERROGATIVES.isdisjoint(said)
-    if not is_question and words_of.STOPWORDS.issuperset(said):
-        return None
+    if not is_question and words_of.STOPWORDS.issuperset(said) and said not in _NOUNS:
+        found = _split(tail, is_bare=True) if mark.group() == ":" else ()
+        return _List(f"{head} {tail}", options=found) if found else None
     lead = _LEAD.match(tail)
     head, tail = _sentence_after(head, tail[lead.end() :] if lead else tail)
     found = _split(tail, is_bare=not mark["comma"], of=head)
     if not found:
-        is_example = is_question and mark.group() == ":" and len(tail.split()) == 1
-        return _List(head) if is_example else None
+        is_aside = is_question and words_of.INTERROGATIVES.isdisjoint(_words(tail))
+        if is_aside and mark.group() == ":" and len(tail.split()) == 1:
+            return _List(head)  # an example
+        return _List(head, kept=tail) if is_aside and mark["dash"] else None
     is_numbered = len(_ENUMERATOR.findall(tail)) > 1
     is_told = lead is not None or is_numbered or _OR.search(tail) is not None
     request = next((word for word in said if word not in words_of.OPENINGS), "")
@@ -361,7 +384,7 @@ def _split(text: str, *, is_bare: bool = False, of: str = "") -> tuple[str, ...]
     options = tuple(dict.fromkeys(option for option in stripped if option))
     is_list = 1 < len(options) <= MAX_OPTIONS
     is_list = is_list and all(len(option.split()) <= MAX_OPTION_WORDS for option in options)
-    return options if is_list and not any(":" in option for option in options) else ()
+    return options if is_list and not any(_INNER_COLON.search(one) for one in options) else ()
 
 
 def _words(text: str) -> set[str]:

@@ -78,7 +78,8 @@ def parse_question(prompt: str) -> Question:
     offer = _safe_offer(prompt[:MAX_PROMPT_CHARS])
     words, all_words = _terms(offer.asked), _terms(offer.telling)
     is_revision = _is_revision(words)
-    asides = words_of.ANEW | (words_of.REVISIONS if is_revision else frozenset())
+    asides = words_of.ANEW | words_of.LEFT_OUT
+    asides |= words_of.REVISIONS if is_revision else frozenset()
     if not words_of.ANEW_FOR_ANSWERS.isdisjoint(words):
         asides |= words_of.OTHERS
     told = [word for word in words if word not in asides]
@@ -104,7 +105,11 @@ def _safe_offer(prompt: str) -> Offer:
 
     What is another one without its secret, such as a URL without its query, is not offered.
     """
-    offer, told = read_offer(redact(prompt)), read_offer(prompt)
+    safe = redact(prompt)
+    offer = read_offer(safe)
+    if safe == prompt:
+        return offer
+    told = read_offer(prompt)
     return msgspec.structs.replace(
         offer,
         default=offer.default if offer.default == told.default else None,
@@ -222,5 +227,9 @@ def _of_before(found: list[str]) -> list[str]:
 
 
 def _content(words: list[str]) -> tuple[str, ...]:
-    kept = [word for word in words if word not in words_of.STOPWORDS | words_of.REVISIONS]
+    kept: list[str] = []
+    for word in words:
+        is_noun = bool(kept) and word in words_of.NOUNS_AS_WELL
+        if is_noun or word not in words_of.STOPWORDS | words_of.REVISIONS:
+            kept.append(word)
     return tuple(dict.fromkeys(kept))[:MAX_KEY_WORDS]

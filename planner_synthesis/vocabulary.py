@@ -35,7 +35,9 @@ COURTESIES: Final = frozenset(
 REVISIONS: Final = frozenset(
     "refine change update adjust revise correct clarify narrow reconsider modify".split()
 )
+NOUNS_AS_WELL: Final = frozenset("type state list share".split())  # "ticket type"
 REFERENCES: Final = frozenset("it them this that".split())  # "change it to": an earlier answer
+LEFT_OUT: Final = frozenset("optional optionally".split())  # "limit, optional" is a limit
 # said when something is asked once more; they name nothing
 ANEW: Final = frozenset("again instead rather now actually then afterwards finally".split())
 ANEW_FOR_ANSWERS: Final = frozenset("again instead rather".split())  # an answer was there before
@@ -103,12 +105,13 @@ IDENTIFIERS: Final = frozenset(
 )
 # quantities of which 250.50 is the same as 250.5; elsewhere it may be a name, as 3.10 is
 MONEY: Final = frozenset(
-    "amount price cost budget total fee salary sum payment balance rent tax deposit".split()
+    "amount price cost budget total subtotal fee salary sum payment balance rent tax"
+    " deposit".split()
 )
 # quantities of what has a number or a code too: an invoice's total, a ticket's price
 QUANTITIES: Final = MONEY | frozenset(
     "count age size weight height width length depth duration distance temperature percent"
-    " percentage rate ratio score limit quantity average hours days weeks months years minutes"
+    " percentage rate ratio score limit quantity average hours days weeks months year years minutes"
     " seconds discount threshold timeout".split()
 )
 # what is on or off: "Dry run?"; with words that may stand next to them
@@ -157,7 +160,9 @@ SYNONYMS: Final = (
 )
 
 # next to "default" these have one and are none: "the default branch"
-VALUE_WORDS: Final = frozenset("value values answer setting settings choice option options".split())
+VALUE_WORDS: Final = frozenset(
+    "value values answer setting settings choice option options one".split()
+)
 THINGS: Final = (
     VALUE_WORDS
     | frozenset(word for group in SYNONYMS for word in group)

@@ -28,6 +28,8 @@ def only(prompt: str, answer: str | None = None) -> ParamSpec:
     "Is the default branch main?", "What branch should it default to when none is given?", "Should we keep the default settings?",
     "Which repo (default branch)?", "Which repo? The default branch is main.", "Notifications, enabled by default?",
     "Override the default limit?", "Does the default apply?", "What is the default timeout in seconds?",
+    "Do you want the default 20?", "Would you like the default: 20?", "Leave blank for the default model. Which model?",
+    "Which color theme: default or dark?", "What is the default language: English or French?", "Is default OK?",
 ])  # fmt: skip
 def test_a_question_about_a_default_offers_none(prompt: str) -> None:
     assert (only(prompt).default, only(prompt).required) == (None, True)
@@ -47,6 +49,10 @@ def test_a_question_about_a_default_offers_none(prompt: str) -> None:
     ("Which file, default 'a b.txt'?", "a b.txt"), ("Which ratio? default=0.5", 0.5), ("Page size? Default value: 20", 20),
     ("Which format should I use? If unsure, the default is csv", "csv"), ("Which repo, e.g. foo/bar, default x/y?", "x/y"),
     ("Which branch should I use - default: main?", "main"), ("Which path? (default ./out)", "./out"),
+    ("Which mode: fast (default) or slow?", "fast"), ("Mode (fast [default] / slow)", "fast"), ("Which plan? free (default), pro", "free"),
+    ("What file? If none is given, README.md is used by default.", "README.md"), ("What port? It's 8080 by default.", 8080),
+    ("What port? The default one is 8080.", 8080), ("What port? Default port is 8080", 8080), ("Name your project (default: my-app)", "my-app"),
+    ("limit, optional, default: 100", 100), ("Choose a color (red, green) - default is red", "red"), ("page_size (int, default 20)", 20),
     # offered, but none or only described: it may be left out, and nothing is sent in its place
     ("Which label? default is none", None), ("Which labels? (default: none)", None), ("Which folder? (default: the current folder)", None),
     ("Which url? (default: https://a.b/c?x=1)", None), ("Which repo? (default: ghp_abcdefghijklmnopqrstuvwxyz0123456789)", None),
@@ -111,6 +117,9 @@ def test_examples_name_nothing_and_are_no_options(prompt: str, key: str) -> None
     ("When do you leave, today or tomorrow?", "departure_date", "today tomorrow"), ("Region? Valid values: us, eu", "region", "us eu"),
     ("Which repos: foo/bar, baz/qux?", "repos", "foo/bar baz/qux"), ("Priority: low/medium/high", "priority", "low medium high"),
     ("Which size (small, medium, large; default medium)?", "size", "small medium large"), ("Type of room: single, double", "room_type", "single double"),
+    ("What frequency; daily or monthly?", "frequency", "daily monthly"), ("Delivery method? (1) courier (2) pickup", "delivery_method", "courier pickup"),
+    ("Type: bug | chore", "type", "bug chore"), ("Report type (short vs long)", "report_type", "short long"), ("What time: 10:30 or 11:00?", "time", "10:30 11:00"),
+    ("Theme? default, dark or light", "theme", "default dark light"), ("How would you like to pay: cash, card?", "how_pay", "cash card"),
 ])  # fmt: skip
 def test_a_list_that_is_offered_is_options_and_no_part_of_the_key(
     prompt: str, key: str, options: str
@@ -138,6 +147,12 @@ def test_a_list_that_may_be_examples_is_options_where_the_answer_is_in_it(
 ])  # fmt: skip
 def test_a_list_of_what_should_be_told_is_no_options(prompt: str) -> None:
     assert (only(prompt).type, only(prompt).enum_values) == ("string", ())
+
+
+def test_an_aside_names_nothing_but_tells_two_questions_apart() -> None:
+    asked = ("Which city - the one you live in?", "Which city - the one you work in?")
+    turns = [InteractionTurn(turn_index=i, prompt=p, answer="x") for i, p in enumerate(asked)]
+    assert [param.key for param in schema_from_history(turns).params] == ["city", "city_one"]
 
 
 def test_two_choices_between_other_things_stay_two_parameters() -> None:
