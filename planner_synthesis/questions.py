@@ -1,8 +1,8 @@
-"""What a question asks for: the thing's name, its options, its default, whether it may be left out.
+"""What a question asks for: the thing's name, which end of it, whether it may be left out.
 
-Belongs here: reading one prompt. Does not: several turns, types from answers (``schema``).
-Spec: rtfs.md 2.2 lists what went wrong upstream: keys by substring of the whole prompt, options
-split from the whole prompt.
+Belongs here: reading one prompt. Does not: the default and the options that it offers (``offers``),
+several turns, types from answers (``schema``).
+Spec: rtfs.md 2.2 lists what went wrong upstream: keys by substring of the whole prompt.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Final
 import msgspec
 
 from planner_synthesis import vocabulary as words_of
+from planner_synthesis.offers import Offer, read_offer
 from planner_synthesis.snapshot.redaction import redact
 
 MAX_KEY_WORDS: Final = 4
 COUNT_WORD: Final = "count"  # "how many issues" asks for `issues_count`
-MAX_OPTIONS: Final = 24
 MAX_PROMPT_CHARS: Final = 2_000  # what is asked is asked early; the rest is not read
 MAX_WORD_CHARS: Final = 40
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -26,18 +26,9 @@ _POSSESSIVE: Final = re.compile(
     re.IGNORECASE,
 )
 _URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://\S+", re.IGNORECASE)
-_BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
-_EXAMPLE: Final = re.compile(
-    r"^\s*(e\.?\s?g\.?|i\.?\s?e\.?|such as|for example|like)\b", re.IGNORECASE
-)
-_DEFAULT: Final = re.compile(
-    r"\bdefault(?:s to| is|\s*[:=])?\s+(?P<value>[^,;()\[\]?]+)", re.IGNORECASE
-)
 _OPTIONAL: Final = re.compile(r"\boptional(ly)?\b|\bif any\b", re.IGNORECASE)
-_CONJUNCTION: Final = re.compile(r"^(?:or|and)\s+", re.IGNORECASE)
-_BETWEEN: Final = re.compile(
-    r"\b(?:between|prefer|one of|either)\s+(?P<options>[^?.]+\b(?:or|and)\b[^?.]+)", re.IGNORECASE
-)
+
+_NOT_BARE: Final = words_of.INTERROGATIVES | words_of.AUXILIARIES | words_of.COURTESIES
 
 _MEASURES: Final = {
     "how much": ("amount",), "how long": ("duration",), "how often": ("frequency",),
@@ -56,6 +47,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         listed: A list that may be options or examples; an answer that is in it makes it options.
         default: Text of the default that the prompt offers.
         is_revision: It asks to change an answer.
+        is_count: It asks how many.
+        is_bare: It is nothing but the thing's name: no question word, no auxiliary, no request.
     """
 
     phrase: tuple[str, ...]
@@ -67,6 +60,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     default: str | None = None
     is_optional: bool = False
     is_revision: bool = False
+    is_count: bool = False
+    is_bare: bool = False
 
 
 def words_in(text: str) -> list[str]:
@@ -80,27 +75,52 @@ def parse_question(prompt: str) -> Question:
     >>> parse_question("Pick size: small, medium, or large").options
     ('small', 'medium', 'large')
     """
-    prompt = redact(prompt[:MAX_PROMPT_CHARS])  # keys go into events and traces
-    asked = _asked_part(prompt)
-    words = [word[:MAX_WORD_CHARS] for word in _TERM.findall(asked.lower())]
+    offer = _safe_offer(prompt[:MAX_PROMPT_CHARS])
+    words, all_words = _terms(offer.asked), _terms(offer.telling)
     is_revision = _is_revision(words)
-    asides = words_of.ANEW | (words_of.REVISIONS if is_revision else frozenset())
+    asides = words_of.ANEW | words_of.LEFT_OUT
+    asides |= words_of.REVISIONS if is_revision else frozenset()
     if not words_of.ANEW_FOR_ANSWERS.isdisjoint(words):
         asides |= words_of.OTHERS
     told = [word for word in words if word not in asides]
     told = told if _telling(told) else words
-    default = _DEFAULT.search(prompt)
+    phrase = _phrase(told)
     return Question(
-        phrase=_parts(_phrase(told) or told)[:MAX_KEY_WORDS],
-        content=_parts(_telling(told)),
+        phrase=_parts(phrase or told)[:MAX_KEY_WORDS],
+        content=_parts(_telling([w for w in all_words if w not in asides] if told else [])),
         opening=words[0] if words else "",
         direction=_direction(words, is_revision=is_revision),
-        options=_options(prompt),
-        listed=_listed(prompt),
-        default=default["value"].strip(" .\"'") if default else None,
-        is_optional=bool(default or _OPTIONAL.search(prompt)),
+        options=offer.options,
+        listed=offer.listed,
+        default=offer.default,
+        is_optional=offer.has_default or _OPTIONAL.search(prompt) is not None,
         is_revision=is_revision,
+        is_count=phrase[-1:] == (COUNT_WORD,),
+        is_bare=_NOT_BARE.isdisjoint(words),
     )
+
+
+def _safe_offer(prompt: str) -> Offer:
+    """What a prompt offers without secrets: keys go into events and traces, defaults into planners.
+
+    What is another one without its secret, such as a URL without its query, is not offered.
+    """
+    safe = redact(prompt)
+    offer = read_offer(safe)
+    if safe == prompt:
+        return offer
+    told = read_offer(prompt)
+    return msgspec.structs.replace(
+        offer,
+        default=offer.default if offer.default == told.default else None,
+        options=offer.options if offer.options == told.options else (),
+        listed=offer.listed if offer.listed == told.listed else (),
+    )
+
+
+def _terms(text: str) -> list[str]:
+    text = _POSSESSIVE.sub(r"\1", text)
+    return [word[:MAX_WORD_CHARS] for word in _TERM.findall(text.lower())]
 
 
 def _parts(words: Sequence[str]) -> tuple[str, ...]:
@@ -139,19 +159,11 @@ def _is_revision(words: list[str]) -> bool:
     return False
 
 
-def _asked_part(prompt: str) -> str:
-    """The prompt without brackets, and without what follows a colon that introduces options."""
-    text = _POSSESSIVE.sub(r"\1", _BRACKETED.sub(" ", _URL.sub(" ", prompt)))
-    head, colon, tail = text.partition(":")
-    is_asked = colon and any(word not in words_of.STOPWORDS for word in words_in(head))
-    return head if is_asked and len(_split_options(tail)) > 1 else text
-
-
 def _phrase(words: list[str]) -> tuple[str, ...]:
     """The thing asked for: after the question word, or after the courtesies."""
     openers = [word for word in words if word in words_of.INTERROGATIVES]
     if not openers:
-        return _content(words)
+        return _thing_of_another(words) or _content(words)
     at = words.index(openers[0])
     is_who_is = openers[0] == "who" and words[at + 2 : at + 3] and _is_named(words[at + 1 :])
     if openers[0] in ("what", "which", "whose") or is_who_is:
@@ -181,59 +193,43 @@ def _noun_phrase(words: list[str]) -> tuple[str, ...]:
         if word in words_of.PHRASE_ENDS:
             break
         found.append(word)
-    if "of" in found[1:-1]:
-        at = found.index("of")
-        found = found[at + 1 :] + found[:at]
+    found = _of_before(found)
     kept = [word for word in found if word not in words_of.DETERMINERS and word != "of"]
     if kept[1:] and kept[-1] in ("say", "like"):  # "what should the message say"
         kept.pop()
     return tuple(kept[:MAX_KEY_WORDS])
 
 
-def _content(words: list[str]) -> tuple[str, ...]:
-    kept = [word for word in words if word not in words_of.STOPWORDS | words_of.REVISIONS]
-    return tuple(dict.fromkeys(kept))[:MAX_KEY_WORDS]
-
-
-def _options(prompt: str) -> tuple[str, ...]:
-    """Options in brackets, after a colon, or between ``prefer`` and the end."""
-    without_urls = _URL.sub(" ", prompt)
-    for bracket in _BRACKETED.findall(without_urls):
-        if not _EXAMPLE.match(bracket) and len(found := _split_options(bracket)) > 1:
-            return found
-    plain = _BRACKETED.sub(" ", without_urls)
-    head, colon, tail = plain.partition(":")
-    if colon and words_in(head) and len(found := _split_options(tail)) > 1:
-        return found
-    between = _BETWEEN.search(plain)
-    return _split_options(between["options"]) if between else ()
-
-
-def _listed(prompt: str) -> tuple[str, ...]:
-    """A list that does not say that it is one of options: "(USD, EUR)", "Delivery or pickup?"."""
-    without_urls = _URL.sub(" ", prompt)
-    for bracket in _BRACKETED.findall(without_urls):
-        found = _split_options(bracket.replace(",", "/"))
-        if not _EXAMPLE.match(bracket) and found:
-            return found
-    found = _split_options(_BRACKETED.sub(" ", without_urls))
-    return found if all(_WORD.fullmatch(option) for option in found) else ()
-
-
-def _split_options(text: str) -> tuple[str, ...]:
-    """The list in a text, or nothing when it is not a list of short choices."""
-    text = text.strip().rstrip("?.!").replace("|", "/")
-    if "/" in text:
-        parts = text.split("/")
-    elif re.search(r",|\b(or|and)\b", text, re.IGNORECASE):
-        parts = re.split(r",|\b(?:or|and)\b", text, flags=re.IGNORECASE)
-        if not re.search(r"\b(or|and)\b", text, re.IGNORECASE):
-            return ()  # a bare enumeration may be examples
-    else:
-        return ()
-    options = tuple(
-        dict.fromkeys(_CONJUNCTION.sub("", part.strip()).strip("\"' ") for part in parts)
+def _thing_of_another(words: list[str]) -> tuple[str, ...]:
+    """What a request such as "enter the name of the file to open" names; nothing without "of"."""
+    skipped = words_of.STOPWORDS
+    followed = zip(words, [*words[1:], ""], strict=False)
+    starts = (
+        i
+        for i, (word, following) in enumerate(followed)
+        if word not in skipped or (following == "of" and word in words_of.COURTESIES)
     )
-    options = tuple(option for option in options if option)
-    is_list = 1 < len(options) <= MAX_OPTIONS and all(len(o.split()) <= 3 for o in options)
-    return options if is_list and not any(":" in option for option in options) else ()
+    start = next(starts, len(words))
+    return _noun_phrase(words[start:]) if "of" in words[start + 1 : start + 4] else ()
+
+
+def _of_before(found: list[str]) -> list[str]:
+    """Words with ``A of B`` as ``B A``; "number of guests" as the guests' count."""
+    if "of" not in found[1:-1]:
+        return found
+    at = found.index("of")
+    thing, other = found[:at], found[at + 1 :]
+    is_plural = other[-1] in words_of.PEOPLE or other[-1].endswith("s")
+    is_count = thing[-1] in words_of.COUNTING and words_of.BOUNDS.issuperset(thing[:-1])
+    if is_count and (is_plural or other[0] not in words_of.DETERMINERS):
+        return [*thing[:-1], *other[: MAX_KEY_WORDS - len(thing)], COUNT_WORD]
+    return other + thing
+
+
+def _content(words: list[str]) -> tuple[str, ...]:
+    kept: list[str] = []
+    for word in words:
+        is_noun = bool(kept) and word in words_of.NOUNS_AS_WELL
+        if is_noun or word not in words_of.STOPWORDS | words_of.REVISIONS:
+            kept.append(word)
+    return tuple(dict.fromkeys(kept))[:MAX_KEY_WORDS]

@@ -17,6 +17,7 @@ import msgspec
 from planner_synthesis import vocabulary as words_of
 from planner_synthesis.names import tail
 from planner_synthesis.questions import Question, parse_question, words_in
+from planner_synthesis.snapshot.redaction import is_secret_name
 from planner_synthesis.types import InteractionTurn, ParamSchema, ParamSpec, ParamType, Scalar
 
 MAX_ANSWER_NUMBER: Final = 2**63 - 1
@@ -158,12 +159,14 @@ def _revised_key(key: str, telling: frozenset[str], asked: dict[str, frozenset[s
 def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
     """The parameter as this one turn has it."""
     answer = turn.answer.strip() if turn.answer is not None else None
+    if is_secret_name(key) or is_secret_name("_".join(question.content)):
+        question = msgspec.structs.replace(question, options=(), listed=(), default=None)
     options = question.options
     is_passed_over = answer and answer.lower() in words_of.NO_ANSWERS
     if question.is_optional and is_passed_over and not _is_listed(answer, question):
         answer = None
-    if not options and answer and _is_among(answer, question.listed):
-        options = question.listed
+    if not options and (answer or question.default):
+        options = question.listed if _is_among(answer or question.default, question.listed) else ()
     is_yes_no = {option.lower() for option in options} in ({"yes", "no"}, {"y", "n"})
     if is_yes_no or not _is_among(answer, options):
         options = ()  # an answer outside of the options shows that they were examples
@@ -171,6 +174,8 @@ def _param(key: str, turn: InteractionTurn, question: Question) -> ParamSpec:
     if options:
         kind = "enum"
     default = typed_value(question.default, kind, options) if question.default else None
+    if isinstance(default, str) and default.lower() in words_of.NO_ANSWERS and not options:
+        default = None  # "default: none" offers to leave it out
     return ParamSpec(
         key=key,
         type=kind,
@@ -219,21 +224,45 @@ def _type_of(key: str, answer: str | None, question: Question, *, is_yes_no: boo
     if not said:
         if is_yes_no:
             return "bool"
-        if question.opening == "how" and "many" in question.content:
+        if question.is_count:
             return "int"
+        if _is_flag(question):
+            return "bool"
         return "date" if names & _DATE_CUES else "string"
-    openings = words_of.AUXILIARIES | words_of.YES_NO_OPENINGS
-    if said.lower() in _YES | _NO and (is_yes_no or question.opening in openings):
+    if said.lower() in _YES | _NO and (is_yes_no or _is_yes_no_question(said, question)):
         return "bool"
     if is_date(said):
         return "date"
-    if names & words_of.IDENTIFIERS:
+    if names & words_of.IDENTIFIERS and not _is_quantity(question):
         return "string"
     if _INT.match(said) and abs(int(said)) <= MAX_ANSWER_NUMBER:
         return "int" if str(int(said)) == said else "string"  # "+49..." is no quantity
     if _FLOAT.match(said) and (repr(float(said)) == said or names & words_of.MONEY):
         return "float"
     return "string"
+
+
+def _is_yes_no_question(said: str, question: Question) -> bool:
+    """Whether "yes" or "true" says that something is so; "no" may be a country."""
+    if question.opening in words_of.AUXILIARIES | words_of.YES_NO_OPENINGS:
+        return True
+    is_noun = words_of.INTERROGATIVES.isdisjoint(question.phrase) and question.is_bare
+    return is_noun and (said.lower() in ("true", "false") or _is_flag(question))
+
+
+def _is_flag(question: Question) -> bool:
+    """Whether it asks for nothing but a flag: "Dry run?"; a public IP is none."""
+    words = set(question.phrase)
+    is_flag = words <= words_of.FLAGS | words_of.WITH_FLAGS
+    is_asked = question.is_bare or question.opening in words_of.AUXILIARIES
+    return is_asked and is_flag and not words_of.FLAGS.isdisjoint(words)
+
+
+def _is_quantity(question: Question) -> bool:
+    """Whether a number that is asked for counts or measures: an invoice's total is no invoice."""
+    identifiers = [i for i, w in enumerate(question.phrase) if w in words_of.IDENTIFIERS]
+    after = question.phrase[identifiers[-1] + 1 :] if identifiers else ()
+    return question.is_count or not words_of.QUANTITIES.isdisjoint(after)
 
 
 def is_date(text: str) -> bool:

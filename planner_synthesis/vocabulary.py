@@ -15,7 +15,8 @@ AUXILIARIES: Final = frozenset(
     " am".split()
 )
 DETERMINERS: Final = frozenset(
-    "the a an your my our their his her its any some this that these those specific".split()
+    "the a an your my our their his her its any some this that these those specific"
+    " following".split()
 )
 PRONOUNS: Final = frozenset("i you we they he she it me us them there".split())
 # answers to an optional question that give no value, unless they are among its options
@@ -34,11 +35,28 @@ COURTESIES: Final = frozenset(
 REVISIONS: Final = frozenset(
     "refine change update adjust revise correct clarify narrow reconsider modify".split()
 )
+NOUNS_AS_WELL: Final = frozenset("type state list share".split())  # "ticket type"
 REFERENCES: Final = frozenset("it them this that".split())  # "change it to": an earlier answer
+LEFT_OUT: Final = frozenset("optional optionally".split())  # "limit, optional" is a limit
 # said when something is asked once more; they name nothing
 ANEW: Final = frozenset("again instead rather now actually then afterwards finally".split())
 ANEW_FOR_ANSWERS: Final = frozenset("again instead rather".split())  # an answer was there before
 OTHERS: Final = frozenset("other another different new".split())  # "another city instead"
+# requests that a list follows: of what may be chosen, or of what should be told
+CHOOSING: Final = frozenset("select choose pick prefer".split())
+FREE_REQUESTS: Final = frozenset("enter provide give tell describe list share say".split())
+OPENINGS: Final = frozenset("please now then and also next could can would will you".split())
+# what has slashes of its own
+PATHS: Final = frozenset(
+    "repo repos repository repositories path paths file files folder folders directory directories"
+    " url urls link links branch project image".split()
+)
+# "number of guests" counts them; "phone number of the guest" does not
+COUNTING: Final = frozenset("number numbers num no count quantity".split())
+BOUNDS: Final = frozenset(
+    "max maximum min minimum total exact approximate desired expected average overall".split()
+)
+PEOPLE: Final = frozenset("people children men women persons".split())  # plurals without an s
 # words that end the thing asked for: what follows says what it is for
 PHRASE_ENDS: Final = AUXILIARIES | PRONOUNS | PREPOSITIONS - {"of"}
 STOPWORDS: Final = INTERROGATIVES | AUXILIARIES | DETERMINERS | PRONOUNS | PREPOSITIONS | COURTESIES
@@ -87,12 +105,29 @@ IDENTIFIERS: Final = frozenset(
 )
 # quantities of which 250.50 is the same as 250.5; elsewhere it may be a name, as 3.10 is
 MONEY: Final = frozenset(
-    "amount price cost budget total fee salary sum payment balance rent tax deposit".split()
+    "amount price cost budget total subtotal fee salary sum payment balance rent tax"
+    " deposit".split()
 )
+# quantities of what has a number or a code too: an invoice's total, a ticket's price
+QUANTITIES: Final = MONEY | frozenset(
+    "count age size weight height width length depth duration distance temperature percent"
+    " percentage rate ratio score limit quantity average hours days weeks months year years minutes"
+    " seconds discount threshold timeout".split()
+)
+# what is on or off: "Dry run?"; with words that may stand next to them
+FLAGS: Final = frozenset(
+    "dry only verbose recursive recursively quiet silent force forced debug urgent interactive"
+    " strict public private optional required enabled disabled active archived anonymous readonly"
+    " draft overwrite backup headless vegetarian refundable".split()
+)
+WITH_FLAGS: Final = frozenset("run mode output flag read option".split())
+YES_OR_NO: Final = frozenset("yes no y n".split())
 # "Enable canary rollout?" asks for yes or no, though it has no auxiliary
 YES_NO_OPENINGS: Final = frozenset(
     "enable disable use allow include exclude confirm force overwrite proceed continue skip keep"
-    " need want".split()
+    " need want send notify create add delete remove run show hide ignore retry verify validate"
+    " compress archive merge publish subscribe remember sync save start stop restart continue"
+    " install update upgrade close reopen attach accept agree".split()
 )
 
 # keys that mean the same, in compact spelling; no word is in two groups
@@ -122,6 +157,22 @@ SYNONYMS: Final = (
     ("labels", "label", "tags", "tag"),
     ("amount", "sum", "value"),
     ("country", "nation"),
+)
+
+# next to "default" these have one and are none: "the default branch"
+VALUE_WORDS: Final = frozenset(
+    "value values answer setting settings choice option options one".split()
+)
+THINGS: Final = (
+    VALUE_WORDS
+    | frozenset(word for group in SYNONYMS for word in group)
+    | frozenset(
+        "branch currency account port region zone timezone config configuration template theme"
+        " format type mode policy role environment profile gateway printer browser editor"
+        " shell project workspace channel list queue order priority unit units color colour size"
+        " font permissions method model version image address server host registry behaviour"
+        " behavior one ones".split()
+    )
 )
 
 # words that are one in compounds: `max_price`, `maximum_price`; `from_account`, `source_account`

@@ -202,7 +202,6 @@ def test_a_list_is_options_where_the_answer_is_in_it() -> None:
     for prompt in ("Which currency? (USD, EUR)", "Currency [usd|eur]", "USD or EUR?"):
         assert (only(prompt, "EUR").type, len(only(prompt, "EUR").enum_values)) == ("enum", 2)
         assert only(prompt, "CHF").type == "string"
-    assert only("Sort by date or relevance?", "relevance").enum_values == ()
     assert only("Triage by what? (e.g., bug, docs)", "bug").enum_values == ()
 
 
@@ -238,6 +237,45 @@ def test_a_type_is_what_the_answer_is_and_else_what_was_asked(
     prompt: str, answer: str | None, kind: str
 ) -> None:
     assert only(prompt, answer).type == kind
+
+
+@pytest.mark.parametrize(("prompt", "key"), [
+    ("Number of people?", "people_count"), ("Number of nights", "nights_count"), ("What is the number of guests?", "guests_count"),
+    ("Enter the number of rows", "rows_count"), ("Max number of results?", "max_results_count"), ("No. of guests?", "guests_count"),
+    ("Total number of seats", "total_seats_count"), ("Count of items?", "items_count"), ("Quantity of apples?", "apples_count"),
+    ("How many invoice lines?", "invoice_lines_count"), ("Number of the tickets?", "tickets_count"), ("For how many people?", "people_count"),
+])  # fmt: skip
+def test_a_number_of_things_is_a_count(prompt: str, key: str) -> None:
+    assert (only(prompt).key, only(prompt).type, only(prompt, "4").type) == (key, "int", "int")
+
+
+@pytest.mark.parametrize(("prompt", "key"), [
+    ("Phone number?", "contact/phone"), ("Order number?", "order_number"), ("What is the phone number of the guest?", "guest_phone"),
+    ("Number of the order?", "order_number"), ("Number of your account?", "account_number"), ("Tracking number", "tracking_number"),
+    ("Number?", "number"), ("Flat number of the tenants", "tenants_flat_number"), ("Total invoice number", "total_invoice_number"),
+    ("Price code", "price_code"), ("Which ticket?", "ticket"),
+])  # fmt: skip
+def test_a_number_that_names_a_thing_is_no_count(prompt: str, key: str) -> None:
+    assert (only(prompt).key, only(prompt, "4").type) == (key, "string")
+
+
+@pytest.mark.parametrize(("prompt", "answer", "kind"), [
+    ("What is the invoice total?", "99.5", "float"), ("What is the invoice total?", "99.50", "float"), ("Ticket price in EUR?", "10", "int"),
+    ("Account balance?", "10.5", "float"), ("Card limit", "100", "int"), ("Build timeout", "30", "int"), ("Amount of the invoice?", "9.90", "float"),
+    ("Dry run?", "true", "bool"), ("Dry run?", None, "bool"), ("Dry-run?", "yes", "bool"), ("Verbose?", "no", "bool"), ("Read only?", None, "bool"),
+    ("Recursive", "yes", "bool"), ("Debug mode?", "n", "bool"), ("Send a copy?", "yes", "bool"), ("Include archived?", "false", "bool"),
+    ("Anything else?", "true", "bool"), ("Should this be a dry run?", None, "bool"), ("Is it urgent, yes or no?", None, "bool"),
+    ("Country?", "no", "string"), ("Public IP?", "no", "string"), ("Public IP?", None, "string"), ("Which flag?", "true", "string"),
+])  # fmt: skip
+def test_quantities_of_what_has_a_number_too_and_flags_are_told_by_their_words(
+    prompt: str, answer: str | None, kind: str
+) -> None:
+    assert only(prompt, answer).type == kind
+
+
+def test_one_thing_of_another_is_named_by_both_with_and_without_a_question_word() -> None:
+    assert keys("What is the path of the file?", "Please enter the name of the cat to feed", "Date of birth?", "URL of the repo") == [
+        "file_path", "cat_name", "birth_date", "repo_url"]  # fmt: skip
 
 
 def test_an_offered_default_makes_a_parameter_optional() -> None:
