@@ -41,6 +41,7 @@ MAX_SLIP_LETTERS: Final = 64
 MAX_COMPOUND_WORDS: Final = 8  # of a key of which one word may be said otherwise
 
 _COUNT: Final = "_count"  # as in `issues_count`; ``questions`` makes such keys
+_NUMBER_OF: Final = ("numberof{}", "noof{}", "number{}", "num{}", "n{}", "total{}")
 _BLANKS: Final = "_- :"
 _NAMESPACE_ENDS: Final = "/."
 _FORMS_OF: Final = {word: forms for forms in WORD_FORMS for word in forms}
@@ -131,7 +132,7 @@ class NameMatcher:
         self._add(whole, index, NORMAL, "same normal spelling")
         self._add(end, index, NAMESPACE, "same name without its namespace")
         if key.endswith(_COUNT):
-            self._add(compact(key.removesuffix(_COUNT)), index, HINT, "how many of them")
+            self._learn_count(index, compact(key.removesuffix(_COUNT)))
         modifiers, _, head = tail(key).replace("-", "_").lower().rpartition("_")
         for other in _in_other_words(key.replace("-", "_").lower()):
             self._add(compact(other), index, SYNONYM, "synonym of a part")
@@ -146,6 +147,14 @@ class NameMatcher:
             is_loose = head in LOOSE_LAST_WORDS
             for other in (head,) if is_loose else _GROUP_OF.get(head, (head,)):
                 self._add(other, index, HEAD_WORD, f"last word {head}")
+
+    def _learn_count(self, index: int, counted: str) -> None:
+        self._add(counted, index, HINT, "how many of them")
+        for form in _NUMBER_OF:
+            self._add(form.format(counted), index, SYNONYM, "number of them")
+        if _GROUP_OF.get(counted) is _GROUP_OF["count"]:
+            for other in _GROUP_OF[counted]:
+                self._add(other, index, HINT, f"synonym of {counted}")
 
     def _learn_spellings(self, index: int, name: str) -> None:
         if len(name) > 3:

@@ -32,8 +32,8 @@ _EXAMPLES: Final = re.compile(
 )
 _CLAUSE_END: Final = re.compile(r"[()\[\]\n]|[,;](?=\s|$)|[?!.](?=\s|$)|\s[-\u2013\u2014](?=\s)")
 _DEFAULT: Final = re.compile(
-    r"\bdefault(?P<s>s)?\b(?:\s+(?P<noun>(?!to\b|is\b|are\b)[^\W\d_]+))?"
-    r"(?P<link>\s+(?:to|is|are)\b:?|\s?[:=])\s*(?P<value>\S.*)",
+    r"\bdefault(?P<s>s)?\b(?:\s+(?P<noun>(?!to\b|is\b|are\b|of\b)[^\W\d_]+))?"
+    r"(?P<link>\s+(?:(?:to|is|are)\b:?|of(?=\s+\d))|\s?[:=])\s*(?P<value>\S.*)",
     _I,
 )
 _DESCRIBING: Final = words_of.DETERMINERS | words_of.PREPOSITIONS
@@ -187,10 +187,22 @@ def _default_in(text: str) -> tuple[str | None, int, int]:
             value, begin = offered
             after = text[clause.start : clause.end]
             lead = len(after) - len(after.lstrip())
-            return _plain_value(value, asked), clause.start + lead + begin, clause.end
+            told = "" if _goes_on(value, clauses[at : at + 2]) else _plain_value(value, asked)
+            return told, clause.start + lead + begin, clause.end
         if clause.is_bracketed or (at and words_of.INTERROGATIVES.isdisjoint(_words(clause.text))):
             unclear = (clause.start, clause.end)
     return (None, *unclear)
+
+
+def _goes_on(value: str, clauses: list[_Clause]) -> bool:
+    """Whether a value is the first of several, as in "default: bug, docs"."""
+    if len(clauses) < 2 or clauses[0].closed_by not in ",)" or _NUMBER.fullmatch(value):
+        return False
+    one, other = clauses
+    is_one_word = _WORD.fullmatch(other.text) is not None
+    is_joined = other.opened_by == "," or (one.is_bracketed and other.is_bracketed)
+    aside = words_of.STOPWORDS | words_of.LEFT_OUT | {"required"}
+    return is_one_word and is_joined and other.text.lower() not in aside
 
 
 def _offered(clause: _Clause, asked: set[str], *, is_first: bool) -> tuple[str, int] | None:
@@ -198,8 +210,8 @@ def _offered(clause: _Clause, asked: set[str], *, is_first: bool) -> tuple[str, 
     text, is_aside = clause.text, clause.is_bracketed or not is_first
     linked = _DEFAULT.search(text)
     if linked is not None and _is_offer(linked, asked):
-        is_whole = linked.start() == 0 or _words(text[: linked.start()]) <= words_of.STOPWORDS
-        return linked["value"], 0 if is_whole and is_aside else linked.start()
+        is_whole = is_aside and words_of.INTERROGATIVES.isdisjoint(_words(text[: linked.start()]))
+        return linked["value"], 0 if is_whole else linked.start()
     if is_aside:
         bare = _BARE.fullmatch(text)
         if bare is not None and _is_value(bare["value"], clause):
@@ -229,7 +241,7 @@ def _is_offer(linked: re.Match[str], asked: set[str]) -> bool:
         return True
     if linked["s"] and link.startswith("to"):
         return last == "which" and len(before) == 1
-    nearest = words_of.DETERMINERS | words_of.AUXILIARIES | words_of.INTERROGATIVES
+    nearest = words_of.PHRASE_ENDS | words_of.DETERMINERS | words_of.INTERROGATIVES
     return not link.startswith("to") and last not in nearest
 
 
@@ -246,7 +258,7 @@ def _is_value(value: str, clause: _Clause) -> bool:
 
 def _plain_value(value: str, asked: set[str]) -> str:
     """A value without quotes and units; empty where it is described, or could be several."""
-    text = value.strip().rstrip(".").strip("\"'` ")
+    text = value.strip().rstrip(".>}").strip("\"'` ")
     words, parts = _WORD.findall(text.lower()), text.split()
     if _QUOTED.fullmatch(value.strip()):
         return text

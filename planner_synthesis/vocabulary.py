@@ -157,6 +157,7 @@ SYNONYMS: Final = (
     ("labels", "label", "tags", "tag"),
     ("amount", "sum", "value"),
     ("country", "nation"),
+    ("sort", "sortby", "orderby", "sortfield"),
 )
 
 # next to "default" these have one and are none: "the default branch"

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner_synthesis.matching import SchemaView, input_specs, match_inputs
-from planner_synthesis.names import NameMatcher
+from planner_synthesis.names import NameMatcher, words_of_name
 from planner_synthesis.types import CapabilityCard, InputSpec, ParamSchema, ParamSpec
 from planner_synthesis.vocabulary import FROM_ENDS, SKILL_HINTS, SYNONYMS, TO_ENDS
 
@@ -24,7 +24,8 @@ def link(schema_key: str, candidate_key: str, *skills: str) -> tuple[int, str] |
     ("departure_city", "origin", 85), ("departure_city", "city", 70), ("file_name", "name", 70),
     ("from_account", "sourceAccount", 85), ("to_account", "destination-account", 85), ("maximum_price", "max_price", 85),
     ("trip/destination", "trip/city", 85), ("a/b", "a.b", 95),
-    ("issues_count", "limit", 70), ("issues_count", "issues", 80),
+    ("issues_count", "limit", 70), ("issues_count", "issues", 80), ("people_count", "number_of_people", 85),
+    ("people_count", "numPeople", 85), ("max_results_count", "limit", 80), ("max_results_count", "max_results", 80), ("sort", "sort_by", 85),
 ])  # fmt: skip
 def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: int) -> None:
     found = link(ours, theirs)
@@ -38,6 +39,7 @@ def test_keys_that_mean_the_same_are_linked(ours: str, theirs: str, sureness: in
     ("departure_city", "destination"), ("origin/city", "destination/city"), ("origin/city", "destination"),
     ("origin/city", "toCity"), ("start_date", "from"), ("from", "start_date"), ("departure_date", "departure"),
     ("billing/address", "shipping/address"), ("delivery_address", "url"), ("order_number", "quantity"),
+    ("order_count", "order_number"), ("max_price_count", "limit"),
     ("passport_number", "limit"), ("max_amount", "amount"), ("budget", "price"), ("excluded_labels", "labels"),
     ("tax_amount", "amount"), ("days", "day"), ("days", "date"), ("minutes", "minute"), ("country", "county"),
     ("county", "country"), ("contact", "contract"), ("status", "stats"), ("password_length", "duration"),
@@ -129,3 +131,8 @@ def test_a_required_input_with_a_default_of_its_type_is_met_by_it() -> None:
     assert match.missing == ("m",)
     assert {(step.to, step.reason) for step in match.steps} == {
         ("q", "same name"), ("n", "the candidate's default")}  # fmt: skip
+
+
+def test_a_capital_letter_begins_a_word_of_a_name() -> None:
+    assert words_of_name("github.listIssues_v2") == ["github", "list", "issues", "v"]
+    assert words_of_name("HTTPPort RESET_ALL") == ["http", "port", "reset", "all"]

@@ -30,6 +30,7 @@ def only(prompt: str, answer: str | None = None) -> ParamSpec:
     "Override the default limit?", "Does the default apply?", "What is the default timeout in seconds?",
     "Do you want the default 20?", "Would you like the default: 20?", "Leave blank for the default model. Which model?",
     "Which color theme: default or dark?", "What is the default language: English or French?", "Is default OK?",
+    "Which format do you want by default: csv or json?", "Who is the default assignee?", "Should I use the default branch (main)?",
 ])  # fmt: skip
 def test_a_question_about_a_default_offers_none(prompt: str) -> None:
     assert (only(prompt).default, only(prompt).required) == (None, True)
@@ -53,9 +54,11 @@ def test_a_question_about_a_default_offers_none(prompt: str) -> None:
     ("What file? If none is given, README.md is used by default.", "README.md"), ("What port? It's 8080 by default.", 8080),
     ("What port? The default one is 8080.", 8080), ("What port? Default port is 8080", 8080), ("Name your project (default: my-app)", "my-app"),
     ("limit, optional, default: 100", 100), ("Choose a color (red, green) - default is red", "red"), ("page_size (int, default 20)", 20),
+    ("Retries? (default of 3)", 3), ("Retries? Leave empty to use the default of 3.", 3), ("Retries? If blank, it defaults to 3", 3),
+    ("Which branch {default: main}?", "main"), ("Which branch <default: main>?", "main"), ("Which branch (default: main, optional)?", "main"),
     # offered, but none or only described: it may be left out, and nothing is sent in its place
     ("Which label? default is none", None), ("Which labels? (default: none)", None), ("Which folder? (default: the current folder)", None),
-    ("Which url? (default: https://a.b/c?x=1)", None), ("Which repo? (default: ghp_abcdefghijklmnopqrstuvwxyz0123456789)", None),
+    ("Which url? (default: https://a.b/c?x=1)", None), ("Which tags? (default: bug, docs)", None), ("Which repo? (default: ghp_abcdefghijklmnopqrstuvwxyz0123456789)", None),
 ])  # fmt: skip
 def test_an_offered_default_is_taken_however_it_is_put(
     prompt: str, default: str | float | None
