@@ -137,7 +137,6 @@ class _Scorer:
         self.known: dict[str, tuple[int, int]] = {}
         self._trust: dict[tuple[str, bool], int] = {}
         self._covered: dict[int, int] = {}
-        self._bounds: dict[tuple[object, ...], int] = {}
         self._matches: dict[int, Match] = {}
         self._overlaps: dict[tuple[str, ...], int] = {}
 
@@ -189,16 +188,10 @@ class _Scorer:
 
     def bound(self, card_id: str, card: Card, bits: int, compatible: int, n_unmet: int) -> int:
         """What the rank of a card cannot pass."""
-        record = card_id if card_id in self.records else None
-        key = (card.trust_tier, card.local, bits, compatible, n_unmet, record)
-        found = self._bounds.get(key)
-        if found is None:
-            trust = self.trust(card_id, card.trust_tier, card.local)
-            coverage = self.covered(bits)
-            total = self.total(coverage, compatible, trust)
-            is_viable = self.is_viable(coverage, total, n_unmet)
-            found = self._bounds[key] = total + (_VIABLE if is_viable else 0)
-        return found
+        trust = self.trust(card_id, card.trust_tier, card.local)
+        coverage = self.covered(bits)
+        total = self.total(coverage, compatible, trust)
+        return total + (_VIABLE if self.is_viable(coverage, total, n_unmet) else 0)
 
     def best(self, shortlist: Shortlist) -> list[Ranked]:
         """The best few cards with their ranks, best first."""

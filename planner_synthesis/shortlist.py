@@ -64,7 +64,8 @@ class Shortlist:
     ) -> None:
         self._known, self._bound_of, self._apart = known, bound_of, apart
         self._buckets: dict[int, _Bucket] = {}
-        self._shapes: dict[tuple[object, ...], int] = {}
+        self._kinds: dict[tuple[object, ...], int] = {}
+        self._bucket_of: list[_Bucket] = []  # by number of a kind
 
     def __len__(self) -> int:
         return sum(len(bucket.cards) for bucket in self._buckets.values())
@@ -142,15 +143,17 @@ class Shortlist:
     def _add(
         self, card: Card, bits: int, compatible: int, n_unmet: int, shape: tuple[object, ...]
     ) -> None:
-        card_id = id_of(card)
-        bound = self._bound_of(card_id, card, bits, compatible, n_unmet)
-        bucket = self._buckets.get(bound)
-        if bucket is None:
-            bucket = self._buckets[bound] = _Bucket([], [], [], [])
+        card_id = card.agent_id if isinstance(card, AgentCard) else card.id
         own = card_id if card_id in self._apart else None
-        kind = (shape, n_unmet, card.trust_tier, card.local, own)
+        kind = (shape, n_unmet, compatible, card.trust_tier, card.local, own)
+        number = self._kinds.get(kind)
+        if number is None:
+            number = self._kinds[kind] = len(self._kinds)
+            bound = self._bound_of(card_id, card, bits, compatible, n_unmet)
+            self._bucket_of.append(self._buckets.setdefault(bound, _Bucket([], [], [], [])))
+        bucket = self._bucket_of[number]
         bucket.cards.append(card)
-        bucket.shapes.append(self._shapes.setdefault(kind, len(self._shapes)))
+        bucket.shapes.append(number)
         bucket.unmet.append(n_unmet)
         bucket.ids.append(card_id)
 
