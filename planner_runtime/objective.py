@@ -227,10 +227,13 @@ def cautious(values: np.ndarray, caution: float, goal: Goal = "max") -> np.ndarr
     """
     n = len(values)
     mean = np.add.reduce(values, axis=0) / n
-    off = values - mean
-    off *= off
-    spread = caution * np.sqrt(np.add.reduce(off, axis=0) / n)  # as values.std(axis=0), bit for bit
-    bound: np.ndarray = mean + (-spread if goal == "max" else spread)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond all numbers
+        off = values - mean
+        off *= off
+        spread = caution * np.sqrt(
+            np.add.reduce(off, axis=0) / n
+        )  # values.std(axis=0), bit for bit
+        bound: np.ndarray = mean + (-spread if goal == "max" else spread)
     return bound
 
 
