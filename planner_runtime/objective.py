@@ -229,10 +229,8 @@ def cautious(values: np.ndarray, caution: float, goal: Goal = "max") -> np.ndarr
     mean = np.add.reduce(values, axis=0) / n
     with np.errstate(over="ignore", invalid="ignore"):  # beyond all numbers
         off = values - mean
-        off *= off
-        spread = caution * np.sqrt(
-            np.add.reduce(off, axis=0) / n
-        )  # values.std(axis=0), bit for bit
+        off *= off  # then as values.std(axis=0), bit for bit
+        spread = caution * np.sqrt(np.add.reduce(off, axis=0) / n)
         bound: np.ndarray = mean + (-spread if goal == "max" else spread)
     return bound
 

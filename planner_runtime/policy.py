@@ -186,7 +186,8 @@ def confidence_of(gains: np.ndarray) -> float:
     mean = round(float(gains.mean()), DECIMALS)
     if not math.isfinite(mean):
         return 0.0
-    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
+    with np.errstate(over="ignore"):  # beyond all numbers: nothing is sure
+        spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     if spread < 10**-DECIMALS:
         return 1.0 if mean >= 0 else 0.0
     return round(_normal_cdf(mean / spread), DECIMALS)
