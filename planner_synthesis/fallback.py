@@ -81,8 +81,8 @@ def fall_back(
 
     n_named = _most_that_may_fit(names, config.limits)
     best = attempt(n_named)
-    if best.problems and attempt(0).problems:
-        raise NoRoomError(attempt(0).problems)
+    if best.problems and (problems := attempt(0).problems):
+        raise NoRoomError(problems)
     while best.problems:
         n_named = n_named * 15 // 16
         best = attempt(n_named)

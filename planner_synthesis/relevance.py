@@ -52,7 +52,6 @@ class Conversation:
         self._changes = {v for v, asking in _ASKING_CHANGES.items() if not asking.isdisjoint(said)}
         self._is_silent = not said
         self._read: dict[str, _Said] = {}
-        self._stems: dict[str, str] = {}
         self._weight: dict[str, tuple[int, int]] = {}  # by word of an id
         self._bits: dict[str, int] = {}  # by stem that was said
 
@@ -98,27 +97,32 @@ class Conversation:
         Four times the number of words that were said, and 1 for an unasked change, 2 for an
         unasked verb of what cannot be taken back.
         """
-        weight, found = self._weight, list[int]()
+        found = list[int]()
         for candidate_id, words in zip(candidate_ids, _words_of_each(candidate_ids), strict=True):
-            said, flags = 0, 0
-            for word in words:
-                known = weight.get(word)
-                if known is None:
-                    known = weight[word] = self._weigh(word)
-                said |= known[0]
-                flags |= known[1]
+            n_said, flags = self._weighed(words)
             if flags > 1:
                 is_likely = flags & 2 or not _VERBS.isdisjoint(map("".join, pairwise(words)))
                 is_unasked = is_likely and self._of(candidate_id).unasked_verb is not None
                 flags = flags % 2 + 2 * bool(is_unasked)
-            found.append(4 * said.bit_count() + flags)
+            found.append(4 * n_said + flags)
         return found
+
+    def _weighed(self, words: Iterable[str]) -> tuple[int, int]:
+        """How many different ones were said, and the flags that ``_weigh`` gives any of them."""
+        weight, said, flags = self._weight, 0, 0
+        for word in words:
+            known = weight.get(word)
+            if known is None:
+                known = weight[word] = self._weigh(word)
+            said |= known[0]
+            flags |= known[1]
+        return said.bit_count(), flags
 
     def _weigh(self, word: str) -> tuple[int, int]:
         """A bit for its stem where that was said; 1 for an unasked change, 2 for a verb of what
         cannot be taken back, 4 for what may begin one, as in "shut_down".
         """
-        stem = self._stem_of(word)
+        stem = _stem(word)
         bit = 1 << self._bits.setdefault(stem, len(self._bits)) if stem in self._told else 0
         if self._is_silent:
             return bit, 0
@@ -134,20 +138,12 @@ class Conversation:
 
     def _said_of(self, candidate_id: str) -> _Said:
         words = words_of_name(candidate_id)
-        n_said = len({self._stem_of(word) for word in words} & self._told)
-        if self._is_silent:
-            return _Said(n_said, None, None)
+        n_said, flags = self._weighed(words)
         changes = (word for word in words if word in CHANGES and word not in self._changes)
-        verb = None
-        if not (_VERBS.isdisjoint(words) and _VERBS.isdisjoint(map("".join, pairwise(words)))):
-            verb = next((v for v in _verbs_of(candidate_id) if v not in self._asked), None)
-        return _Said(n_said, verb, next(changes, None))
-
-    def _stem_of(self, word: str) -> str:
-        found = self._stems.get(word)
-        if found is None:
-            found = self._stems[word] = _stem(word)
-        return found
+        verbs = (verb for verb in _verbs_of(candidate_id) if verb not in self._asked)
+        return _Said(
+            n_said, next(verbs, None) if flags > 1 else None, next(changes, None) if flags else None
+        )
 
 
 def _words_of_each(ids: Sequence[str]) -> Iterable[list[str]]:
@@ -168,7 +164,7 @@ def _verbs_of(candidate_id: str) -> Iterable[str]:
     """
     for part in _PART.findall(candidate_id):
         words = words_of_name(part)
-        for at, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+        for at, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=False)):
             if word in _VERBS and (at == 0 or word not in NOUNS_TOO):
                 yield word
             elif following and word + following in _VERBS:

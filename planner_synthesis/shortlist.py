@@ -143,7 +143,7 @@ class Shortlist:
     def _add(
         self, card: Card, bits: int, compatible: int, n_unmet: int, shape: tuple[object, ...]
     ) -> None:
-        card_id = card.agent_id if isinstance(card, AgentCard) else card.id
+        card_id = id_of(card)
         own = card_id if card_id in self._apart else None
         kind = (shape, n_unmet, compatible, card.trust_tier, card.local, own)
         number = self._kinds.get(kind)

@@ -8,7 +8,6 @@ An event names ids, keys and scores. It holds no answer and no prompt: what peop
 of logs.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -102,10 +101,7 @@ class JsonLinesSink:
             OSError: the file cannot be written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            line = msgspec.json.encode(event, order="deterministic") + b"\n"
-        except UnicodeEncodeError:  # half a surrogate pair in a card's id
-            line = json.dumps(msgspec.to_builtins(event), sort_keys=True).encode() + b"\n"
+        line = msgspec.json.encode(event, order="deterministic") + b"\n"
         with self.path.open("ab", buffering=0) as file:
             file.write(line)
 

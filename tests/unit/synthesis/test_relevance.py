@@ -75,6 +75,12 @@ def test_where_nothing_was_said_keys_alone_decide() -> None:
     assert generate_planner_generic(context).required_capabilities == ("files.edit",)
 
 
+def test_a_version_in_an_id_is_no_word_of_it() -> None:
+    versioned = card("users.delete/v.1.0", "username")
+    synthesis = generate_planner_generic(asked(("Which username should I delete?",), versioned))
+    assert synthesis.required_capabilities == (versioned.id,)
+
+
 def test_nothing_is_deleted_that_nobody_asked_to_delete() -> None:
     synthesis = generate_planner_generic(asked(("Which username?",), USERS[0]))
     assert synthesis.required_capabilities == ()
@@ -147,7 +153,7 @@ def test_a_proposal_deletes_nothing_unasked_either() -> None:
 
 @pytest.mark.parametrize(("candidate_id", "verb"), [
     ("users.delete", "delete"), ("deleteUser", "delete"), ("mcp.db.drop_table", "drop"), ("order-cancel", "cancel"),
-    ("deleted_items.list", None), ("undelete", None), ("dropbox.list", None), ("users.get", None), ("", None),
+    ("deleted_items.list", None), ("undelete", None), ("dropbox.list", None), ("users.get", None), ("users.delete:v1.0", "delete"), ("users.2.0/list", None), ("", None),
     ("server.shut_down", "shutdown"), ("git.forcePush", "forcepush"), ("RESET_ALL", "reset"), ("disk-format", "format"),
     ("users.block", "block"), ("stop_server", "stop"), ("files.edit_block", None), ("bus_stop.find", None),
     ("is_empty", None), ("cart.empty", "empty"), ("bank.find", None), ("banner.show", None), ("web.scrape", None),
@@ -158,7 +164,7 @@ def test_a_verb_is_a_whole_word_of_the_id(candidate_id: str, verb: str | None) -
 
 
 @given(st.lists(st.text("aeilstUDé._-9\n", max_size=8) | st.sampled_from(
-    ["users.delete", "shut_down.x", "blocks.list", "deletes", "listUsers", "send_list", "users.list", "USERS.get", "a.send.b\nc"]), max_size=6))  # fmt: skip
+    ["users.delete", "delete.1.0", "shut_down.x", "blocks.list", "deletes", "listUsers", "send_list", "users.list", "USERS.get", "a.send.b\nc"]), max_size=6))  # fmt: skip
 def test_ids_of_one_topic_are_weighed_alike(ids: list[str]) -> None:
     said = Conversation(turns("Listing which users?", "Is it sent?"))
     for candidate_id, topic in zip(ids, said.topics(ids), strict=True):
